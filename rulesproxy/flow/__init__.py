@@ -1,0 +1,1 @@
+"""Flows and what they are made of: plain, mutable data without I/O."""

@@ -1,0 +1,526 @@
+"""`HTTPFlow`, `HTTPRequest`, `HTTPResponse`: one exchange, as plain mutable data.
+
+They know HTTP semantics (RFC 9110) and no transport. The names are mitmproxy's, so that an addon moves over by changing
+its imports.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from itertools import count
+from typing import TypeAlias
+
+from rulesproxy.flow import coding, forms
+from rulesproxy.flow.connection import ClientConn, ServerConn
+from rulesproxy.flow.error import KILLED, FlowError
+from rulesproxy.flow.headers import Fields, Headers, to_bytes, to_str
+from rulesproxy.flow.plan import FileBody, Plan
+from rulesproxy.flow.url import default_port, format_authority, split_url
+
+Stream: TypeAlias = bool | Callable[[bytes], bytes | Iterable[bytes]]
+"""`True` passes a body on as it arrives; a function is called with every piece and, at the end, with `b""`."""
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_ids = count(1)
+
+
+def next_flow_id() -> str:
+    """An id that no other flow of this process has."""
+    return f"{next(_ids):x}"
+
+
+class HTTPMessage:
+    """What requests and responses share: version, headers, body, trailers.
+
+    Attributes:
+        http_version: `HTTP/1.1`, `HTTP/1.0` or `HTTP/2.0`, as received.
+        headers: the header section, editable in place.
+        trailers: the trailer section; None where there was none.
+        stream: pass the body on without keeping it; to be set in the headers event.
+        timestamp_start: when the head was complete, in seconds since the epoch.
+        timestamp_end: when the last byte was there.
+    """
+
+    __slots__ = ("_body", "headers", "http_version", "stream", "timestamp_end", "timestamp_start", "trailers")
+
+    def __init__(self, http_version: str, headers: Headers) -> None:
+        self.http_version = http_version
+        self.headers = headers
+        self._body: bytes | FileBody | None = b""
+        self.trailers: Headers | None = None
+        self.stream: Stream = False
+        self.timestamp_start = 0.0
+        self.timestamp_end: float | None = None
+
+    # Body
+
+    @property
+    def body_source(self) -> bytes | FileBody | None:
+        """The body as it is held: bytes as they go over the wire, a part of a file, or None if it is not kept."""
+        return self._body
+
+    @body_source.setter
+    def body_source(self, body: bytes | FileBody | None) -> None:
+        self._body = body
+
+    @property
+    def raw_content(self) -> bytes | None:
+        """The body with its content codings, or None where it streamed. Assigning leaves the headers alone."""
+        return self._body.read() if isinstance(self._body, FileBody) else self._body
+
+    @raw_content.setter
+    def raw_content(self, content: bytes | None) -> None:
+        self._body = content
+
+    @property
+    def content(self) -> bytes | None:
+        """The body without its content codings, or None where it streamed.
+
+        Reading gives the raw bytes where they cannot be decoded. Assigning encodes again and sets the length.
+        """
+        return self.get_content(strict=False)
+
+    @content.setter
+    def content(self, content: bytes | None) -> None:
+        if content is None:
+            self._body = None
+            return
+        if not isinstance(content, bytes):
+            raise TypeError(f"content is bytes, got {type(content).__name__}; for text assign `text`")
+        try:
+            self._body = coding.encode(content, self.headers.get("content-encoding"))
+        except coding.CodingError:
+            del self.headers["content-encoding"]
+            self._body = content
+        self.headers.pop("transfer-encoding", None)
+        self.headers["content-length"] = str(len(self._body))
+
+    def get_content(self, strict: bool = True) -> bytes | None:
+        """The body without its content codings.
+
+        Raises:
+            CodingError: it cannot be decoded and `strict` is true.
+        """
+        raw = self.raw_content
+        header = self.headers.get("content-encoding") if raw else None
+        if raw is None or header is None:
+            return raw
+        try:
+            return coding.decode(raw, header)
+        except coding.CodingError:
+            if strict:
+                raise
+            return raw
+
+    @property
+    def text(self) -> str | None:
+        """The body as text in the charset of the Content-Type, or None where it streamed."""
+        content = self.content
+        return None if content is None else content.decode(self._charset(content), "surrogateescape")
+
+    @text.setter
+    def text(self, text: str | None) -> None:
+        if text is None:
+            self.content = None
+            return
+        try:
+            self.content = text.encode(self._charset(b""), "surrogateescape")
+        except UnicodeEncodeError:
+            # The declared charset cannot hold this text. UTF-8 can, and the header has to say so.
+            kind = self.headers.get("content-type", "text/plain").partition(";")[0].strip()
+            self.headers["content-type"] = f"{kind}; charset=utf-8"
+            self.content = text.encode("utf-8", "surrogateescape")
+
+    def _charset(self, content: bytes) -> str:
+        header = self.headers.get("content-type", "")
+        named = forms.header_parameter(header, "charset")
+        if named:
+            try:
+                "".encode(named)
+            except LookupError:
+                pass
+            else:
+                return named
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError:
+            return "latin-1"
+        return "utf-8"
+
+    def json(self) -> object:
+        """The body read as JSON.
+
+        Raises:
+            ValueError: it is not JSON, or it streamed.
+        """
+        content = self.get_content()
+        if content is None:
+            raise ValueError("the body was streamed and is not kept")
+        value: object = json.loads(content)
+        return value
+
+    def _copy_to(self, other: HTTPMessage) -> None:
+        other._body = self._body
+        other.trailers = None if self.trailers is None else self.trailers.copy()
+        other.stream = self.stream
+        other.timestamp_start = self.timestamp_start
+        other.timestamp_end = self.timestamp_end
+
+
+class HTTPRequest(HTTPMessage):
+    """A request.
+
+    Attributes:
+        method: as received; methods are case-sensitive (RFC 9110 section 9.1).
+        scheme: `http` or `https`.
+        port: of the server.
+        path: path and query as sent; `*` for the asterisk-form; empty for CONNECT.
+    """
+
+    __slots__ = ("_host", "method", "path", "port", "scheme")
+
+    def __init__(
+        self, method: str, scheme: str, host: str, port: int, path: str, http_version: str, headers: Headers
+    ) -> None:
+        self.method = method
+        self.scheme = scheme
+        self._host = host
+        self.port = port
+        self.path = path
+        # Inlined from HTTPMessage: this runs once per exchange.
+        self.http_version = http_version
+        self.headers = headers
+        self._body = b""
+        self.trailers = None
+        self.stream = False
+        self.timestamp_start = 0.0
+        self.timestamp_end = None
+
+    @classmethod
+    def make(
+        cls, method: str, url: str, content: bytes | str = b"", headers: Fields | dict[str, str] = ()
+    ) -> HTTPRequest:
+        """A request from its parts. Host is added unless `headers` has one, and the length where there is a body.
+
+        Raises:
+            ValueError: `url` is not an absolute http or https URL, or a header could not go over the wire.
+        """
+        scheme, host, port, path = split_url(url)
+        fields = headers.items() if isinstance(headers, dict) else headers
+        request = cls(method, scheme, host, port, path, "HTTP/1.1", Headers(fields))
+        if "host" not in request.headers:
+            request.headers.insert(0, "Host", format_authority(host, port, scheme))
+        if content:
+            request.content = to_bytes(content)
+        return request
+
+    @property
+    def host(self) -> str:
+        """The server's name or address, without port and brackets. Assigning moves the Host header with it."""
+        return self._host
+
+    @host.setter
+    def host(self, host: str) -> None:
+        self._host = host
+        self.update_host_header()
+
+    def update_host_header(self) -> None:
+        """Make Host say what `host`, `port` and `scheme` say (RFC 9110 section 7.2)."""
+        if "host" in self.headers:
+            self.headers["host"] = format_authority(self._host, self.port, self.scheme)
+        else:
+            self.headers.insert(0, "Host", format_authority(self._host, self.port, self.scheme))
+
+    @property
+    def authority(self) -> str:
+        """Host and port, the port left out where it is the scheme's own."""
+        return format_authority(self._host, self.port, self.scheme)
+
+    @property
+    def url(self) -> str:
+        """The absolute URL. Assigning moves scheme, host, port, path and the Host header.
+
+        Raises:
+            ValueError: not an absolute http or https URL.
+        """
+        if self.method == "CONNECT" and not self.path:
+            return format_authority(self._host, self.port, "")
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self.scheme, self._host, self.port, self.path = split_url(url)
+        self.update_host_header()
+
+    @property
+    def pretty_host(self) -> str:
+        """The host as the client wrote it: from the Host header where there is one."""
+        header = self.headers.first(b"host")
+        if not header:
+            return self._host
+        return forms.host_of_authority(to_str(header)) or self._host
+
+    @property
+    def query(self) -> forms.MultiDict:
+        """The query parameters, decoded. Edits of it go into `path`; so does assigning pairs or a mapping."""
+        return forms.MultiDict(forms.parse_query(self.path), self._set_query)
+
+    @query.setter
+    def query(self, pairs: forms.Pairs) -> None:
+        self._set_query(forms.to_pairs(pairs))
+
+    def _set_query(self, pairs: list[tuple[str, str]]) -> None:
+        path = self.path.partition("?")[0]
+        self.path = f"{path}?{forms.format_query(pairs)}" if pairs else path
+
+    @property
+    def cookies(self) -> forms.MultiDict:
+        """The cookies of the request (RFC 6265 section 4.2). Edits of it go into the Cookie header."""
+        return forms.MultiDict(forms.parse_cookies(self.headers.get_all("cookie")), self._set_cookies)
+
+    @cookies.setter
+    def cookies(self, pairs: forms.Pairs) -> None:
+        self._set_cookies(forms.to_pairs(pairs))
+
+    def _set_cookies(self, pairs: list[tuple[str, str]]) -> None:
+        if pairs:
+            self.headers["cookie"] = "; ".join([f"{name}={value}" for name, value in pairs])
+        else:
+            self.headers.pop("cookie", None)
+
+    @property
+    def urlencoded_form(self) -> forms.MultiDict:
+        """The fields of an `application/x-www-form-urlencoded` body; empty for any other."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        text = self.text if kind == "application/x-www-form-urlencoded" else None
+        return forms.MultiDict(forms.parse_form(text or ""), self._set_form)
+
+    @urlencoded_form.setter
+    def urlencoded_form(self, pairs: forms.Pairs) -> None:
+        self._set_form(forms.to_pairs(pairs))
+
+    def _set_form(self, pairs: list[tuple[str, str]]) -> None:
+        self.headers["content-type"] = "application/x-www-form-urlencoded"
+        self.content = forms.format_query(pairs).encode()
+
+    @property
+    def multipart_form(self) -> list[tuple[bytes, bytes]]:
+        """The parts of a `multipart/form-data` body as (name, content); empty for any other."""
+        content = self.content
+        boundary = forms.multipart_boundary(self.headers.get("content-type", ""))
+        return forms.parse_multipart(content, boundary) if content and boundary else []
+
+    def anticache(self) -> None:
+        """Remove the conditions that could make the server answer 304."""
+        for name in ("if-modified-since", "if-none-match"):
+            self.headers.pop(name, None)
+
+    def copy(self) -> HTTPRequest:
+        """A copy that shares nothing that can change."""
+        other = HTTPRequest(
+            self.method, self.scheme, self._host, self.port, self.path, self.http_version, self.headers.copy()
+        )
+        self._copy_to(other)
+        return other
+
+    def __repr__(self) -> str:
+        return f"<HTTPRequest {self.method} {self.url}>"
+
+
+class HTTPResponse(HTTPMessage):
+    """A response. `reason` is the reason phrase, often empty (RFC 9112 section 4)."""
+
+    __slots__ = ("reason", "status_code")
+
+    def __init__(self, status_code: int, reason: str, http_version: str, headers: Headers) -> None:
+        self.status_code = status_code
+        self.reason = reason
+        self.http_version = http_version
+        self.headers = headers
+        self._body = b""
+        self.trailers = None
+        self.stream = False
+        self.timestamp_start = 0.0
+        self.timestamp_end = None
+
+    @classmethod
+    def make(
+        cls, status_code: int = 200, content: bytes | str = b"", headers: Fields | dict[str, str] = ()
+    ) -> HTTPResponse:
+        """A response from its parts; the length is set.
+
+        Raises:
+            ValueError: a status outside 100 to 599, or a header that could not go over the wire.
+        """
+        if not 100 <= status_code <= 599:
+            raise ValueError(f"{status_code} is not an HTTP status: 100 to 599")
+        fields = headers.items() if isinstance(headers, dict) else headers
+        response = cls(status_code, _REASONS.get(status_code, ""), "HTTP/1.1", Headers(fields))
+        response.content = to_bytes(content)
+        if status_code < 200 or status_code == 204:
+            del response.headers["content-length"]
+        return response
+
+    @property
+    def body(self) -> bytes | None:
+        """The same as `content`."""
+        return self.content
+
+    @body.setter
+    def body(self, content: bytes | None) -> None:
+        self.content = content
+
+    @property
+    def cookies(self) -> list[tuple[str, str]]:
+        """The cookies that the response sets, as (name, value), in order; attributes are in the headers."""
+        pairs = []
+        for header in self.headers.get_all("set-cookie"):
+            name, found, value = header.partition(";")[0].partition("=")
+            if found:
+                pairs.append((name.strip(), value.strip()))
+        return pairs
+
+    def copy(self) -> HTTPResponse:
+        """A copy that shares nothing that can change."""
+        other = HTTPResponse(self.status_code, self.reason, self.http_version, self.headers.copy())
+        self._copy_to(other)
+        return other
+
+    def __repr__(self) -> str:
+        return f"<HTTPResponse {self.status_code}>"
+
+
+class HTTPFlow:
+    """One exchange: a request and its response or error.
+
+    Attributes:
+        id: unique in this process.
+        request: what goes to the server; edits of it count until it is sent.
+        response: what goes to the client; set it before the server is asked and the server is not asked.
+        error: set when the flow ends without a response.
+        client_conn: the client's side.
+        server_conn: the server's side; its address is that of the request until it is dialled.
+        metadata: free for addons.
+        tags: words that rules and addons leave here.
+        hits: the names of the rules that matched, in order of their first hit.
+        websocket: whether the request asks for a WebSocket (RFC 6455 section 4.1).
+        is_replay: `request` or `response` where one of them did not come from the wire.
+        timestamp_start: when the request began, in seconds since the epoch.
+        rules: the position of the rule pass, owned by the rules; None before it.
+    """
+
+    __slots__ = (
+        "_plan", "_received", "client_conn", "error", "hits", "id", "is_replay", "metadata", "request", "response",
+        "rules", "server_conn", "tags", "timestamp_start", "websocket",
+    )  # fmt: skip
+
+    def __init__(self, request: HTTPRequest, client_conn: ClientConn, server_conn: ServerConn) -> None:
+        self.id = next_flow_id()
+        self.request = request
+        self.response: HTTPResponse | None = None
+        self.error: FlowError | None = None
+        self.client_conn = client_conn
+        self.server_conn = server_conn
+        self.metadata: dict[str, object] = {}
+        self.tags: list[str] = []
+        self.hits: list[str] = []
+        self.websocket = False
+        self.is_replay: str | None = None
+        self.timestamp_start = 0.0
+        self.rules: object | None = None
+        self._plan: Plan | None = None
+        # Headers are copy-on-write, so the head as received costs one tuple until somebody asks for it.
+        self._received = (
+            request.method, request.scheme, request._host, request.port, request.path, request.http_version,
+            request.headers.raw,
+        )  # fmt: skip
+
+    @classmethod
+    def make(
+        cls,
+        method: str,
+        url: str,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        status: int | None = None,
+        response_headers: Iterable[tuple[str, str]] = (),
+        response_body: bytes = b"",
+    ) -> HTTPFlow:
+        """A flow for tests and dry runs. Any text is accepted as method, URL and header, and nothing raises.
+
+        Without `status` there is no response yet.
+        """
+        try:
+            scheme, host, port, path = split_url(url)
+        except ValueError:
+            scheme, host, port, path = "http", "", 80, url
+        raw = [(to_bytes(name).lower(), to_bytes(name), to_bytes(value)) for name, value in headers]
+        request = HTTPRequest(method, scheme, host, port, path, "HTTP/1.1", Headers.of(raw))
+        if host and request.headers.first(b"host") is None:
+            request.headers = Headers.of([(b"host", b"Host", to_bytes(format_authority(host, port, scheme))), *raw])
+        request.body_source = body
+        flow = cls(request, ClientConn(), ServerConn((host, port), tls=scheme == "https"))
+        if status is not None:
+            raw = [(to_bytes(name).lower(), to_bytes(name), to_bytes(value)) for name, value in response_headers]
+            flow.response = HTTPResponse(status, _REASONS.get(status, ""), "HTTP/1.1", Headers.of(raw))
+            flow.response.body_source = response_body
+        return flow
+
+    @property
+    def orig(self) -> HTTPRequest:
+        """The request head as it was received; its body is the current one."""
+        method, scheme, host, port, path, version, raw = self._received
+        request = HTTPRequest(method, scheme, host, port, path, version, Headers.of(raw))
+        request.body_source = self.request.body_source
+        return request
+
+    @property
+    def plan(self) -> Plan:
+        """The effects that this flow asks for."""
+        if self._plan is None:
+            self._plan = Plan()
+        return self._plan
+
+    @property
+    def planned(self) -> Plan | None:
+        """The plan if anybody has touched it: a look that makes none."""
+        return self._plan
+
+    def kill(self) -> None:
+        """End this flow: the client's connection is closed without another byte, and `error` fires."""
+        self.error = FlowError(KILLED, "killed")
+
+    @property
+    def killed(self) -> bool:
+        """Whether `kill()` was called."""
+        return self.error is not None and self.error.kind == "killed"
+
+    def copy(self) -> HTTPFlow:
+        """A copy under its own id that shares only the connections."""
+        other = HTTPFlow(self.request.copy(), self.client_conn, self.server_conn)
+        other.response = None if self.response is None else self.response.copy()
+        other.error = self.error
+        other.metadata = dict(self.metadata)
+        other.tags = list(self.tags)
+        other.hits = list(self.hits)
+        other.websocket = self.websocket
+        other.is_replay = self.is_replay
+        other.timestamp_start = self.timestamp_start
+        other._received = self._received
+        return other
+
+    def __repr__(self) -> str:
+        answer = f" -> {self.response.status_code}" if self.response else ""
+        return f"<HTTPFlow {self.id} {self.request.method} {self.request.url}{answer}>"
+
+
+def reason_phrase(status: int) -> str:
+    """The reason phrase that RFC 9110 section 15 gives a status; empty for others."""
+    return _REASONS.get(status, "")
+
+
+__all__ = [
+    "HTTPFlow", "HTTPMessage", "HTTPRequest", "HTTPResponse", "Stream", "default_port", "next_flow_id", "reason_phrase",
+]  # fmt: skip

@@ -1,0 +1,44 @@
+"""`TCPFlow`: a raw byte conversation."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from rulesproxy.flow.connection import ClientConn, ServerConn
+from rulesproxy.flow.error import FlowError
+from rulesproxy.flow.http import next_flow_id
+from rulesproxy.limits import DEFAULT
+
+
+class TCPMessage:
+    """Bytes that arrived together from one side. Both attributes may be changed; empty `content` drops it."""
+
+    __slots__ = ("content", "from_client", "timestamp")
+
+    def __init__(self, from_client: bool, content: bytes, timestamp: float = 0.0) -> None:
+        self.from_client = from_client
+        self.content = content
+        self.timestamp = timestamp
+
+
+class TCPFlow:
+    """A raw TCP connection through the proxy. `messages` keeps the last ones, never all."""
+
+    __slots__ = (
+        "client_conn", "error", "id", "injected", "messages", "metadata", "server_conn", "tags", "timestamp_start",
+    )  # fmt: skip
+
+    def __init__(self, client_conn: ClientConn, server_conn: ServerConn, timestamp_start: float = 0.0) -> None:
+        self.id = next_flow_id()
+        self.client_conn = client_conn
+        self.server_conn = server_conn
+        self.messages: deque[TCPMessage] = deque(maxlen=DEFAULT.messages_kept)
+        self.error: FlowError | None = None
+        self.injected: list[tuple[bool, bytes]] = []
+        self.metadata: dict[str, object] = {}
+        self.tags: list[str] = []
+        self.timestamp_start = timestamp_start
+
+    def inject(self, to_client: bool, content: bytes) -> None:
+        """Send bytes to one side, after those of the message that is being handled."""
+        self.injected.append((to_client, content))

@@ -1,0 +1,80 @@
+"""Every bound and every timeout, each with its reason.
+
+Nothing waits without a deadline and nothing buffers without a bound: the numbers are here and nowhere else. Sizes are
+bytes, times are seconds. `Limits` is immutable; a changed option makes another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one proxy. The defaults suit a proxy that hostile peers can reach."""
+
+    header_block: int = 64 * KIB
+    """A request or response head. Browsers stop at 64 to 256 KiB; more than this is an attack or a bug."""
+    header_count: int = 200
+    """Header fields in one head."""
+    target: int = 16 * KIB
+    """The request target (RFC 9112 section 3 asks for at least 8,000 octets)."""
+    chunk_line: int = 256
+    """A chunk-size line with its extensions, which nobody uses and attackers grow."""
+    trailers: int = 8 * KIB
+    """A trailer section."""
+    body: int = 10 * MIB
+    """A body that is buffered because a rule or an addon wants it; a bigger one streams on unread."""
+    decoded_body: int = 50 * MIB
+    """A buffered body once its content codings are undone: the answer to decompression bombs."""
+    decoded_ratio: int = 1000
+    """Decoded size by coded size. Deflate reaches 1032 only on constant data."""
+    messages_kept: int = 100
+    """Messages that a WebSocket or TCP flow remembers."""
+
+    read_chunk: int = 64 * KIB
+    """What a stream buffers before it stops its writer."""
+    write_buffer: int = 256 * KIB
+    """What may wait for a slow reader before the other side is no longer read."""
+    drain_request: int = 64 * KIB
+    """What is still read of a request body that was answered early, to keep the connection."""
+
+    connect: float = 10.0
+    """Dialling, every address together."""
+    tls_handshake: float = 10.0
+    """One TLS handshake, on either side."""
+    header_read: float = 30.0
+    """From the first byte of a request head to its last (slowloris)."""
+    idle: float = 120.0
+    """A kept-alive client connection without a request."""
+    response_head: float = 120.0
+    """From the end of the request to the response head."""
+    body_stall: float = 120.0
+    """A body of which no byte moves, in either direction."""
+    tunnel_idle: float = 3600.0
+    """A tunnel in which no byte moves."""
+    peek: float = 0.3
+    """How long a tunnel waits for the client's first bytes before the server is asked to speak first."""
+    handler: float = 60.0
+    """One `async` handler; then it counts as if it had raised."""
+    handler_blocks: float = 0.1
+    """A handler that holds the event loop longer is named in a warning."""
+    close_linger: float = 2.0
+    """How long a closing connection may still flush what was written."""
+    replaced_addon: float = 5.0
+    """How long flows may keep an addon alive that a reload has replaced."""
+
+    client_connections: int = 10_000
+    """Open client connections; beyond it accepting pauses."""
+    idle_per_key: int = 64
+    """Idle pooled connections to one server. Active ones are never limited."""
+    idle_pooled: float = 30.0
+    """How long a server connection may wait in the pool: most servers close theirs after 60 s or more."""
+    contexts: int = 1000
+    """TLS contexts of intercepted hosts kept at once, the least recently used goes first."""
+
+
+DEFAULT = Limits()
