@@ -16,8 +16,9 @@ _SOURCE = Path(__file__).with_name("pload.c")
 
 @dataclass(frozen=True)
 class Load:
-    """What the load client saw: times in ms, `mb_per_s` in 10^6 bytes, `errors` and `bad` from the warm-up on."""
+    """What the load client saw: times in ms, `mb_per_s` in 10^6 bytes, `total`, `errors` and `bad` with the warm-up."""
 
+    total: int
     requests: int
     seconds: float
     rps: float

@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import load, probe
@@ -33,29 +34,22 @@ class Conditions:
 class Sample:
     """One result; None where nothing was measured.
 
-    `value` is in the unit of the scenario, memory in bytes. `per_cpu_s` is requests, connections or MB for each second of
-    processor time of the proxy; `cpu_share` and `client_share` are parts of one core; `origin_connections` were opened to
-    the origin in the measured time.
+    `value` is in the unit of the scenario, memory in bytes. `per_cpu_s` is requests, connections or MB for each second
+    of processor time of the proxy; `cpu_share` is the part of its core that the proxy used, `load_share` what the load
+    client and the origin used of theirs; `origin_connections` were opened to the origin in the whole run.
     """
 
     value: float
     requests: int = 0
     per_cpu_s: float | None = None
     cpu_share: float | None = None
-    client_share: float | None = None
+    load_share: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
     start_s: float | None = None
     idle_memory: int | None = None
     peak_memory: int | None = None
     origin_connections: int | None = None
-
-
-@dataclass(frozen=True)
-class _Mark:
-    cpu: float
-    connections: int
-    requests: int
 
 
 def measure(bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditions) -> Sample:
@@ -85,61 +79,66 @@ def measure(bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditio
 def measure_direct(bench: Bench, scenario: Scenario, conditions: Conditions) -> Sample:
     """The same load without a proxy."""
     port = bench.origin.tls_port if scenario.tls else bench.origin.port
-    options = load.arguments(
-        scenario,
-        port,
-        bench.origin.authority(scenario),
-        direct=True,
-        warm_up=conditions.warm_up,
-        duration=conditions.duration,
-    )
-    seen = load.run(conditions.client, conditions.load_core, options, lambda _: None)
-    _check_answers(seen)
-    return _sample(scenario, seen)
+    clock = _Clock(bench.origin.cpu_seconds)
+    seen = _load(bench, port, scenario, conditions, clock)
+    return _sample(scenario, seen, load_share=(clock.elapsed(0) + seen.client_cpu_s) / seen.seconds)
+
+
+class _Clock:
+    """Processor seconds of some programs at the start and at the stop of the measured time."""
+
+    def __init__(self, *readers: Callable[[], float]) -> None:
+        self._readers = readers
+        self._marks: dict[str, list[float]] = {}
+
+    def mark(self, name: str) -> None:
+        self._marks[name] = [read() for read in self._readers]
+
+    def elapsed(self, which: int) -> float:
+        return self._marks["stop"][which] - self._marks["start"][which]
 
 
 def _under_load(
     bench: Bench, program: Program, port: int, scenario: Scenario, conditions: Conditions, started: float, idle: int
 ) -> Sample:
-    marks: dict[str, _Mark] = {}
-    memory = 0
+    connections, requests = bench.origin.counts()
+    clock = _Clock(program.cpu_seconds, bench.origin.cpu_seconds)
+    seen = _load(bench, port, scenario, conditions, clock, through_proxy=True)
+    memory = program.peak_memory()
+    if not program.alive:
+        raise Failed("it ended under load")
+    opened, reached = (
+        after - before for after, before in zip(bench.origin.counts(), (connections, requests), strict=True)
+    )
+    if reached < seen.total:
+        raise Failed(f"the origin saw {reached} of {seen.total} requests: the proxy was bypassed or answered itself")
+    cpu = clock.elapsed(0)
+    if cpu < _LEAST_CPU_SHARE * seen.seconds:
+        raise Failed(f"the proxy used {cpu:.2f} s of its core in {seen.seconds:.1f} s: it was bypassed")
+    return replace(
+        _sample(scenario, seen, load_share=(clock.elapsed(1) + seen.client_cpu_s) / seen.seconds),
+        per_cpu_s=_value(scenario, seen) * seen.seconds / cpu,
+        cpu_share=cpu / seen.seconds,
+        start_s=started,
+        idle_memory=idle,
+        peak_memory=memory,
+        # The second question for the counts is itself a connection.
+        origin_connections=opened - 1,
+    )
 
-    def on_mark(name: str) -> None:
-        nonlocal memory
-        memory = program.peak_memory()
-        marks[name] = _Mark(program.cpu_seconds(), *bench.origin.counts())
 
+def _load(
+    bench: Bench, port: int, scenario: Scenario, conditions: Conditions, clock: _Clock, *, through_proxy: bool = False
+) -> load.Load:
     options = load.arguments(
         scenario,
         port,
         bench.origin.authority(scenario),
-        direct=False,
+        direct=not through_proxy,
         warm_up=conditions.warm_up,
         duration=conditions.duration,
     )
-    seen = load.run(conditions.client, conditions.load_core, options, on_mark)
-    _check_answers(seen)
-    if not program.alive or set(marks) != {"start", "stop"}:
-        raise Failed("it ended under load")
-    cpu = marks["stop"].cpu - marks["start"].cpu
-    # What is on its way at either mark is seen by one side only; the question itself is seen as one.
-    reached = marks["stop"].requests - marks["start"].requests - 1
-    if reached < seen.requests - 2 * scenario.connections:
-        raise Failed(f"the origin saw {reached} of {seen.requests} requests: the proxy was bypassed or answered itself")
-    if cpu < _LEAST_CPU_SHARE * seen.seconds:
-        raise Failed(f"the proxy used {cpu:.2f} s of its core in {seen.seconds:.1f} s: it was bypassed")
-    return _sample(
-        scenario,
-        seen,
-        cpu=cpu,
-        start_s=started,
-        idle_memory=idle,
-        peak_memory=memory,
-        origin_connections=marks["stop"].connections - marks["start"].connections - 1,
-    )
-
-
-def _check_answers(seen: load.Load) -> None:
+    seen = load.run(conditions.client, conditions.load_core, options, clock.mark)
     if seen.bad:
         status = f", last status {seen.bad_status}" if seen.bad_status else ""
         raise Failed(f"{seen.bad} wrong answers{status}: {seen.first_error}")
@@ -147,29 +146,18 @@ def _check_answers(seen: load.Load) -> None:
         raise Failed(f"{seen.errors} errors: {seen.first_error}")
     if not seen.requests:
         raise Failed(f"no response was completed in {seen.seconds:.1f} s")
+    return seen
 
 
-def _sample(
-    scenario: Scenario,
-    seen: load.Load,
-    *,
-    cpu: float | None = None,
-    start_s: float | None = None,
-    idle_memory: int | None = None,
-    peak_memory: int | None = None,
-    origin_connections: int | None = None,
-) -> Sample:
-    value = seen.mb_per_s if scenario.unit == "MB/s" else seen.rps
+def _sample(scenario: Scenario, seen: load.Load, load_share: float) -> Sample:
     return Sample(
-        value=value,
+        value=_value(scenario, seen),
         requests=seen.requests,
-        per_cpu_s=value * seen.seconds / cpu if cpu else None,
-        cpu_share=cpu / seen.seconds if cpu else None,
-        client_share=seen.client_cpu_s / seen.seconds,
+        load_share=load_share,
         p50_ms=seen.p50_ms,
         p99_ms=seen.p99_ms,
-        start_s=start_s,
-        idle_memory=idle_memory,
-        peak_memory=peak_memory,
-        origin_connections=origin_connections,
     )
+
+
+def _value(scenario: Scenario, seen: load.Load) -> float:
+    return seen.mb_per_s if scenario.unit == "MB/s" else seen.rps

@@ -51,8 +51,8 @@ http {{
 class Origin:
     """A running origin.
 
-    `port` and `tls_port` listen on all addresses of localhost; the TLS port also on 127.0.1.1 to 127.0.1.100, which stand
-    for a hundred hosts; `ca` is the file of the authority that signed its certificate.
+    `port` and `tls_port` listen on all addresses of localhost; the TLS port also on 127.0.1.1 to 127.0.1.100, which
+    stand for a hundred hosts; `ca` is the file of the authority that signed its certificate.
     """
 
     def __init__(self, folder: Path, core: int) -> None:
@@ -100,6 +100,10 @@ class Origin:
         finally:
             connection.close()
         return int(accepted), int(requests)
+
+    def cpu_seconds(self) -> float:
+        """Processor time used since the start."""
+        return self._program.cpu_seconds()
 
     def close(self) -> None:
         self._program.stop()

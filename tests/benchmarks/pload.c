@@ -19,8 +19,8 @@
  *   -d SECONDS     measured time
  *   -1             one request per connection
  *
- * It writes "start" when the measured time begins, "stop" when it ends, then one JSON object. Errors and wrong answers are counted from the very
- * beginning, warm-up included; the run ends early when there are too many of them.
+ * It writes "start" when the measured time begins, "stop" when it ends, then one JSON object. "total", "errors" and "bad"
+ * count from the very beginning, warm-up included; all else is of the measured time. The run ends early on many errors.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -97,7 +97,8 @@ static struct {
 
 static struct {
     bool measuring;
-    uint64_t bytes, errors, bad;
+    uint64_t total, bytes, errors, bad;
+    double cpu_before;
     int bad_status;
     const char *first_error;
     uint32_t *latencies; /* in microseconds, one for each measured exchange */
@@ -149,6 +150,7 @@ static void count_bad(int status, const char *what)
 
 static void sample(const struct connection *c)
 {
+    results.total++;
     if (!results.measuring)
         return;
     if (results.count == results.capacity) {
@@ -637,6 +639,13 @@ static void make_tls_context(void)
     SSL_CTX_set_default_read_buffer_len(tls_context, READ_SIZE);
 }
 
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static void announce(const char *what)
 {
     puts(what);
@@ -653,6 +662,7 @@ static double run(void)
         if (!results.measuring && time >= measured_from) {
             measured_from = time;
             results.measuring = true;
+            results.cpu_before = cpu_seconds();
             announce("start");
         }
         if (time >= end || results.errors >= ERRORS_MAX) {
@@ -678,18 +688,17 @@ static double percentile(double share)
 
 static void report(double elapsed)
 {
-    struct timespec cpu;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    double cpu = cpu_seconds() - results.cpu_before;
     if (!results.measuring || elapsed <= 0)
         elapsed = options.duration;
     if (results.count)
         qsort(results.latencies, results.count, sizeof *results.latencies, by_size);
-    printf("{\"requests\": %zu, \"seconds\": %.4f, \"rps\": %.1f, \"mb_per_s\": %.2f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
-           "\"max_ms\": %.3f, \"errors\": %lu, \"bad\": %lu, \"bad_status\": %d, \"first_error\": \"%s\", "
-           "\"client_cpu_s\": %.3f}\n",
-           results.count, elapsed, (double)results.count / elapsed, (double)results.bytes / elapsed / 1e6, percentile(0.5),
-           percentile(0.99), percentile(1), results.errors, results.bad, results.bad_status,
-           results.first_error ? results.first_error : "", (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9);
+    double rate = (double)results.count / elapsed, megabytes = (double)results.bytes / elapsed / 1e6;
+    printf("{\"total\": %lu, \"requests\": %zu, \"seconds\": %.4f, \"rps\": %.1f, \"mb_per_s\": %.2f, ", results.total,
+           results.count, elapsed, rate, megabytes);
+    printf("\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, ", percentile(0.5), percentile(0.99), percentile(1));
+    printf("\"errors\": %lu, \"bad\": %lu, \"bad_status\": %d, \"first_error\": \"%s\", \"client_cpu_s\": %.3f}\n",
+           results.errors, results.bad, results.bad_status, results.first_error ? results.first_error : "", cpu);
 }
 
 int main(int argc, char **argv)

@@ -13,8 +13,8 @@ _TIMEOUT = 30.0
 def check(setup: Setup, port: int, authority: str, ca: Path | None) -> None:
     """Sends one request through the proxy on this port; Failed says what was not as it should be.
 
-    An intercepting proxy must show a certificate of its own authority `ca`. A header rule must reach both sides. A large
-    rule set must be loaded: its last rule is asked for.
+    An intercepting proxy must show a certificate of its own authority `ca`. A header rule must reach both sides. A
+    large rule set must be loaded: its last rule is asked for.
     """
     path = PATH_RULE_PROBE if setup.idle_rules else PATH_MARKED if setup.header_rule else PATH_SMALL
     try:

@@ -10,7 +10,7 @@ from .scenarios import Scenario
 PEERS = ("mitmproxy", "proxy.py")
 """The proxies that the ratios are to."""
 _MIB = 1024 * 1024
-_NEAR_LIMIT = 0.8
+_NEAR_LIMIT = 0.9
 _NOISY = 0.25
 
 
@@ -108,8 +108,7 @@ def _scenario(results: Results, scenario: Scenario, proxies: Sequence[str]) -> s
         if key in results.skipped:
             notes.append(f"  {proxy}: skipped, {results.skipped[key]}")
         elif key in results.failures:
-            runs = len(results.failures[key])
-            notes.append(f"  {proxy}: FAILED {runs} times, no number is given: {results.failures[key][0]}")
+            notes.append(f"  {proxy}: FAILED, so no number is given: {results.failures[key][0]}")
         elif results.good(*key):
             rows.append(_row(results, scenario, proxy))
             notes += _warnings(results, scenario, proxy)
@@ -129,7 +128,8 @@ def _header(scenario: Scenario) -> list[str]:
         *ratios,
         f"{scenario.unit.split('/')[0]}/CPU-s",
         *ratios,
-        "core",
+        "proxy core",
+        "load core",
         "p50 ms",
         "p99 ms",
         "idle MiB",
@@ -146,12 +146,12 @@ def _row(results: Results, scenario: Scenario, proxy: str) -> list[str]:
     idle = _mebibytes(median(samples, _get("idle_memory")))
     if scenario.unit == "s":
         return [*row, idle]
-    share = median(samples, _get("cpu_share"))
     return [
         *row,
         number(median(samples, _get("per_cpu_s"))),
         *(number(ratio(samples, peer, _get("per_cpu_s"))) for peer in peers),
-        "–" if share is None else f"{share:.0%}",
+        _percent(median(samples, _get("cpu_share"))),
+        _percent(median(samples, _get("load_share"))),
         number(median(samples, _get("p50_ms"))),
         number(median(samples, _get("p99_ms"))),
         idle,
@@ -162,14 +162,13 @@ def _row(results: Results, scenario: Scenario, proxy: str) -> list[str]:
 def _warnings(results: Results, scenario: Scenario, proxy: str) -> list[str]:
     samples = results.good(scenario.key, proxy)
     middle = median(samples, _get("value")) or 0.0
-    limit = median(results.good(scenario.key, "direct"), _get("value"))
     values = [sample.value for sample in samples]
     notes = []
-    if limit and proxy != "direct" and middle > _NEAR_LIMIT * limit:
-        notes.append(f"  {proxy}: near the load client's own maximum; believe the number per CPU second")
+    if proxy != "direct" and (median(samples, _get("load_share")) or 0.0) > _NEAR_LIMIT:
+        notes.append(f"  {proxy}: load client and origin had no time left; believe the number per CPU second")
     if max(values) - min(values) > _NOISY * middle:
         notes.append(
-            f"  {proxy}: noisy, from {number(min(values))} to {number(max(values))}; believe the number per CPU second"
+            f"  {proxy}: noisy, the values are more than {_NOISY:.0%} apart; believe the number per CPU second"
         )
     return notes
 
@@ -188,6 +187,10 @@ def _rule_cost(results: Results, proxies: Sequence[str]) -> str:
 
 def _size(count: int) -> str:
     return f"{count // _MIB} MiB" if count >= _MIB else f"{count // 1024} KiB"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
 
 
 def _mebibytes(count: float | None) -> str:

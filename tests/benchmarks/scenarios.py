@@ -25,8 +25,8 @@ class Setup:
     """How a proxy is to be set up.
 
     `mode` is forward or reverse; `intercept` asks for TLS interception; `header_rule` for one rule for all traffic that
-    sets `x-req: 1` on requests and `x-resp: 1` on responses; `idle_rules` for that many host/path rules that match nothing
-    of the load, and one more that matches `PATH_RULE_PROBE`.
+    sets `x-req: 1` on requests and `x-resp: 1` on responses; `idle_rules` for that many host/path rules that match
+    nothing of the load, and one more that matches `PATH_RULE_PROBE`.
     """
 
     mode: Mode = "forward"
