@@ -16,7 +16,7 @@ from . import load, peers, report, scenarios
 from .errors import Failed, Unavailable
 from .measure import Conditions, measure, measure_direct
 from .origin import Origin
-from .peers import Bench, Proxy
+from .peers import Bench, Direct, Proxy
 from .scenarios import Scenario
 
 
@@ -130,8 +130,8 @@ def _prepare(bench: Bench, proxies: list[Proxy]) -> dict[str, str]:
 def _one(
     bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditions, results: report.Results, turn: str
 ) -> None:
-    direct = proxy.name == "direct"
-    reason = "there is nothing to start" if direct and scenario.unit == "s" else proxy.unsupported(scenario.setup)
+    direct = isinstance(proxy, Direct)
+    reason = proxy.unsupported(scenario)
     if reason:
         results.skipped[scenario.key, proxy.name] = reason
         return

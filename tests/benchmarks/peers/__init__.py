@@ -10,7 +10,7 @@ from .squid import Squid
 
 KINDS: dict[str, type[Proxy]] = {kind.name: kind for kind in (RulesProxy, Mitmproxy, ProxyPy, Squid, Nginx, Direct)}
 
-__all__ = ["KINDS", "Bench", "Proxy", "select"]
+__all__ = ["KINDS", "Bench", "Direct", "Proxy", "select"]
 
 
 def select(names: str) -> list[Proxy]:

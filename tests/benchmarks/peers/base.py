@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.benchmarks.errors import Unavailable
 from tests.benchmarks.origin import Origin
-from tests.benchmarks.scenarios import Setup
+from tests.benchmarks.scenarios import Scenario, Setup
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Proxy(ABC):
         """Installs or finds the program and returns its version; Unavailable says why it cannot be had."""
 
     @abstractmethod
-    def unsupported(self, setup: Setup) -> str | None:
-        """Why this proxy cannot be set up so, or None."""
+    def unsupported(self, scenario: Scenario) -> str | None:
+        """Why this proxy cannot be measured so, or None."""
 
     @abstractmethod
     def command(self, bench: Bench, setup: Setup, folder: Path, port: int) -> Command:

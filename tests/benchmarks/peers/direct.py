@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.benchmarks.scenarios import Setup
+from tests.benchmarks.scenarios import Scenario, Setup
 
 from .base import Bench, Command, Proxy
 
@@ -13,8 +13,8 @@ class Direct(Proxy):
     def prepare(self, bench: Bench) -> str:
         return "the load client's own maximum"
 
-    def unsupported(self, setup: Setup) -> str | None:
-        return None
+    def unsupported(self, scenario: Scenario) -> str | None:
+        return "there is nothing to start" if scenario.unit == "s" else None
 
     def command(self, bench: Bench, setup: Setup, folder: Path, port: int) -> Command:
         raise AssertionError("there is nothing to start")

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.benchmarks.scenarios import PATH_RULE_PROBE, Setup, idle_rule
+from tests.benchmarks.scenarios import PATH_RULE_PROBE, Scenario, Setup, idle_rule
 
 from .base import Bench, Command, Proxy, install, installed_version
 
@@ -23,8 +23,8 @@ class Mitmproxy(Proxy):
         self._program = binaries / "mitmdump"
         return installed_version(binaries, "mitmproxy")
 
-    def unsupported(self, setup: Setup) -> str | None:
-        if setup.idle_rules > _MOST_RULES:
+    def unsupported(self, scenario: Scenario) -> str | None:
+        if scenario.setup.idle_rules > _MOST_RULES:
             return f"it tries every rule and beyond {_MOST_RULES:,} answers a few requests a second"
         return None
 

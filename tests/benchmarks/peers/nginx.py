@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.benchmarks.scenarios import Setup
+from tests.benchmarks.scenarios import Scenario, Setup
 
 from .base import Bench, Command, Proxy, find_program, output_of
 
@@ -50,8 +50,8 @@ class Nginx(Proxy):
         self._program = find_program("nginx", "apt: nginx-light")
         return output_of([self._program, "-v"]).rpartition("/")[2]
 
-    def unsupported(self, setup: Setup) -> str | None:
-        return None if setup.mode == "reverse" else "it is measured as a reverse proxy only"
+    def unsupported(self, scenario: Scenario) -> str | None:
+        return None if scenario.setup.mode == "reverse" else "it is measured as a reverse proxy only"
 
     def command(self, bench: Bench, setup: Setup, folder: Path, port: int) -> Command:
         conf = folder / "nginx.conf"

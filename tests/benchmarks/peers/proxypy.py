@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.benchmarks.certificates import make_authority
-from tests.benchmarks.scenarios import Setup
+from tests.benchmarks.scenarios import LARGE_BODY, Scenario, Setup
 
 from .base import Bench, Command, Proxy, install, installed_version
 
@@ -37,7 +37,10 @@ class ProxyPy(Proxy):
         make_authority(self.home, "ca")
         return installed_version(binaries, "proxy.py")
 
-    def unsupported(self, setup: Setup) -> str | None:
+    def unsupported(self, scenario: Scenario) -> str | None:
+        setup = scenario.setup
+        if setup.intercept and scenario.body >= LARGE_BODY:
+            return "it needs seconds for each large intercepted body"
         if setup.idle_rules:
             return "it has no rules"
         if setup.mode == "reverse":

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.errors import Unavailable
-from tests.benchmarks.scenarios import PATH_RULE_PROBE, Setup, idle_rule
+from tests.benchmarks.scenarios import PATH_RULE_PROBE, Scenario, Setup, idle_rule
 
 from .base import Bench, Command, Proxy, output_of
 
@@ -44,7 +44,7 @@ class RulesProxy(Proxy):
         commit = output_of(["git", "-C", str(self._checkout), "describe", "--always", "--dirty"])
         return f"{commit} on Python {sys.version.split()[0]}"
 
-    def unsupported(self, setup: Setup) -> str | None:
+    def unsupported(self, scenario: Scenario) -> str | None:
         return None
 
     def command(self, bench: Bench, setup: Setup, folder: Path, port: int) -> Command:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from tests.benchmarks.certificates import make_authority
-from tests.benchmarks.scenarios import PATH_RULE_PROBE, Setup, idle_rule
+from tests.benchmarks.scenarios import PATH_RULE_PROBE, Scenario, Setup, idle_rule
 
 from .base import Bench, Command, Proxy, find_program, output_of
 
@@ -26,8 +26,6 @@ http_access allow all
 _INTERCEPT = """
 sslcrtd_program {helper} -s {home}/ssl_db -M 16MB
 sslcrtd_children 2 startup=1
-acl client_hello at_step SslBump1
-ssl_bump peek client_hello
 ssl_bump bump all
 tls_outgoing_options cafile={origin_ca}
 """
@@ -35,7 +33,10 @@ _HELPERS = ("/usr/lib/squid/security_file_certgen", "/usr/lib64/squid/security_f
 
 
 class Squid(Proxy):
-    """`$RULESPROXY_BENCH_SQUID` names another binary; its helper `security_file_certgen` may lie beside it."""
+    """TLS is intercepted as soon as CONNECT came, which lets squid reuse its connections to the origin.
+
+    `$RULESPROXY_BENCH_SQUID` names another binary; its helper `security_file_certgen` may lie beside it.
+    """
 
     name = "squid"
 
@@ -56,7 +57,8 @@ class Squid(Proxy):
         version = re.search(r"Version (\S+)", about)
         return (version[1] if version else "unknown") + ("" if self._openssl else " without OpenSSL")
 
-    def unsupported(self, setup: Setup) -> str | None:
+    def unsupported(self, scenario: Scenario) -> str | None:
+        setup = scenario.setup
         if setup.intercept and not self._openssl:
             return "this build cannot intercept TLS (apt: squid-openssl)"
         if setup.intercept and not self._helper:
