@@ -51,7 +51,7 @@ class RulesProxy(Proxy):
         rules = folder / "rules.yaml"
         rules.write_text(_rules(setup))
         argv = [sys.executable, "-m", "rulesproxy", "run", str(rules), "--listen", f"127.0.0.1:{port}"]
-        argv += ["--ready-file", str(folder / "ready.json"), "--upstream-ca", str(bench.origin.ca)]
+        argv += ["--quiet", "--ready-file", str(folder / "ready.json"), "--upstream-ca", str(bench.origin.ca)]
         if setup.intercept:
             argv += ["--intercept", "all"]
         if setup.mode == "reverse":

@@ -63,6 +63,8 @@ class Squid(Proxy):
             return "this build cannot intercept TLS (apt: squid-openssl)"
         if setup.intercept and not self._helper:
             return "its helper security_file_certgen is missing"
+        if setup.intercept and scenario.hosts > 1:
+            return "it does not accept origin certificates for addresses"
         return None
 
     def command(self, bench: Bench, setup: Setup, folder: Path, port: int) -> Command:
