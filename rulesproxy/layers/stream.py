@@ -34,11 +34,13 @@ class Stream(Protocol):
         sockname: our end.
         deadline: when a wait on this stream is over, in the loop's time. A slot, swept once a second: a timer per wait
             would cost more than the wait.
+        eof_ends: whether the peer's half-close counts for `on_end`. Unset on plain TCP; TLS above sets it.
     """
 
     peername: Address | None
     sockname: Address | None
     deadline: float
+    eof_ends: bool
 
     async def read(self) -> bytes:
         """What has arrived, at least one byte; `b""` at the end of the stream, then always.
@@ -99,6 +101,7 @@ class MemoryStream:
         self.peername = peername or ("127.0.0.1", 40000)
         self.sockname = sockname or ("127.0.0.1", 8080)
         self.deadline = FOREVER
+        self.eof_ends = False
         self.sent = bytearray()
         self.write_ended = False
         self.closed = False
@@ -120,6 +123,8 @@ class MemoryStream:
         """The peer ends its direction."""
         self._eof = True
         self._wakeup.set()
+        if self.eof_ends:
+            self._end()
 
     def break_off(self, error: Exception | None = None) -> None:
         """The connection breaks, as by a reset."""
@@ -164,7 +169,7 @@ class MemoryStream:
 
     def on_end(self, callback: OnEnd | None) -> None:
         self._on_end = callback
-        if self._broken:
+        if self._broken or (self._eof and self.eof_ends):
             self._end()
 
     @property
