@@ -27,7 +27,7 @@ class SocketStream(asyncio.Protocol):
 
     __slots__ = (
         "_chunks", "_closed", "_drainer", "_ended", "_error", "_expired", "_high", "_loop", "_on_end", "_reader",
-        "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "limits", "peername",
+        "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "eof_ends", "limits", "peername",
         "sockname",
     )  # fmt: skip
 
@@ -38,6 +38,7 @@ class SocketStream(asyncio.Protocol):
         self.peername: Address | None = None
         self.sockname: Address | None = None
         self.deadline = FOREVER
+        self.eof_ends = False
         self.limits = limits
         self._streams = streams
         self._loop = loop
@@ -159,9 +160,9 @@ class SocketStream(asyncio.Protocol):
     # The end
 
     def on_end(self, callback: OnEnd | None) -> None:
-        """See `Stream.on_end`. A FIN is no end here: on plain TCP it closes one direction only."""
+        """See `Stream.on_end`. A FIN is the end only where `eof_ends` says so."""
         self._on_end = callback
-        if callback is not None and self._error is not None:
+        if callback is not None and (self._error is not None or (self._ended and self.eof_ends)):
             self._tell_end()
 
     def sweep(self, now: float) -> None:
@@ -204,6 +205,8 @@ class SocketStream(asyncio.Protocol):
         """The peer ended its direction; ours goes on."""
         self._ended = True
         self._wake()
+        if self.eof_ends:
+            self._tell_end()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
