@@ -10,9 +10,9 @@ from typing import NamedTuple
 from rulesproxy.flow.headers import Field
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.flow.plan import FileBody
-from rulesproxy.proto.http1 import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, end_to_end
+from rulesproxy.proto.http1 import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, encode_chunk, end_to_end
 
-NO_BODY_EXPECTED = -10
+BODILESS = -10
 """A response that has no body whatever its fields say: to HEAD, 204, 304."""
 CLOSE = UNTIL_CLOSE
 
@@ -20,7 +20,7 @@ _CHUNKED_FIELD: Field = (b"transfer-encoding", b"Transfer-Encoding", b"chunked")
 
 
 class Framing(NamedTuple):
-    """Fields for the wire, and the length of the body: bytes, `CHUNKED`, `CLOSE` or `NO_BODY_EXPECTED`."""
+    """Fields for the wire, and the length of the body: bytes, `CHUNKED`, `CLOSE` or `BODILESS`."""
 
     fields: list[Field]
     length: int
@@ -58,9 +58,9 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
     old = flow.request.http_version == "HTTP/1.0"
     if status < 200 or status == 204:
         # Neither has a length (RFC 9110 section 8.6), nor a coding.
-        return Framing(_without_framing(fields), NO_BODY_EXPECTED)
+        return Framing(_without_framing(fields), BODILESS)
     if status == 304 or flow.request.method == "HEAD":
-        return Framing(_without_coding(fields) if old else fields, NO_BODY_EXPECTED)
+        return Framing(_without_coding(fields) if old else fields, BODILESS)
     if streamed:
         assert head is not None
         length = head.length
@@ -118,3 +118,18 @@ def _without_framing(fields: list[Field]) -> list[Field]:
 
 def _without_coding(fields: list[Field]) -> list[Field]:
     return [field for field in fields if field[0] != b"transfer-encoding"]
+
+
+def pieces(message: HTTPMessage, data: bytes) -> list[bytes]:
+    """A piece of a streamed body, through the function that an addon may have put in its way; `b""` is the end."""
+    stream = message.stream
+    if not callable(stream):
+        return [data] if data else []
+    made = stream(data)
+    return [piece for piece in ([made] if isinstance(made, bytes) else made) if piece]
+
+
+def framed(message: HTTPMessage, data: bytes, chunked: bool) -> list[bytes]:
+    """The same, ready for the wire."""
+    parts = pieces(message, data)
+    return [encode_chunk(piece) for piece in parts] if chunked else parts

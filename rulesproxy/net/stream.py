@@ -31,6 +31,9 @@ class SocketStream(asyncio.Protocol):
         "sockname",
     )  # fmt: skip
 
+    ended_cleanly = True
+    """A FIN is an end that the peer meant."""
+
     def __init__(
         self, streams: set[SocketStream], loop: asyncio.AbstractEventLoop, limits: Limits = DEFAULT
     ) -> None:
@@ -92,9 +95,9 @@ class SocketStream(asyncio.Protocol):
         return self._ended
 
     @property
-    def pending(self) -> bool:
-        """Whether bytes have arrived that nobody has read."""
-        return bool(self._chunks)
+    def gone(self) -> bool:
+        """See `Stream.gone`."""
+        return self._error is not None or (self._ended and self.eof_ends)
 
     # Writing
 
@@ -162,7 +165,7 @@ class SocketStream(asyncio.Protocol):
     def on_end(self, callback: OnEnd | None) -> None:
         """See `Stream.on_end`. A FIN is the end only where `eof_ends` says so."""
         self._on_end = callback
-        if callback is not None and (self._error is not None or (self._ended and self.eof_ends)):
+        if callback is not None and self.gone:
             self._tell_end()
 
     def sweep(self, now: float) -> None:
