@@ -35,7 +35,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set an option (may be repeated)")
     parser.add_argument("--intercept", choices=("auto", "all", "none"), help="which TLS connections to decrypt")
     parser.add_argument("--upstream-ca", action="append", metavar="FILE", help="also trust servers that this CA vouches for")
-    parser.add_argument("--http1-codec", choices=("httptools", "h11"), help="the parser behind HTTP/1.1")
+    parser.add_argument("--http1-codec", choices=("native", "h11"), help="the parser behind HTTP/1.1")
     parser.add_argument("--allow-public", action="store_true", help="listen on addresses that other machines can reach")
     parser.add_argument("--ready-file", metavar="FILE", help="write addresses, CA and process id here once clients are accepted")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how log lines look")
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     declare_options(options)
     try:
         _set_options(options, args)
-        addons = [addon for path in args.addon for addon in load_script(Path(path))]
+        addons: list[object] = [load_script(path) for path in args.addon]
         proxy = Proxy(
             files or None,
             listen=args.listen or "127.0.0.1:8080",
@@ -97,16 +97,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _set_options(options: Options, args: argparse.Namespace) -> None:
-    options.read_environment(os.environ)
-    for assignment in args.set:
-        options.set_text(assignment, "command line")
+    # Addons declare options of their own when they are loaded, so unknown names are looked for after that.
+    options.set_environment(os.environ, later=True)
+    options.set_texts(args.set, later=True)
     flags = {
         "intercept": args.intercept,
         "upstream_ca": tuple(args.upstream_ca) if args.upstream_ca else None,
         "http1_codec": args.http1_codec,
         "allow_public": args.allow_public or None,
     }
-    options.set_initial({name: value for name, value in flags.items() if value is not None}, "command line")
+    options.set_values({name: value for name, value in flags.items() if value is not None}, "command line")
 
 
 def _with_log(addons: list[object]) -> list[object]:
@@ -153,7 +153,10 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
             log.info("%d rules from %s", len(proxy.rules.rules), ", ".join(map(str, proxy.rule_files)))
         if args.ready_file:
             _write_ready_file(Path(args.ready_file), proxy)
-        return await stop
+        asked = loop.create_task(proxy.engine.stop_requested.wait())
+        await asyncio.wait({stop, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        return stop.result() if stop.done() else 0
     finally:
         await proxy.stop()
 
