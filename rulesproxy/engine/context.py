@@ -8,7 +8,8 @@ of any such context, a thread for instance, gets the only running engine; where 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -92,14 +93,22 @@ ctx = Ctx()
 def enter(engine: Engine) -> None:
     """From here on this context, and what is started from it, belongs to `engine`."""
     _current.set(engine)
-    if engine not in _running:
-        _running.append(engine)
+    _running.append(engine)
+
+
+@contextmanager
+def inside(engine: Engine) -> Iterator[None]:
+    """The code in this block belongs to `engine`, wherever it was called from."""
+    token = _current.set(engine)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def leave(engine: Engine) -> None:
     """The engine has ended."""
-    if engine in _running:
-        _running.remove(engine)
+    _running.remove(engine)
     if _current.get() is engine:
         _current.set(None)
 

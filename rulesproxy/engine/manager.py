@@ -86,7 +86,6 @@ class Engine:
         self._logs = Later(self._dispatch_log)
         self._updates = Later(self._dispatch_update)
         context.enter(self)
-        logger.addHandler(self._entry_handler)
         try:
             seen: set[int] = set()
             for given in addons:
@@ -105,9 +104,12 @@ class Engine:
 
     async def running(self) -> None:
         """The listeners are bound."""
+        if self._state != "started":
+            raise RuntimeError("an engine runs once, after its startup")
         self._state = "running"
-        await dispatch(self._chain.running)
-        self._set_ticker()
+        with context.inside(self):
+            await dispatch(self._chain.running)
+            self._set_ticker()
 
     async def configure(self, updated: AbstractSet[str]) -> None:
         """Tell every addon that something which is no option changed, such as `{"rules"}`.
@@ -116,7 +118,8 @@ class Engine:
             OptionsError: an addon refuses; every addon was told again, with the caller's old state if it is restored
                 by then. `replace` does both in one.
         """
-        self._tell(set(updated))
+        with context.inside(self):
+            self._tell(set(updated))
 
     async def replace(self, old: object, new: object, updated: AbstractSet[str] = frozenset()) -> None:
         """Put `new` in the place of `old`: start, load and configure it aside, then publish it in one turn.
@@ -128,51 +131,18 @@ class Engine:
             AddonError: `new` cannot be used, or `old` is not in the chain; the chain is as before.
             OptionsError: `new` or another addon refuses; the chain is as before.
         """
-        index = self._find(old)
-        leaving, node = self._nodes[index], Node(new)
-        nodes = [*self._nodes[:index], node, *self._nodes[index + 1 :]]
-        options, commands = self.options.state(), self.commands.state()
-        try:
-            # The new version may declare its options and commands in another way than the old one.
-            for part in leaving.walk():
-                self.options.remove(part.options)
-                self.commands.remove(part.commands)
-            node.begin(self.options, self.commands, {id(part.addon) for part in self._walk()})
-            for part in node.walk():
-                self._configure_first(part)
-            chain = self._bind(nodes)
-            if updated:
-                self._tell(set(updated), besides=leaving)
-        except BaseException:
-            self.options.restore(options)
-            self.commands.restore(commands)
-            await _end(node, self.options.limits.handler)
-            raise
-        self._nodes = nodes
-        self._publish(chain)
-        if self._state == "running":
-            new_ones = {id(part.addon) for part in node.walk()}
-            await dispatch(tuple([bound for bound in chain.running if id(bound.owner) in new_ones]))
-        await self._let_go(leaving)
+        with context.inside(self):
+            await self._replace(old, new, updated)
 
     async def shutdown(self) -> None:
         """Call `done` on every addon, in order. To be called when serving has stopped; a second call does nothing."""
         if self._state in ("new", "ended"):
             return
         self._state = "ended"
-        limits = self.options.limits
-        watchdog.unwatch(self)
-        self._set_ticker()
-        await self._updates.flush(limits.replaced_addon)
-        await self._logs.flush(limits.replaced_addon)
-        logger.removeHandler(self._entry_handler)
-        for leaving in self._leaving:
-            leaving.free.set()
-        await asyncio.gather(*[leaving.task for leaving in self._leaving])
-        self._chain = Chain()
-        for node in self._nodes:
-            await _end(node, limits.handler)
+        with context.inside(self):
+            await self._shutdown()
         context.leave(self)
+        self.options.on_change = None
 
     def update(self, flows: Iterable[Flow]) -> None:
         """Fire `update` for flows that were changed outside their own events. Does not wait; from any thread."""
@@ -186,8 +156,7 @@ class Engine:
     # The chain
 
     def _walk(self) -> Iterator[Node]:
-        for node in self._nodes:
-            yield from node.walk()
+        return _parts(self._nodes)
 
     def _find(self, addon: object) -> int:
         for index, node in enumerate(self._nodes):
@@ -196,7 +165,7 @@ class Engine:
         raise AddonError(f"addon {addon_name(addon)} is not in the chain, so it cannot be replaced")
 
     def _bind(self, nodes: list[Node]) -> Chain:
-        addons = tuple([part.addon for node in nodes for part in node.walk()])
+        addons = tuple([part.addon for part in _parts(nodes)])
         return bind(addons, self.options.limits.handler, self.options.on_error == "closed")
 
     def _publish(self, chain: Chain) -> None:
@@ -205,6 +174,7 @@ class Engine:
             old.on_idle = self._chain_idle
             self._retired.append(old)
         self._set_ticker()
+        self._set_entry_handler()
         if _needs_watchdog(chain):
             watchdog.watch(self, self.options.limits.handler_blocks)
         else:
@@ -219,6 +189,37 @@ class Engine:
             return
         if not chain.alike(self._chain):
             self._publish(chain)
+
+    async def _replace(self, old: object, new: object, updated: AbstractSet[str]) -> None:
+        index = self._find(old)
+        leaving, node = self._nodes[index], Node(new)
+        nodes = [*self._nodes[:index], node, *self._nodes[index + 1 :]]
+        options, commands = self.options.state(), self.commands.state()
+        lost = {name for part in leaving.walk() for name in part.options}
+        try:
+            # The new version may declare its options and commands in another way than the old one.
+            self.options.remove(lost)
+            self.commands.remove({path for part in leaving.walk() for path in part.commands})
+            node.begin(self.options, self.commands, {id(part.addon) for part in self._walk()})
+            for part in node.walk():
+                self._configure_first(part)
+            self._bind(nodes)
+            self._tell(set(updated), lambda: self.options.restore(options) - lost, besides=leaving)
+            chain = self._bind(nodes)
+        except BaseException:
+            self.commands.restore(commands)
+            # What the new addon changed by itself is told back too.
+            self._tell_back(self._nodes, self.options.restore(options) - lost)
+            await _end(node, self.options.limits.handler)
+            raise
+        self._nodes = nodes
+        self._publish(chain)
+        try:
+            if self._state == "running":
+                new_ones = {id(part.addon) for part in node.walk()}
+                await dispatch(tuple([bound for bound in chain.running if id(bound.owner) in new_ones]))
+        finally:
+            await self._let_go(leaving)
 
     # Leaving
 
@@ -252,6 +253,24 @@ class Engine:
         await _end(leaving.node, handler)
         self._leaving.remove(leaving)
 
+    async def _shutdown(self) -> None:
+        limits = self.options.limits
+        watchdog.unwatch(self)
+        ticker = self._ticker
+        self._set_ticker()
+        if ticker is not None:
+            await asyncio.wait([ticker], timeout=limits.replaced_addon)
+        await self._updates.flush(limits.replaced_addon)
+        await self._logs.flush(limits.replaced_addon)
+        self._chain = Chain()
+        self._set_entry_handler()
+        for leaving in self._leaving:
+            leaving.free.set()
+        await asyncio.gather(*[leaving.task for leaving in self._leaving])
+        for node in self._nodes:
+            await _end(node, limits.handler)
+        self._nodes = []
+
     # Configuration
 
     def _options_changed(self, changed: set[str], undo: Undo) -> None:
@@ -259,7 +278,8 @@ class Engine:
             # Everybody still gets one `configure` with all names; who has had it is told afterwards.
             self._unheard |= changed
         elif self._state in ("started", "running"):
-            self._tell(changed, undo)
+            with context.inside(self):
+                self._tell(changed, undo)
 
     def _configure_first(self, node: Node) -> None:
         try:
@@ -271,25 +291,30 @@ class Engine:
     def _tell(self, updated: set[str], undo: Undo | None = None, besides: Node | None = None) -> None:
         if not updated:
             return
-        nodes = [part for node in self._nodes if node is not besides for part in node.walk()]
+        nodes = [node for node in self._nodes if node is not besides]
         try:
-            for node in nodes:
+            for part in _parts(nodes):
                 try:
-                    node.configure(self.options, updated)
+                    part.configure(self.options, updated)
                 except AddonError as error:
                     logger.error("%s", error)
         except AddonHalt:
             pass
         except OptionsError:
-            again = updated | (undo() if undo else set())
-            for node in nodes:
-                try:
-                    node.configure(self.options, again)
-                except (AddonError, AddonHalt, OptionsError) as error:
-                    logger.error("addon %s cannot go back to the old options: %s", addon_name(node.addon), error)
+            self._tell_back(nodes, updated | (undo() if undo else set()))
             raise
         if self._state in ("started", "running") and besides is None:
             self._refresh()
+
+    def _tell_back(self, nodes: list[Node], names: set[str]) -> None:
+        """A change was undone: everybody hears of the old values. Nobody can refuse these."""
+        for part in _parts(nodes) if names else ():
+            try:
+                part.configure(self.options, names)
+            except AddonHalt:
+                return
+            except (AddonError, OptionsError) as error:
+                logger.error("addon %s cannot go back to the old options: %s", addon_name(part.addon), error)
 
     # Timer, log, update
 
@@ -309,16 +334,24 @@ class Engine:
             await asyncio.sleep(due - self._loop.time())
             await dispatch(self._chain.tick)
 
+    def _set_entry_handler(self) -> None:
+        """Listen to our log only while somebody wants it: a handler would silence the last resort of `logging`."""
+        logger.removeHandler(self._entry_handler)
+        if self._chain.log:
+            logger.addHandler(self._entry_handler)
+
     def _log(self, entry: LogEntry) -> None:
-        if self._chain.log and not _in_log.get() and context.belongs(self):
+        if not _in_log.get() and context.belongs(self):
             self._logs.put(entry)
 
     async def _dispatch_log(self, entry: object) -> None:
         _in_log.set(True)
-        await dispatch(self._chain.log, entry)
+        with context.inside(self):
+            await dispatch(self._chain.log, entry)
 
     async def _dispatch_update(self, flows: object) -> None:
-        await dispatch(self._chain.update, flows)
+        with context.inside(self):
+            await dispatch(self._chain.update, flows)
 
 
 class Addons:
@@ -352,6 +385,11 @@ class _Leaving:
 
 
 _in_log: ContextVar[bool] = ContextVar("inside the log event", default=False)
+
+
+def _parts(nodes: Iterable[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield from node.walk()
 
 
 async def _end(node: Node, timeout: float) -> None:

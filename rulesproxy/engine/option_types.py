@@ -5,6 +5,9 @@ Sizes and durations are written with a unit (`10MB`, `64KiB`, `30s`, `100ms`). I
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import math
 import re
 import types
@@ -12,6 +15,8 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from rulesproxy import limits
 
 Value: TypeAlias = str | int | float | bool | tuple[str, ...] | None
 Unit: TypeAlias = Literal["", "size", "count", "duration"]
@@ -128,6 +133,20 @@ def option_type(spec: object, unit: Unit = "") -> OptionType:
     if base is None:
         raise ValueError("its type must be str, int, float, bool or Sequence[str], or one of them | None")
     return OptionType(base, optional, unit)
+
+
+def limit_helps() -> dict[str, str]:
+    """The sentence below every field of `Limits`, from its source: documentation is written once."""
+    try:
+        tree = ast.parse(inspect.getsource(limits))
+    except OSError:
+        return {}
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Limits")
+    helps = {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            helps[field.target.id] = ast.literal_eval(text.value)
+    return helps
 
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

@@ -6,9 +6,6 @@ reads no files: values come from the caller, as text or typed.
 
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from rulesproxy import limits
 from rulesproxy.diagnostics import suggest
 from rulesproxy.engine.log import escape
-from rulesproxy.engine.option_types import OptionType, Unit, Value, option_type
+from rulesproxy.engine.option_types import OptionType, Unit, Value, limit_helps, option_type
 from rulesproxy.limits import Limits
 
 Source: TypeAlias = Literal["default", "project file", "environment", "command line", "run time"]
@@ -244,7 +241,7 @@ class Options:
     def describe(self) -> list[Described]:
         """Everything about every option, by name."""
         rows = []
-        helps = _limit_helps()
+        helps = limit_helps()
         for name, option in sorted(self._options.items()):
             value, source = self._resolve(option)
             words = option.help or helps.get(name.removeprefix(_LIMITS), "")
@@ -382,17 +379,3 @@ def _unknown(name: str, source: Source, known: Iterable[str]) -> str:
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     meant = suggest(name, known)
     return f"; did you mean `{meant}`?" if meant else ""
-
-
-def _limit_helps() -> dict[str, str]:
-    """The sentence below every field of `Limits`, from its source: documentation is written once."""
-    try:
-        tree = ast.parse(inspect.getsource(limits))
-    except OSError:
-        return {}
-    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Limits")
-    helps = {}
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            helps[field.target.id] = ast.literal_eval(text.value)
-    return helps
