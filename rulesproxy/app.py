@@ -105,7 +105,7 @@ def parse_listen(text: str) -> Address:
 def declare_options(options: Options) -> None:
     """Add the options that the proxy itself reads."""
     add = options.add
-    add("intercept", str, "auto", "which TLS connections to decrypt: those that a rule or addon may touch, all, or none",
+    add("intercept", str, "auto", "which TLS connections to decrypt: what a rule or addon may touch, all, or none",
         choices=("auto", "all", "none"))  # fmt: skip
     add("http1_codec", str, "native", "the parser behind HTTP/1.1: ours alone, or h11 beside it as a second opinion",
         choices=("native", "h11"))  # fmt: skip
@@ -347,8 +347,8 @@ class Proxy:
         for mode, (host, port) in self._wanted:
             if mode.name == "regular" and not _is_loopback(host):
                 raise OptionsError(
-                    f"{format_authority(host, port, '')} can be reached by other machines, and they could use this proxy to reach "
-                    "yours: listen on 127.0.0.1, or say --allow-public"
+                    f"other machines can reach {format_authority(host, port, '')}, and through it whatever this one can "
+                    "reach: listen on 127.0.0.1, or say --allow-public"
                 )
 
 

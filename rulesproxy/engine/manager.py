@@ -399,5 +399,5 @@ async def _end(node: Node, timeout: float) -> None:
 
 def _needs_watchdog(chain: Chain) -> bool:
     """Whether code that is not ours handles traffic."""
-    return any(not type(bound.owner).__module__.startswith("rulesproxy.addons.")
+    return any(not type(bound.owner).__module__.startswith("rulesproxy.")
         for event in EVENTS if event not in LIFECYCLE for bound in getattr(chain, event))  # fmt: skip

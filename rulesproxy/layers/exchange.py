@@ -214,7 +214,8 @@ class Exchange:
             await dispatch(chain.responseheaders, flow)
             obey(flow)
         response, head = flow.response, self.server.head
-        assert response is not None and head is not None
+        assert response is not None
+        assert head is not None
         if response is not received or response.body_source != b"":
             # A handler has replaced it. What the server still sends is of no use to anybody.
             return await self._send_local()
@@ -274,7 +275,8 @@ class Exchange:
     async def _stream_response(self, parts: list[bytes]) -> bool:
         """Pass the body on as it arrives, held back by a client that reads slowly."""
         response, upstream = self.flow.response, self.server.upstream
-        assert response is not None and upstream is not None
+        assert response is not None
+        assert upstream is not None
         response.body_source = None
         framing = frame_response(self.flow, self.server.head, streamed=True)
         keep = self._keeps(framing)
@@ -396,7 +398,8 @@ class Exchange:
     async def _switch(self) -> bool:
         """101: the connection speaks another protocol from here on (RFC 9110 section 7.8)."""
         flow, client, upstream = self.flow, self.client, self.server.upstream
-        assert upstream is not None and flow.response is not None
+        assert upstream is not None
+        assert flow.response is not None
         if not self.head.upgrade:
             raise FlowFailed("protocol", f"{self.server.name} switched protocols without being asked")
         for handlers in (self.chain.responseheaders, self.chain.response):

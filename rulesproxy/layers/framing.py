@@ -16,6 +16,7 @@ BODILESS = -10
 """A response that has no body whatever its fields say: to HEAD, 204, 304."""
 CLOSE = UNTIL_CLOSE
 
+_BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
 _CHUNKED_FIELD: Field = (b"transfer-encoding", b"Transfer-Encoding", b"chunked")
 
 
@@ -39,11 +40,10 @@ def frame_request(request: HTTPRequest, head: RequestHead, streamed: bool) -> Fr
     length = _held(request)
     if untouched and length == head.length:
         return Framing(fields, length)
-    if length == 0 and head.length == 0 and request.method in ("GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"):
+    if length == 0 and request.method in _BODILESS_METHODS and not _framed_already(fields):
         # No Content-Length: 0 is invented where the method does not expect a body (RFC 9110 section 8.6).
-        if not any(field[0] in (b"content-length", b"transfer-encoding") for field in fields):
-            return Framing(fields, 0)
-    if head.length == CHUNKED and any(field[0] == b"transfer-encoding" for field in fields):
+        return Framing(fields, 0)
+    if _has(fields, b"transfer-encoding"):
         return Framing(_set_length(fields, CHUNKED), CHUNKED)
     return Framing(_set_length(fields, length), length)
 
@@ -69,11 +69,19 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
         if raw is head.fields and length == head.length:
             return Framing(fields, length)
         return Framing(_set_length(fields, length), length)
-    if not old and (response.trailers is not None or any(field[0] == b"transfer-encoding" for field in fields)):
-        if not isinstance(response.body_source, FileBody):
-            return Framing(_set_length(fields, CHUNKED), CHUNKED)
+    chunked = response.trailers is not None or _has(fields, b"transfer-encoding")
+    if chunked and not old and not isinstance(response.body_source, FileBody):
+        return Framing(_set_length(fields, CHUNKED), CHUNKED)
     length = _held(response)
     return Framing(_set_length(fields, length), length)
+
+
+def _has(fields: list[Field], key: bytes) -> bool:
+    return any([field[0] == key for field in fields])
+
+
+def _framed_already(fields: list[Field]) -> bool:
+    return _has(fields, b"content-length") or _has(fields, b"transfer-encoding")
 
 
 def _held(message: HTTPMessage) -> int:

@@ -135,6 +135,7 @@ class ServerSide:
                 self.upstream = None
                 if attempt == 2 or not upstream.uses or request.method not in _IDEMPOTENT:
                     raise self._gone() from None
+        return None
 
     async def read_head(self) -> None:
         """Read the response head of a request that streams.

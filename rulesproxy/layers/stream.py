@@ -34,7 +34,7 @@ class Stream(Protocol):
         sockname: our end.
         deadline: when a wait on this stream is over, in the loop's time. A slot, swept once a second: a timer per wait
             would cost more than the wait.
-        ended_cleanly: whether an end of stream is one that the peer meant: always on TCP, on TLS with close_notify only.
+        ended_cleanly: whether the peer meant the end of its stream: always on TCP, only with close_notify on TLS.
         eof_ends: whether the peer's half-close counts for `on_end`. Unset on plain TCP; TLS above sets it.
     """
 

@@ -77,7 +77,8 @@ class TLSLayer(Layer):
             named = context.client_conn.connect_host
             # Either name is enough: a rule about the one must not be dodged by sending the other.
             return bool(
-                (hello.sni and chain.wants_host(hello.sni)) or (named and named != hello.sni and chain.wants_host(named))
+                (hello.sni and chain.wants_host(hello.sni))
+                or (named and named != hello.sni and chain.wants_host(named))
             )
         return intercept != "none"
 

@@ -128,9 +128,9 @@ class Upstreams:
 
     async def sweep(self, now: float) -> None:
         """Close what has been idle too long, and what the server has closed. Called once a second."""
-        gone = []
+        gone: list[Upstream] = []
         for key in list(self._idle):
-            kept = []
+            kept: list[Upstream] = []
             for upstream in self._idle[key]:
                 (gone if upstream.stream.ended or upstream.idle_until < now else kept).append(upstream)
             if kept:
@@ -231,4 +231,3 @@ async def _secure(services: Services, stream: Stream, server_conn: ServerConn) -
     server_conn.cipher = secured.cipher
     server_conn.certificate = secured.certificate
     return secured
-

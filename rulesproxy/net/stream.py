@@ -27,16 +27,14 @@ class SocketStream(asyncio.Protocol):
 
     __slots__ = (
         "_chunks", "_closed", "_drainer", "_ended", "_error", "_expired", "_high", "_loop", "_on_end", "_reader",
-        "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "eof_ends", "limits", "peername",
-        "sockname",
+        "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "eof_ends", "limits",
+        "peername", "sockname",
     )  # fmt: skip
 
     ended_cleanly = True
     """A FIN is an end that the peer meant."""
 
-    def __init__(
-        self, streams: set[SocketStream], loop: asyncio.AbstractEventLoop, limits: Limits = DEFAULT
-    ) -> None:
+    def __init__(self, streams: set[SocketStream], loop: asyncio.AbstractEventLoop, limits: Limits = DEFAULT) -> None:
         """Take part in `streams`, the set of open ones, from connection to close."""
         self.peername: Address | None = None
         self.sockname: Address | None = None
