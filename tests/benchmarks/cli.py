@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
         proxies = peers.select(options.proxies)
         if options.repeat < 1 or options.duration <= 0:
             raise ValueError("--repeat and --duration must be above 0")
+        if options.json and not options.json.absolute().parent.is_dir():
+            raise ValueError(f"--json: there is no folder {options.json.parent}")
     except ValueError as error:
         parser.error(str(error))
     try:
@@ -38,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cannot measure here: {error}", file=sys.stderr)
         return 2
     os.sched_setaffinity(0, {load_core})
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     conditions = Conditions(client, proxy_core, load_core, options.warm_up, options.duration)
     work = Path(tempfile.mkdtemp(prefix="rulesproxy-bench-"))
     work.chmod(0o755)
@@ -130,6 +134,8 @@ def _prepare(bench: Bench, proxies: list[Proxy]) -> dict[str, str]:
 def _one(
     bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditions, results: report.Results, turn: str
 ) -> None:
+    if (scenario.key, proxy.name) in results.failures:
+        return
     direct = isinstance(proxy, Direct)
     reason = proxy.unsupported(scenario)
     if reason:

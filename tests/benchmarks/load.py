@@ -26,6 +26,7 @@ class Load:
     p50_ms: float
     p99_ms: float
     max_ms: float
+    starved: int
     errors: int
     bad: int
     bad_status: int

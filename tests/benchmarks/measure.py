@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _SETTLE = 0.5
 """Seconds between the first accepted connection and the look at the idle memory."""
 _LEAST_CPU_SHARE = 0.02
 """A proxy that used less of its core than this under load was not in the way."""
+_MANY = 20
+"""Responses for each connection from which on none may have gone without."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +57,18 @@ class Sample:
 
 def measure(bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditions) -> Sample:
     """Starts the proxy, measures one scenario, ends the proxy; Failed if the result would not be what its name says."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{scenario.key}-", dir=bench.work))
-    folder.chmod(0o755)
-    port = free_port()
-    command = proxy.command(bench, scenario.setup, folder, port)
-    program = Program(command.argv, conditions.proxy_core, folder / "log", command.env, folder)
-    try:
-        started = wait_for_port(program, port, proxy.start_timeout)
-        if not started:
-            raise Failed("it did not start")
+    if scenario.unit == "s":
+        # The first start of all makes an authority, compiles modules and reads them from the disk.
+        with _running(bench, proxy, scenario, conditions):
+            pass
+    with _running(bench, proxy, scenario, conditions) as running:
         time.sleep(_SETTLE)
-        idle = program.memory()
-        probe.check(scenario.setup, port, bench.origin.authority(scenario), proxy.ca())
+        idle = running.program.memory()
+        probe.check(scenario.setup, running.port, bench.origin.authority(scenario), proxy.ca())
         if scenario.unit == "s":
-            return Sample(started, start_s=started, idle_memory=idle, peak_memory=program.peak_memory())
-        return _under_load(bench, program, port, scenario, conditions, started, idle)
-    except Failed as failure:
-        words = program.last_words()
-        raise Failed(f"{failure}; it said: {words}" if words else str(failure)) from failure
-    finally:
-        program.stop()
+            return Sample(running.seconds, start_s=running.seconds, idle_memory=idle)
+        sample = _under_load(bench, running, scenario, conditions)
+        return replace(sample, start_s=running.seconds, idle_memory=idle)
 
 
 def measure_direct(bench: Bench, scenario: Scenario, conditions: Conditions) -> Sample:
@@ -82,6 +77,34 @@ def measure_direct(bench: Bench, scenario: Scenario, conditions: Conditions) -> 
     clock = _Clock(bench.origin.cpu_seconds)
     seen = _load(bench, port, scenario, conditions, clock)
     return _sample(scenario, seen, load_share=(clock.elapsed(0) + seen.client_cpu_s) / seen.seconds)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A proxy that accepts connections on `port`, `seconds` after it was started."""
+
+    program: Program
+    port: int
+    seconds: float
+
+
+@contextmanager
+def _running(bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditions) -> Iterator[_Running]:
+    folder = Path(tempfile.mkdtemp(prefix=f"{scenario.key}-", dir=bench.work))
+    folder.chmod(0o755)
+    port = free_port()
+    command = proxy.command(bench, scenario.setup, folder, port)
+    program = Program(command.argv, conditions.proxy_core, folder / "log", command.env, folder)
+    try:
+        seconds = wait_for_port(program, port, proxy.start_timeout)
+        if not seconds:
+            raise Failed("it did not start")
+        yield _Running(program, port, seconds)
+    except Failed as failure:
+        words = program.last_words()
+        raise Failed(f"{failure}; it said: {words}" if words else str(failure)) from failure
+    finally:
+        program.stop()
 
 
 class _Clock:
@@ -98,18 +121,17 @@ class _Clock:
         return self._marks["stop"][which] - self._marks["start"][which]
 
 
-def _under_load(
-    bench: Bench, program: Program, port: int, scenario: Scenario, conditions: Conditions, started: float, idle: int
-) -> Sample:
+def _under_load(bench: Bench, running: _Running, scenario: Scenario, conditions: Conditions) -> Sample:
+    program = running.program
     connections, requests = bench.origin.counts()
     clock = _Clock(program.cpu_seconds, bench.origin.cpu_seconds)
-    seen = _load(bench, port, scenario, conditions, clock, through_proxy=True)
+    seen = _load(bench, running.port, scenario, conditions, clock, through_proxy=True)
     memory = program.peak_memory()
     if not program.alive:
         raise Failed("it ended under load")
-    opened, reached = (
-        after - before for after, before in zip(bench.origin.counts(), (connections, requests), strict=True)
-    )
+    opened, reached = bench.origin.counts()
+    # The second question for the counts is itself a connection and a request.
+    opened, reached = opened - connections - 1, reached - requests - 1
     if reached < seen.total:
         raise Failed(f"the origin saw {reached} of {seen.total} requests: the proxy was bypassed or answered itself")
     cpu = clock.elapsed(0)
@@ -119,11 +141,8 @@ def _under_load(
         _sample(scenario, seen, load_share=(clock.elapsed(1) + seen.client_cpu_s) / seen.seconds),
         per_cpu_s=_value(scenario, seen) * seen.seconds / cpu,
         cpu_share=cpu / seen.seconds,
-        start_s=started,
-        idle_memory=idle,
         peak_memory=memory,
-        # The second question for the counts is itself a connection.
-        origin_connections=opened - 1,
+        origin_connections=opened,
     )
 
 
@@ -146,6 +165,8 @@ def _load(
         raise Failed(f"{seen.errors} errors: {seen.first_error}")
     if not seen.requests:
         raise Failed(f"no response was completed in {seen.seconds:.1f} s")
+    if seen.starved and seen.requests > _MANY * scenario.connections:
+        raise Failed(f"{seen.starved} of {scenario.connections} connections got no response while others got many")
     return seen
 
 

@@ -20,7 +20,8 @@
  *   -1             one request per connection
  *
  * It writes "start" when the measured time begins, "stop" when it ends, then one JSON object. "total", "errors" and "bad"
- * count from the very beginning, warm-up included; all else is of the measured time. The run ends early on many errors.
+ * count from the very beginning, warm-up included; all else is of the measured time. "starved" is the number of
+ * connections that completed nothing in it. The run ends early on many errors.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -74,6 +75,7 @@ struct connection {
     const struct text *out;
     size_t sent;
     uint64_t began;
+    uint64_t completed; /* exchanges in the measured time */
     /* What is known of the response that is being read. */
     enum part part;
     char head[HEAD_MAX];
@@ -143,16 +145,18 @@ static void count_error(const char *what)
 static void count_bad(int status, const char *what)
 {
     results.bad++;
-    results.bad_status = status;
+    if (status)
+        results.bad_status = status;
     if (!results.first_error)
         results.first_error = what;
 }
 
-static void sample(const struct connection *c)
+static void sample(struct connection *c)
 {
     results.total++;
     if (!results.measuring)
         return;
+    c->completed++;
     if (results.count == results.capacity) {
         results.capacity = results.capacity ? results.capacity * 2 : 65536;
         results.latencies = realloc(results.latencies, results.capacity * sizeof *results.latencies);
@@ -686,7 +690,7 @@ static double percentile(double share)
     return results.count ? results.latencies[(size_t)((double)(results.count - 1) * share)] / 1000.0 : 0;
 }
 
-static void report(double elapsed)
+static void report(double elapsed, int starved)
 {
     double cpu = cpu_seconds() - results.cpu_before;
     if (!results.measuring || elapsed <= 0)
@@ -697,6 +701,7 @@ static void report(double elapsed)
     printf("{\"total\": %lu, \"requests\": %zu, \"seconds\": %.4f, \"rps\": %.1f, \"mb_per_s\": %.2f, ", results.total,
            results.count, elapsed, rate, megabytes);
     printf("\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, ", percentile(0.5), percentile(0.99), percentile(1));
+    printf("\"starved\": %d, ", starved);
     printf("\"errors\": %lu, \"bad\": %lu, \"bad_status\": %d, \"first_error\": \"%s\", \"client_cpu_s\": %.3f}\n",
            results.errors, results.bad, results.bad_status, results.first_error ? results.first_error : "", cpu);
 }
@@ -711,6 +716,10 @@ int main(int argc, char **argv)
     struct connection *connections = calloc((size_t)options.connections, sizeof *connections);
     for (int i = 0; i < options.connections; i++)
         begin(&connections[i]);
-    report(run());
+    double elapsed = run();
+    int starved = 0;
+    for (int i = 0; i < options.connections; i++)
+        starved += connections[i].completed == 0;
+    report(elapsed, starved);
     return 0;
 }

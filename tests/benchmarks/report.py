@@ -167,9 +167,8 @@ def _warnings(results: Results, scenario: Scenario, proxy: str) -> list[str]:
     if proxy != "direct" and (median(samples, _get("load_share")) or 0.0) > _NEAR_LIMIT:
         notes.append(f"  {proxy}: load client and origin had no time left; believe the number per CPU second")
     if max(values) - min(values) > _NOISY * middle:
-        notes.append(
-            f"  {proxy}: noisy, the values are more than {_NOISY:.0%} apart; believe the number per CPU second"
-        )
+        advice = "repeat more often" if scenario.unit == "s" else "believe the number per CPU second"
+        notes.append(f"  {proxy}: noisy, the values are more than {_NOISY:.0%} apart; {advice}")
     return notes
 
 

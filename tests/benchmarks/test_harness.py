@@ -22,6 +22,7 @@ LINE = {
     "p50_ms": 1.0,
     "p99_ms": 9.0,
     "max_ms": 12.0,
+    "starved": 0,
     "errors": 0,
     "bad": 0,
     "bad_status": 0,
