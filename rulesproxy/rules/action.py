@@ -41,8 +41,8 @@ class Example:
         request: a request line without version, such as `GET https://a.test/x`, then header lines; a blank line and a
             body may follow.
         response: the server's answer likewise, its first line the status; empty for none.
-        expect: the message that comes out: the answer where there is one, else the request. Only what is named counts; a
-            line that starts with `!` names a header that must not be there.
+        expect: the message that comes out: the answer where there is one, else the request. Only what is named counts;
+            a line that starts with `!` names a header that must not be there.
     """
 
     rule: str

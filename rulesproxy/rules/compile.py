@@ -75,7 +75,8 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_host_may", "_host_must", "_request", "_response", "acts_on_request", "acts_on_response", "captures",
+        "_bounds", "_host_may", "_host_must", "_request", "_response", "acts_on_request", "acts_on_response",
+        "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
         "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request", "rule",
         "shadows_connect", "stop", "uses_response",

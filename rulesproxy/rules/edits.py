@@ -47,7 +47,9 @@ class Pattern:
         mapping = reader.mapping(node, name, "`{text: old, with: new}`")
         for key, _ in mapping.entries:
             if key.text not in ("text", "regex", "with"):
-                reader.unknown(key, ("text", "regex", "with"), f"in `{name}`", {"to": "with", "pattern": "regex", "from": "text"})
+                reader.unknown(
+                    key, ("text", "regex", "with"), f"in `{name}`", {"to": "with", "pattern": "regex", "from": "text"}
+                )
                 raise Bad
         text, regex, new = mapping.get("text"), mapping.get("regex"), mapping.get("with")
         if new is None or (text is None) == (regex is None):
@@ -124,7 +126,12 @@ def _op(verb: Verb, key: Scalar, child: Node, reader: Reader, header: bool) -> O
     if header:
         for value, item in zip(values, reader.items(child), strict=True):
             if value.constant is not None and re.search(r"[\r\n\0]", value.constant.strip()):
-                reader.fail("RP609", item, f"the value of header `{key.text}` holds a line break", "write one line; a list gives several fields")
+                reader.fail(
+                    "RP609",
+                    item,
+                    f"the value of header `{key.text}` holds a line break",
+                    "write one line; a list gives several fields",
+                )
     return Op(verb, key.text, values)
 
 
@@ -216,9 +223,7 @@ class QueryEdits:
         text = "&".join([piece for _, piece in pieces])
         request.path = f"{path}?{text}" if text else path
 
-    def _one(
-        self, op: Op, pieces: list[tuple[str, str]], flow: HTTPFlow, captures: Captures
-    ) -> list[tuple[str, str]]:
+    def _one(self, op: Op, pieces: list[tuple[str, str]], flow: HTTPFlow, captures: Captures) -> list[tuple[str, str]]:
         if op.verb == "remove":
             assert op.matches is not None
             return [piece for piece in pieces if not op.matches(piece[0])]
@@ -284,7 +289,11 @@ def missing_file(scalar: Scalar, path: Path, reader: Reader, name: str) -> None:
     except OSError:
         beside = []
     meant = suggest(path.name, beside)
-    help = f"did you mean `{scalar.text.removesuffix(path.name)}{meant}`?" if meant else "the path is relative to the rule file"
+    help = (
+        f"did you mean `{scalar.text.removesuffix(path.name)}{meant}`?"
+        if meant
+        else "the path is relative to the rule file"
+    )
     reader.fail("RP601", scalar, f"{name} `{scalar.text}` does not exist", help)
 
 

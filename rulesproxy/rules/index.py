@@ -32,7 +32,9 @@ class Paths:
     __slots__ = ("_always", "_exact", "_lengths", "_prefixes", "_small")
 
     def __init__(self, entries: Sequence[tuple[int, Key]]) -> None:
-        self._small: Numbers | None = tuple(sorted(number for number, _ in entries)) if len(entries) <= _BUCKET else None
+        self._small: Numbers | None = (
+            tuple(sorted(number for number, _ in entries)) if len(entries) <= _BUCKET else None
+        )
         exact: dict[str, list[int]] = {}
         prefixes: dict[str, list[int]] = {}
         always: list[int] = []

@@ -338,11 +338,15 @@ class _Builder:
         if first is not None:
             self.problems.append(
                 Diagnostic(
-                    "RP005", "error", f"`{key.text}` is given twice here", key.span,
-                    help="keep one of them; YAML alone would silently keep only the second", label="given again",
+                    "RP005",
+                    "error",
+                    f"`{key.text}` is given twice here",
+                    key.span,
+                    help="keep one of them; YAML alone would silently keep only the second",
+                    label="given again",
                     labels=(Label(first.span, "first given here"),),
                 )
-            )  # fmt: skip
+            )
 
     def _key(self) -> Scalar | None:
         return self.keys[-1] if self.keys else None
@@ -371,8 +375,8 @@ def _problem(file: File, start: int, end: int, code: str, title: str, help: str)
 def _offsets(raw: str, style: str, value: str) -> list[int]:
     """For every character of a scalar's value the offset in its source `raw`.
 
-    What is no white space stands in both in the same order, and escapes count as one. White space is folded, indented and
-    chomped in many ways; it is placed where the source has its next white space.
+    What is no white space stands in both in the same order, and escapes count as one. White space is folded, indented
+    and chomped in many ways; it is placed where the source has its next white space.
     """
     units = _split_units(raw, style)
     offsets: list[int] = []

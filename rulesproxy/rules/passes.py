@@ -1,9 +1,9 @@
-"""The two ordered passes over the rules: one for the request, one for the response, each paused where a body is missing.
+"""The two ordered passes over the rules, one for the request, one for the response; each pauses where it lacks a body.
 
 It knows the order of rules, what each of them sees, and when bodies are needed. What filters and actions do is theirs.
 
-A pass goes through the candidates of a flow from top to bottom. It pauses at a rule that may match but needs a body, and
-the event that has the body goes on from that rule. Every change of the request is preceded by a copy of its head, which
+A pass goes through the candidates of a flow from top to bottom. It pauses at a rule that may match but needs a body,
+and the event that has the body goes on from that rule. Every change of the request is preceded by a copy of its head, which
 costs nothing where nothing is changed, so that the response pass sees for every rule the request that this rule saw.
 """
 
@@ -65,7 +65,18 @@ class Pass:
 class Runner:
     """Runs the passes of one rule set. Nothing in it points back to itself, so that it dies when it is let go."""
 
-    __slots__ = ("_connects", "_editors", "_hosts", "_index", "_nothing", "_numbers", "_responds", "_rules", "_told", "owner")
+    __slots__ = (
+        "_connects",
+        "_editors",
+        "_hosts",
+        "_index",
+        "_nothing",
+        "_numbers",
+        "_responds",
+        "_rules",
+        "_told",
+        "owner",
+    )
 
     def __init__(self, rules: Sequence[Compiled]) -> None:
         self._rules = tuple(rules)

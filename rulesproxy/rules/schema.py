@@ -103,7 +103,9 @@ class Reader:
         """The node as a mapping."""
         if isinstance(node, nodes.Mapping):
             return node
-        self.fail("RP103", node, f"`{name}` wants keys with values, got {describe(node)}", example and f"write {example}")
+        return self.fail(
+            "RP103", node, f"`{name}` wants keys with values, got {describe(node)}", example and f"write {example}"
+        )
 
     def items(self, node: Node) -> list[Node]:
         """The items of a list; any other node is a list of itself."""
@@ -125,12 +127,19 @@ class Reader:
         meant = suggest(key.text, names, dict(synonyms or {}))
         help = f"did you mean `{meant}`?" if meant else f"the keys here are {', '.join(names)}"
         if key.text in _LOOSE and key.plain:
-            self.note("RP016", key, f"`{key.text}` is no key {where}", f"{help}; other YAML readers take this word for true or false")
+            self.note(
+                "RP016",
+                key,
+                f"`{key.text}` is no key {where}",
+                f"{help}; other YAML readers take this word for true or false",
+            )
         elif key.flow and (key.text.count('"') % 2 or key.text.count("'") % 2):
             self.note(
-                "RP018", key, "inside `{…}` YAML ends a value at every comma",
+                "RP018",
+                key,
+                "inside `{…}` YAML ends a value at every comma",
                 "write the rule over several lines, or quote the value with single quotes",
-            )  # fmt: skip
+            )
         else:
             self.note("RP101", key, f"unknown key `{key.text}` {where}", help)
 
@@ -192,10 +201,12 @@ class Reader:
                 return choice
         words = [str(choice) for choice in allowed]
         meant = suggest(scalar.text, words)
-        self.fail(
-            "RP104", scalar, f"`{name}` is one of {', '.join(words)}; got `{scalar.text}`",
+        return self.fail(
+            "RP104",
+            scalar,
+            f"`{name}` is one of {', '.join(words)}; got `{scalar.text}`",
             f"did you mean `{meant}`?" if meant else "",
-        )  # fmt: skip
+        )
 
     def record(self, cls: type[T], node: nodes.Mapping, name: str, others: Callable[[str], str] | None = None) -> T:
         """The mapping read into a dataclass: every key, every diagnostic.

@@ -124,7 +124,12 @@ def parse(scalar: Scalar, reader: Reader) -> Template:
         if text is None:
             inner = scalar.text[start + 2 : end - 1]
             if not scalar.text[start:end].endswith("}"):
-                reader.note("RP615", scalar.part(start, start + 2), "this `${` is never closed", "close it with `}`, or write `$${` for the text")
+                reader.note(
+                    "RP615",
+                    scalar.part(start, start + 2),
+                    "this `${` is never closed",
+                    "close it with `}`, or write `$${` for the text",
+                )
                 failed = True
                 continue
             place = _place(inner, scalar, start, end, reader)
@@ -143,7 +148,9 @@ def parse(scalar: Scalar, reader: Reader) -> Template:
         raise Bad
     if literal:
         parts.append("".join(literal))
-    constant = "".join(part for part in parts if isinstance(part, str)) if all(isinstance(p, str) for p in parts) else None
+    constant = (
+        "".join(part for part in parts if isinstance(part, str)) if all(isinstance(p, str) for p in parts) else None
+    )
     return Template(scalar.text, tuple(parts), constant)
 
 
@@ -244,7 +251,11 @@ def _value(name: str, names: Names) -> tuple[Read, bool, bool] | str:
     if meant:
         return f"did you mean `${{{meant}}}`?"
     captured = ", ".join(names.captures or ())
-    return f"this filter captures {captured}" if captured else "this filter captures nothing: name a group, as in `(?P<rest>.*)`"
+    return (
+        f"this filter captures {captured}"
+        if captured
+        else "this filter captures nothing: name a group, as in `(?P<rest>.*)`"
+    )
 
 
 def _capture(name: str) -> Read:

@@ -1,4 +1,4 @@
-"""The traps that YAML sets for filters, recognised and explained: what the user wrote, what YAML made of it, what to do.
+"""The traps that YAML sets for filters: what the user wrote, what YAML made of it, and what to do.
 
 It knows the parser's complaints and the look of a filter, and nothing of what a rule means.
 """
@@ -36,9 +36,12 @@ def prefixed_filter(file: File, key: Scalar | None, start: int, tagged: bool) ->
         word = re.match(r"!\s*\S*", file.source.text[start : start + 200])
         rest = word.group()[1:] if word else ""
         return Diagnostic(
-            "RP010", "error", "YAML reads a filter that starts with `!` as a tag, so `not` would be lost",
-            file.span(start, start + 1), help=f"write `not {rest} …`, or quote the whole filter with single quotes",
-        )  # fmt: skip
+            "RP010",
+            "error",
+            "YAML reads a filter that starts with `!` as a tag, so `not` would be lost",
+            file.span(start, start + 1),
+            help=f"write `not {rest} …`, or quote the whole filter with single quotes",
+        )
     return Diagnostic(
         "RP014",
         "error",
@@ -67,9 +70,13 @@ def dropped_comment(scalar: Scalar) -> Diagnostic | None:
         return None
     start = scalar.end + rest.index("#")
     return Diagnostic(
-        "RP012", "error", "YAML drops everything after ` #` as a comment", scalar.file.span(start, start + len(rest) - rest.index("#")),
-        help=f"{QUOTE}; or put the comment on a line of its own", label="not part of the filter",
-    )  # fmt: skip
+        "RP012",
+        "error",
+        "YAML drops everything after ` #` as a comment",
+        scalar.file.span(start, start + len(rest) - rest.index("#")),
+        help=f"{QUOTE}; or put the comment on a line of its own",
+        label="not part of the filter",
+    )
 
 
 def explain_error(file: File, error: yaml.YAMLError) -> Diagnostic:
@@ -98,9 +105,12 @@ def _unreadable(file: File, error: yaml.YAMLError) -> Diagnostic:
     shown = f"U+{character:04X}" if isinstance(character, int) else "a character"
     at = position if isinstance(position, int) and position < len(file.source.text) else 0
     return Diagnostic(
-        "RP002", "error", f"{shown} is not allowed in YAML", file.span(at, at + 1),
+        "RP002",
+        "error",
+        f"{shown} is not allowed in YAML",
+        file.span(at, at + 1),
         help='remove it, or write it as an escape inside double quotes, such as "\\x07"',
-    )  # fmt: skip
+    )
 
 
 def _tab(file: File, line: str, line_start: int, problem: str) -> Diagnostic | None:
@@ -109,9 +119,12 @@ def _tab(file: File, line: str, line_start: int, problem: str) -> Diagnostic | N
         return None
     start = line_start + indent.index("\t")
     return Diagnostic(
-        "RP003", "error", "a tab is used for indentation", file.span(start, start + 1),
+        "RP003",
+        "error",
+        "a tab is used for indentation",
+        file.span(start, start + 1),
         help="YAML needs spaces here; use two for every level",
-    )  # fmt: skip
+    )
 
 
 def _in_flow(file: File, text: str, at: int, line: str, line_start: int, context: str) -> Diagnostic | None:
@@ -135,9 +148,12 @@ def _in_flow(file: File, text: str, at: int, line: str, line_start: int, context
 
 def _flow(file: File, at: int, code: str, title: str, what: str) -> Diagnostic:
     return Diagnostic(
-        code, "error", title, file.span(at, at + 1),
+        code,
+        "error",
+        title,
+        file.span(at, at + 1),
         help=f"write the rule over several lines, or quote the {what} with single quotes",
-    )  # fmt: skip
+    )
 
 
 def _in_filter(file: File, line: str, line_start: int, at: int, problem: str) -> Diagnostic | None:
@@ -159,10 +175,13 @@ def _in_filter(file: File, line: str, line_start: int, at: int, problem: str) ->
         )
     if text[:1] in ('"', "'"):
         return Diagnostic(
-            "RP013", "error", "for YAML this value ends at its second quote", file.span(start, at),
+            "RP013",
+            "error",
+            "for YAML this value ends at its second quote",
+            file.span(start, at),
             help=f"put the field first, as in `host == {text.split(text[0])[1]!r}`; or {QUOTE}".replace("'", '"', 2),
             label="YAML stops here",
-        )  # fmt: skip
+        )
     if "mapping values" in problem:
         return Diagnostic(
             "RP011", "error", "YAML reads `: ` inside the filter as the end of a key", file.span(at, at + 1), help=QUOTE

@@ -25,7 +25,8 @@ class Block(Action):
         status: the status of the answer.
         body: its text; a short line that names the status unless given.
         headers: its header fields.
-        end: instead of an answer `close` the connection, `reset` it, or stay silent until the client gives up (`timeout`).
+        end: instead of an answer `close` or `reset` the connection, or stay silent until the client gives up
+            (`timeout`).
     """
 
     key: ClassVar = "block"

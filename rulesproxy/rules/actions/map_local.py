@@ -178,8 +178,8 @@ UNSATISFIABLE = (-1, -1)
 def path_segments(target: str, strip: str) -> list[str] | None:
     """The segments of a request target below `strip`, decoded once; None for a path that no file may be found by.
 
-    Refused are dot segments, encoded separators and NUL, backslashes, control characters, drive letters, and bytes that are
-    not UTF-8, overlong forms among them.
+    Refused are dot segments, encoded separators and NUL, backslashes, control characters, drive letters, and bytes that
+    are not UTF-8, overlong forms among them.
     """
     raw = target.partition("?")[0].partition("#")[0]
     if _ENCODED_SEPARATOR(raw):
@@ -263,9 +263,7 @@ def _matches(header: str | None, tag: str) -> bool:
     return header.strip() == "*" or tag in [part.strip().removeprefix("W/") for part in header.split(",")]
 
 
-def _file(
-    status: int, path: Path, start: int, length: int, fields: list[tuple[str, str]], head: bool
-) -> HTTPResponse:
+def _file(status: int, path: Path, start: int, length: int, fields: list[tuple[str, str]], head: bool) -> HTTPResponse:
     response = HTTPResponse.make(status, b"", fields)
     if status == 204 or status == 304:
         return response

@@ -65,9 +65,9 @@ class RewriteRequest(Action):
         if not isinstance(node, nodes.Mapping):
             return
         method, url, path = node.get("method"), node.get("url"), node.get("path")
-        if method is not None and self.method is not None and self.method.constant is not None:
-            if not is_token(to_bytes(self.method.constant)):
-                reader.note("RP609", method, f"`{self.method.constant}` is not a method", "a method is one word, such as GET")
+        fixed = self.method.constant if self.method is not None else None
+        if method is not None and fixed is not None and not is_token(to_bytes(fixed)):
+            reader.note("RP609", method, f"`{fixed}` is not a method", "a method is one word, such as GET")
         if path is not None and self.path is not None and not self.path.template.text.startswith(("/", "${")):
             reader.note("RP615", path, "a path starts with a slash", f"write `/{self.path.template.text}`")
         if url is not None and self.url is not None and self.url.template.constant is not None:
@@ -130,8 +130,10 @@ class RewriteResponse(Action):
             "GET http://a.test/", "404\nserver: s\n!x-powered-by", response="200\nserver: s\nx-powered-by: php",
         ),
         Example(
-            "match: response.status == 200\nrewrite:\n  response:\n    body:\n      replace: [{text: http:, with: 'https:'}]",
-            "GET http://a.test/", "200\ncontent-length: 12\n!etag\n\nhttps://x/ y", response='200\netag: "1"\n\nhttp://x/ y',
+            "match: response.status == 200\nrewrite:\n  response:\n    body:\n"
+            "      replace: [{text: http:, with: 'https:'}]",
+            "GET http://a.test/", "200\ncontent-length: 12\n!etag\n\nhttps://x/ y",
+            response='200\netag: "1"\n\nhttp://x/ y',
         ),
     )  # fmt: skip
 
