@@ -14,6 +14,7 @@ from rulesproxy.filters.keys import Key, host_decision, index_key
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Action, Captures, Handler
+from rulesproxy.rules.index import passes_key
 from rulesproxy.rules.model import Rule
 
 PHASES = {
@@ -75,7 +76,7 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_host_may", "_host_must", "_request", "_response", "acts_on_request", "acts_on_response",
+        "_bounds", "_host_may", "_host_must", "_near", "_request", "_response", "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
         "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request", "rule",
@@ -99,6 +100,7 @@ class Compiled:
         self._request = _together([action.bind() for action in request])
         self._response = _together([action.bind() for action in response])
         self._bounds: dict[str, Bound] = {}
+        self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
         self._host_must: Callable[[str], bool] | None = None
         self._bind_request(checked, request, response)
@@ -130,6 +132,14 @@ class Compiled:
     def key(self) -> Key:
         """What a flow must have, as far as host and path go."""
         return index_key(self.rule.filter)
+
+    def near(self, view: FlowView) -> bool:
+        """Whether the filter may be true for this flow, as far as its request head tells."""
+        if not self.uses_response:
+            return self.may(view)
+        if self._near is None:
+            self._near = passes_key(self.key)
+        return self._near(view)
 
     def host_may(self, host: str) -> bool:
         """Whether the filter may be true for some flow to this host."""

@@ -5,11 +5,12 @@ It knows keys, which are necessary conditions, and numbers. Whoever asks evaluat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from rulesproxy.filters.keys import Key
 from rulesproxy.filters.normal import normal_host, normal_path
+from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.forms import host_of_authority
 from rulesproxy.flow.headers import to_str
 from rulesproxy.flow.http import HTTPRequest
@@ -163,6 +164,27 @@ class Index:
                 found.append(self._suffixes[rest])
             rest = rest.partition(".")[2]
         return found
+
+
+def passes_key(key: Key) -> Callable[[FlowView], bool]:
+    """A function that tells whether a flow has what a key asks for."""
+
+    def passes(view: FlowView) -> bool:
+        if key.hosts is not None or key.suffixes is not None:
+            if not any(_host_passes(key, host) for host in view.hosts):
+                return False
+        if key.paths is None and key.prefixes is None:
+            return True
+        path = view.path
+        return path in (key.paths or ()) or path.startswith(tuple(key.prefixes or ()))
+
+    return passes
+
+
+def _host_passes(key: Key, host: str) -> bool:
+    if host in (key.hosts or ()):
+        return True
+    return any(host == suffix or host.endswith("." + suffix) for suffix in key.suffixes or ())
 
 
 def _frozen(groups: dict[str, list[int]]) -> dict[str, Numbers]:

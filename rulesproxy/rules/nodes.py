@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias, cast
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Label, Source, Span
-
-if TYPE_CHECKING:
-    import yaml
+from rulesproxy.rules.offsets import offsets
 
 MAX_CHARACTERS = 1024 * 1024
 """A rule file. Larger ones are generated, and belong into lists."""
@@ -22,12 +20,6 @@ MAX_DEPTH = 32
 """Nesting of collections. The deepest legal rule file needs about ten."""
 MAX_ALIASED = 10_000
 """Nodes that aliases may add: the answer to files that grow when they are read."""
-
-_ESCAPES = {
-    "0": "\0", "a": "\a", "b": "\b", "t": "\t", "\t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b",
-    "N": "\x85", "_": "\xa0", "L": "\u2028", "P": "\u2029",
-}  # fmt: skip
-_SOFT = " \t\r\n\x85\u2028\u2029"
 
 
 class File:
@@ -91,7 +83,7 @@ class Scalar:
         if self.style == "" and self.end - self.start == len(self.text):
             return self.file.span(self.start + start, self.start + end)
         if self._units is None:
-            self._units = _offsets(self.file.source.text[self.start : self.end], self.style, self.text)
+            self._units = offsets(self.file.source.text[self.start : self.end], self.style, self.text)
         units = self._units
         first = units[start] if start < len(units) else (units[-1] + 1 if units else 0)
         last = units[end - 1] + 1 if 0 < end <= len(units) and end > start else first + 1
@@ -175,9 +167,24 @@ def read_nodes(source: Source) -> Node:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Builder(file).build(yaml.parse(source.text, Loader=loader))
+        return _Builder(file).build(cast("Iterator[_Event]", yaml.parse(source.text, Loader=loader)))
     except yaml.YAMLError as error:
         raise NodeError([explain_error(file, error)]) from None
+
+
+class _Mark(Protocol):
+    index: int
+
+
+class _Event(Protocol):
+    """An event of the parser. Which of the attributes it has depends on its kind."""
+
+    start_mark: _Mark
+    end_mark: _Mark
+    anchor: str | None
+    tag: str | None
+    style: str | None
+    value: str
 
 
 class _Builder:
@@ -194,12 +201,12 @@ class _Builder:
         self.root: Node | None = None
         self.problems: list[Diagnostic] = []
 
-    def build(self, events: Iterator[yaml.Event]) -> Node:
+    def build(self, events: Iterator[_Event]) -> Node:
         import yaml
 
         documents = 0
         for event in events:
-            kind = type(event)
+            kind: object = type(event)
             if kind is yaml.ScalarEvent:
                 self._scalar(event)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
@@ -221,7 +228,7 @@ class _Builder:
             raise NodeError(self.problems)
         return self.root or Scalar(self.file, "", "", 0, 0, False)
 
-    def _scalar(self, event: yaml.ScalarEvent) -> None:
+    def _scalar(self, event: _Event) -> None:
         start = event.start_mark.index
         self.made += 1
         if event.tag is not None or event.anchor is not None:
@@ -234,7 +241,7 @@ class _Builder:
             self.anchors[event.anchor] = (scalar, 1)
         self._add(scalar)
 
-    def _open(self, event: yaml.CollectionStartEvent, mapping: bool) -> None:
+    def _open(self, event: _Event, mapping: bool) -> None:
         if len(self.stack) >= MAX_DEPTH:
             self._stop(event, "RP006", f"nested deeper than {MAX_DEPTH} levels", "a rule file needs about ten levels")
         if event.tag is not None or event.anchor is not None:
@@ -249,7 +256,7 @@ class _Builder:
         self.keys.append(None)
         self.open_anchors.append((event.anchor, self.made))
 
-    def _close(self, event: yaml.CollectionEndEvent) -> None:
+    def _close(self, event: _Event) -> None:
         node = self.stack.pop()
         self.keys.pop()
         node.end = event.end_mark.index
@@ -257,7 +264,7 @@ class _Builder:
         if anchor is not None:
             self.anchors[anchor] = (node, self.made - before + 1)
 
-    def _alias(self, event: yaml.AliasEvent) -> None:
+    def _alias(self, event: _Event) -> None:
         from rulesproxy.rules.traps import starts_filter
 
         if starts_filter(self._key()):
@@ -269,7 +276,7 @@ class _Builder:
             )
             self._add(Scalar(self.file, "", "", event.start_mark.index, event.end_mark.index, False))
             return
-        found = self.anchors.get(event.anchor)
+        found = self.anchors.get(event.anchor or "")
         if found is None:
             self._stop(
                 event, "RP006", f"the alias `*{event.anchor}` has no complete anchor above it", "write the value out"
@@ -287,7 +294,7 @@ class _Builder:
             )
         self._add(node)
 
-    def _prefixed(self, event: yaml.NodeEvent) -> None:
+    def _prefixed(self, event: _Event) -> None:
         """A tag or an anchor stands before a value: tags are refused, and both may be the start of a filter."""
         from rulesproxy.rules.traps import prefixed_filter
 
@@ -354,11 +361,11 @@ class _Builder:
     def _in_flow(self) -> bool:
         return bool(self.stack) and self.stack[-1].flow
 
-    def _note(self, event: yaml.Event, code: str, title: str, help: str, length: int | None = None) -> None:
+    def _note(self, event: _Event, code: str, title: str, help: str, length: int | None = None) -> None:
         start, end = event.start_mark.index, event.end_mark.index
         self.problems.append(_problem(self.file, start, end if length is None else start + length, code, title, help))
 
-    def _stop(self, event: yaml.Event, code: str, title: str, help: str) -> NoReturn:
+    def _stop(self, event: _Event, code: str, title: str, help: str) -> NoReturn:
         start = event.start_mark.index
         raise NodeError(
             [*self.problems, _problem(self.file, start, max(start + 1, event.end_mark.index), code, title, help)]
@@ -370,52 +377,3 @@ class _Builder:
 
 def _problem(file: File, start: int, end: int, code: str, title: str, help: str) -> Diagnostic:
     return Diagnostic(code, "error", title, file.span(start, end), help=help)
-
-
-def _offsets(raw: str, style: str, value: str) -> list[int]:
-    """For every character of a scalar's value the offset in its source `raw`.
-
-    What is no white space stands in both in the same order, and escapes count as one. White space is folded, indented
-    and chomped in many ways; it is placed where the source has its next white space.
-    """
-    units = _split_units(raw, style)
-    offsets: list[int] = []
-    at = 0
-    for char in value:
-        if char in _SOFT:
-            # A folded or stripped blank has no unit of its own and takes the place after the last one.
-            if at < len(units) and (units[at][1] == char or not units[at][2]):
-                offsets.append(units[at][0])
-                at += 1
-            else:
-                offsets.append(offsets[-1] + 1 if offsets else (units[at][0] if at < len(units) else 0))
-            continue
-        while at < len(units) and not units[at][2]:
-            at += 1
-        offsets.append(units[at][0] if at < len(units) else len(raw))
-        at += 1
-    return offsets
-
-
-def _split_units(raw: str, style: str) -> list[tuple[int, str, bool]]:
-    """The characters of a scalar's source as (offset, decoded character, whether it is more than white space)."""
-    if style in ("|", ">"):
-        start = raw.find("\n") + 1
-        return [(start + i, char, char not in _SOFT) for i, char in enumerate(raw[start:])]
-    units = []
-    at, end = (1, len(raw) - 1) if style else (0, len(raw))
-    while at < end:
-        char = raw[at]
-        if style == "'" and char == "'":
-            units.append((at, char, True))
-            at += 2
-        elif style == '"' and char == "\\":
-            width = {"x": 4, "u": 6, "U": 10}.get(raw[at + 1], 2)
-            decoded = chr(int(raw[at + 2 : at + width], 16)) if width > 2 else _ESCAPES.get(raw[at + 1], raw[at + 1])
-            if raw[at + 1] not in "\r\n":
-                units.append((at, decoded, True))
-            at += width
-        else:
-            units.append((at, char, char not in _SOFT))
-            at += 1
-    return units

@@ -3,8 +3,8 @@
 It knows the order of rules, what each of them sees, and when bodies are needed. What filters and actions do is theirs.
 
 A pass goes through the candidates of a flow from top to bottom. It pauses at a rule that may match but needs a body,
-and the event that has the body goes on from that rule. Every change of the request is preceded by a copy of its head, which
-costs nothing where nothing is changed, so that the response pass sees for every rule the request that this rule saw.
+and the event that has the body goes on from that rule. Every change of the request is preceded by a copy of its head,
+which costs nothing where nothing is changed: so the response pass sees for every rule the request that this rule saw.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.rules.action import Captures, Side
+from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
-from rulesproxy.rules.edits import prepare_for_body_edit
 from rulesproxy.rules.index import Index, Numbers
 
 INDEXED_FROM = 16
@@ -147,7 +147,7 @@ class Runner:
                 continue
             if rule.holds_request:
                 if not whole:
-                    if not rule.uses_response and not rule.may(view):
+                    if not rule.near(view):
                         continue
                     state.at = at - 1
                     state.waits = "request"
@@ -224,7 +224,7 @@ class Runner:
         view = FlowView(flow)
         for number in below:
             rule = self._rules[number]
-            if rule.acts_on_response and rule.reads_request and (rule.uses_response or rule.may(view)):
+            if rule.acts_on_response and rule.reads_request and rule.near(view):
                 state.waits = "request"
                 return
 
@@ -234,7 +234,7 @@ class Runner:
             if number not in self._editors:
                 continue
             rule = self._rules[number]
-            if rule.uses_response or rule.may(self._view(flow, state, view, number)):
+            if rule.near(self._view(flow, state, view, number)):
                 prepare_for_body_edit(flow.request)
                 return
 

@@ -10,7 +10,6 @@ import os
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -250,17 +249,22 @@ class Field:
     required: bool
 
 
-@cache
+_SCHEMAS: dict[type, dict[str, Field]] = {}
+
+
 def schema_of(cls: type) -> dict[str, Field]:
     """The keys of a record, as YAML spells them."""
+    if cls in _SCHEMAS:
+        return _SCHEMAS[cls]
     hints = get_type_hints(cls, include_extras=True)
-    return {
+    _SCHEMAS[cls] = {
         field.name.replace("_", "-"): Field(
             field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING
         )
         for field in fields(cls)
         if not field.name.startswith("_")
     }
+    return _SCHEMAS[cls]
 
 
 def describe(node: Node) -> str:

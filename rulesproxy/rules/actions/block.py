@@ -9,7 +9,8 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
-from rulesproxy.rules.edits import HeaderEdits, no_body
+from rulesproxy.rules.bodies import no_body
+from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
 from rulesproxy.rules.template import Template
@@ -51,7 +52,7 @@ class Block(Action):
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Block:
         if isinstance(node, nodes.Scalar) and node.text in _ENDS:
-            return cls(end=node.text)  # type: ignore[arg-type]
+            return cls(end=node.text)
         if isinstance(node, nodes.Scalar) and not node.empty and node.text != "true":
             if not node.text.lstrip("-").isdigit():
                 reader.fail(

@@ -16,7 +16,8 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
-from rulesproxy.rules.edits import HeaderEdits, missing_file
+from rulesproxy.rules.bodies import missing_file
+from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Range, Reader
 

@@ -9,7 +9,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Reader
-from rulesproxy.rules.template import URLTemplate
+from rulesproxy.rules.url_template import URLTemplate
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from rulesproxy.flow.http import HTTPFlow, reason_phrase
 from rulesproxy.flow.url import split_url
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
-from rulesproxy.rules.edits import BodyEdits, HeaderEdits, QueryEdits, no_body
+from rulesproxy.rules.bodies import BodyEdits, no_body
+from rulesproxy.rules.edits import HeaderEdits, QueryEdits
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
-from rulesproxy.rules.template import Template, URLTemplate
+from rulesproxy.rules.template import Template
+from rulesproxy.rules.url_template import URLTemplate
 
 
 @dataclass(frozen=True, slots=True)
