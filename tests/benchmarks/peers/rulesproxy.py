@@ -25,6 +25,7 @@ _IDLE_RULE = """
         headers:
           x-req: "1"
 """
+_RULES_PER_FILE = 2_000
 
 
 class RulesProxy(Proxy):
@@ -48,9 +49,8 @@ class RulesProxy(Proxy):
         return None
 
     def command(self, bench: Bench, setup: Setup, folder: Path, port: int) -> Command:
-        rules = folder / "rules.yaml"
-        rules.write_text(_rules(setup))
-        argv = [sys.executable, "-m", "rulesproxy", "run", str(rules), "--listen", f"127.0.0.1:{port}"]
+        files = _write(_rules(setup), folder)
+        argv = [sys.executable, "-m", "rulesproxy", "run", *files, "--listen", f"127.0.0.1:{port}"]
         argv += ["--quiet", "--ready-file", str(folder / "ready.json"), "--upstream-ca", str(bench.origin.ca)]
         if setup.intercept:
             argv += ["--intercept", "all"]
@@ -62,11 +62,18 @@ class RulesProxy(Proxy):
         return self.home / "ca.pem"
 
 
-def _rules(setup: Setup) -> str:
-    rules = _HEADER_RULE if setup.header_rule else ""
+def _rules(setup: Setup) -> list[str]:
+    rules = [_HEADER_RULE] if setup.header_rule else []
     if setup.idle_rules:
         named = [idle_rule(number) for number in range(setup.idle_rules)]
-        rules += "".join(
-            _IDLE_RULE.format(host=host, path=path) for host, path in [*named, ("localhost", PATH_RULE_PROBE)]
-        )
-    return f"version: 1\nrules:{rules}" if rules else "version: 1\nrules: []\n"
+        rules += [_IDLE_RULE.format(host=host, path=path) for host, path in [*named, ("localhost", PATH_RULE_PROBE)]]
+    return rules
+
+
+def _write(rules: list[str], folder: Path) -> list[str]:
+    """Writes the rules in their order to as many files as they need: one file may not be larger than 1 MiB."""
+    parts = [rules[start : start + _RULES_PER_FILE] for start in range(0, len(rules), _RULES_PER_FILE)] or [[" []\n"]]
+    files = [folder / f"rules-{number:03}.yaml" for number in range(len(parts))]
+    for file, part in zip(files, parts, strict=True):
+        file.write_text("version: 1\nrules:" + "".join(part))
+    return [str(file) for file in files]
