@@ -44,6 +44,8 @@ def make_leaf(authority: Authority, folder: Path, names: list[str]) -> tuple[Pat
     builder = builder.add_extension(
         x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
     )
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
+    builder = builder.add_extension(identifier, critical=False)
     certificate = builder.sign(authority.key, hashes.SHA256())
     files = folder / "leaf.pem", folder / "leaf-key.pem"
     files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -14,8 +14,6 @@ from .peers import Bench, Proxy
 from .processes import Program
 from .scenarios import Scenario
 
-_SETTLE = 0.5
-"""Seconds between the first accepted connection and the look at the idle memory."""
 _LEAST_CPU_SHARE = 0.02
 """A proxy that used less of its core than this under load was not in the way."""
 _MANY = 20
@@ -24,13 +22,17 @@ _MANY = 20
 
 @dataclass(frozen=True)
 class Conditions:
-    """How to measure: cores, seconds, and the compiled load client."""
+    """How to measure: the compiled load client, the cores, and seconds.
+
+    `settle` passes between the first accepted connection and the look at the idle memory.
+    """
 
     client: Path
     proxy_core: int
     load_core: int
     warm_up: float
     duration: float
+    settle: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def measure(bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditio
         with _running(bench, proxy, scenario, conditions):
             pass
     with _running(bench, proxy, scenario, conditions) as running:
-        time.sleep(_SETTLE)
+        time.sleep(conditions.settle)
         idle = running.program.memory()
         probe.check(scenario.setup, running.port, bench.origin.authority(scenario), proxy.ca())
         if scenario.unit == "s":

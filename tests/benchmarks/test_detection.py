@@ -104,7 +104,7 @@ def conditions(tmp_path_factory: pytest.TempPathFactory) -> Conditions:
         client = load.build(tmp_path_factory.mktemp("cache"))
     except Unavailable as error:
         pytest.skip(str(error))
-    return Conditions(client, cores[0], cores[-1], warm_up=0.1, duration=0.3)
+    return Conditions(client, cores[0], cores[-1], warm_up=0.1, duration=0.2, settle=0.0)
 
 
 def run(bench: Bench, conditions: Conditions, key: str, body: str, home: Path) -> float:
