@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     work.chmod(0o755)
     try:
         with closing(Origin(work / "origin", load_core)) as origin:
-            bench = Bench(_cache(), work, options.peer_python, origin)
+            bench = Bench(_cache(), work, options.peer_python, origin, options.squid)
             return _run(bench, proxies, chosen, conditions, options)
     except Unavailable as error:
         print(f"cannot measure here: {error}", file=sys.stderr)
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--duration", type=float, default=5.0, help="measured seconds")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds of load before them")
     parser.add_argument("--peer-python", default=sys.executable, help="the Python that the peers are installed for")
+    parser.add_argument("--squid", metavar="FILE", help="a squid binary other than the installed one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured")
     return parser
 

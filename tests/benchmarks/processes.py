@@ -25,7 +25,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **env},
+                env={**_environment(), **env},
                 cwd=cwd,
                 start_new_session=True,
             )
@@ -83,6 +83,15 @@ def read_cpu(pid: int) -> float:
     """Seconds of user and system time of a process and of its children that have ended; 0 if it is gone."""
     fields = _stat(pid)
     return sum(int(value) for value in fields[11:15]) / _TICK if fields else 0.0
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without what would set up a proxy behind our back."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RULESPROXY_") and not name.lower().endswith("_proxy")
+    }
 
 
 def _stat(pid: int) -> list[str]:

@@ -14,12 +14,16 @@ from tests.benchmarks.scenarios import Scenario, Setup
 
 @dataclass(frozen=True)
 class Bench:
-    """Where things are: `cache` survives the run, `work` does not; `python` makes the peers' environments."""
+    """Where things are: `cache` survives the run, `work` does not.
+
+    `python` makes the peers' environments; `squid` is a squid binary other than the installed one.
+    """
 
     cache: Path
     work: Path
     python: str
     origin: Origin
+    squid: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Squid without cache and log. It intercepts TLS only in the build with OpenSSL."""
 
-import os
 import re
 from pathlib import Path
 
@@ -35,7 +34,7 @@ _HELPERS = ("/usr/lib/squid/security_file_certgen", "/usr/lib64/squid/security_f
 class Squid(Proxy):
     """TLS is intercepted as soon as CONNECT came, which lets squid reuse its connections to the origin.
 
-    `$RULESPROXY_BENCH_SQUID` names another binary; its helper `security_file_certgen` may lie beside it.
+    Its helper `security_file_certgen` may lie beside the binary.
     """
 
     name = "squid"
@@ -47,7 +46,7 @@ class Squid(Proxy):
         self._openssl = False
 
     def prepare(self, bench: Bench) -> str:
-        self._program = os.environ.get("RULESPROXY_BENCH_SQUID") or find_program("squid", "apt: squid-openssl or squid")
+        self._program = bench.squid or find_program("squid", "apt: squid-openssl or squid")
         about = output_of([self._program, "-v"])
         self._openssl = "--with-openssl" in about
         beside = str(Path(self._program).parent / "security_file_certgen")
