@@ -7,6 +7,7 @@ trailer section; body data passes through. What two parsers could read different
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import Final
 
 from rulesproxy.limits import DEFAULT, Limits
@@ -42,7 +43,7 @@ _EMPTY = Section(b"", 0)
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 
-class Reader:
+class Reader(ABC):
     """What both readers share: the buffer, the bodies, the end."""
 
     def __init__(self, limits: Limits = DEFAULT) -> None:
@@ -124,12 +125,15 @@ class Reader:
 
     # Heads
 
+    @abstractmethod
     def _read_head(self) -> Message | NeedData:
-        raise NotImplementedError
+        """Read a head from a buffer that is not empty."""
+        ...
 
+    @abstractmethod
     def _check_start(self, line: bytes, complete: bool) -> bool:
         """Judge the beginning of a head that is not complete; return whether its start line was judged as a whole."""
-        raise NotImplementedError
+        ...
 
     def _cut_head(self) -> tuple[bytes, bytes] | None:
         """Take a head from the buffer: its start line, and its field lines with CRLF between them; None: incomplete."""

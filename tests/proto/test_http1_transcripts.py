@@ -1,7 +1,8 @@
 """Transcripts in `tests/wire/http1`: what goes over the wire, and what the readers make of it.
 
-A file has a comment, options (`methods: …` of the requests that are answered, `eof`), the bytes with escapes and without
-the line ends of the file, and the messages. Every file is read whole, at every split, and byte by byte, by both codecs.
+A file has a comment, options (`methods: …` of the requests that are answered, `eof`), the bytes with escapes and
+without the line ends of the file, and the messages. Every file is read by both codecs: whole, at every split, and byte
+by byte.
 """
 
 from __future__ import annotations
