@@ -174,7 +174,7 @@ class MemoryStream:
 
     @property
     def ended(self) -> bool:
-        return self._eof and not self._incoming
+        return self._eof
 
     def _end(self) -> None:
         callback, self._on_end = self._on_end, None
