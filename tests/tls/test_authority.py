@@ -132,9 +132,7 @@ def test_processes_that_start_at_once_end_with_one_ca(tmp_path: Path) -> None:
         "a = Authority.load_or_create(Path(sys.argv[1])); print(a.created, a.fingerprint())"
     )
     command = [sys.executable, "-c", script, str(home)]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(6)
-    ]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(6)]
     for process in processes:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
