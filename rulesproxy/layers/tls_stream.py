@@ -314,8 +314,10 @@ def reason(error: BaseException) -> str:
     """Why TLS failed, as the end of a sentence for a person."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message}"
-    if not isinstance(error, ssl.SSLError) or not error.reason:
+    if not isinstance(error, ssl.SSLError):
         return str(error)
+    if not error.reason:
+        return "TLS failed for a reason that OpenSSL does not tell"
     if error.reason in _DISTRUST:
         return "the peer does not trust our certificate"
     known = _REASONS.get(error.reason)

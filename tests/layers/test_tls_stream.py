@@ -215,6 +215,23 @@ async def test_tls_in_tls(authority: Authority) -> None:
     assert inner_server.ended_cleanly
 
 
+async def test_a_write_that_waits_for_a_renegotiation_has_a_deadline(authority: Authority) -> None:
+    """How one comes about is tested with a server that asks for it; here none answers."""
+    client, _ = await Rig(authority, ssl.TLSVersion.TLSv1_2).pair()
+    client._hold(memoryview(b"waiting"))
+    client.deadline = asyncio.get_running_loop().time() + 0.01
+    with pytest.raises(StreamTimeout, match="renegotiation"):
+        await client.drain()
+    client.write(b" more")
+    assert client._held == b"waiting more"
+    client.deadline = math.inf
+    waiting = asyncio.ensure_future(client.drain())
+    await asyncio.sleep(0)
+    client.abort()
+    with pytest.raises(StreamClosed):
+        await waiting
+
+
 # The end
 
 

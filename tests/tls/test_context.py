@@ -221,7 +221,7 @@ def test_servers_before_1_2_are_refused(bench: trustme.CA, bench_pem: Path, veri
     server.minimum_version = ssl.TLSVersion.TLSv1
     server.maximum_version = ssl.TLSVersion.TLSv1_1
     server.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION"):
+    with pytest.raises(ssl.SSLError, match=r"UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION"):
         handshake(ClientContexts().get(verify=verify, ca=(bench_pem,)), server, "a.example")
 
 
@@ -344,11 +344,9 @@ def files(folder: Path, bench: trustme.CA) -> dict[str, Path]:
 def test_a_bad_file_is_one_clear_line(bench: trustme.CA, tmp_path: Path, option: str, name: str, words: str) -> None:
     path = files(tmp_path, bench)[name]
     contexts = ClientContexts()
+    ca, client_cert = ((path,), None) if option == "ca" else ((), path)
     with pytest.raises(ContextError, match=words) as caught:
-        if option == "ca":
-            contexts.get(ca=(path,))
-        else:
-            contexts.get(verify=False, client_cert=path)
+        contexts.get(ca=ca, client_cert=client_cert, verify=bool(ca))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not contexts._kept
