@@ -105,10 +105,10 @@ def parse_listen(text: str) -> Address:
 def declare_options(options: Options) -> None:
     """Add the options that the proxy itself reads."""
     add = options.add
-    add("intercept", str, "auto", "which TLS connections to decrypt: those that a rule or addon may touch, all, or none",
+    add("intercept", str, "auto", "which TLS connections to decrypt: what a rule or addon may touch, all, or none",
         choices=("auto", "all", "none"))  # fmt: skip
-    add("http1_codec", str, "httptools", "the parser behind HTTP/1.1: the fast one, or the strict reference",
-        choices=("httptools", "h11"))  # fmt: skip
+    add("http1_codec", str, "native", "the parser behind HTTP/1.1: ours alone, or h11 beside it as a second opinion",
+        choices=("native", "h11"))  # fmt: skip
     add("verify_upstream", bool, True, "verify the certificates of servers")
     add("upstream_ca", Sequence[str], (), "files with further authorities that servers may be vouched for by")
     add("keep_host", bool, False, "reverse mode: send the client's Host header on instead of the target's")
@@ -169,7 +169,7 @@ class Proxy:
         self.options = configured or Options()
         if configured is None:
             declare_options(self.options)
-            self.options.set_initial(options)
+            self.options.set_values(options, "command line", later=True)
         self.engine = Engine(self.options)
         self.clock = SystemClock()
         self._streams: set[SocketStream] = set()
@@ -268,7 +268,8 @@ class Proxy:
     async def reload(self) -> bool:
         """Load the rule files again; an error keeps the rules as they are. Whether the new ones are in force.
 
-        The addons are told by `configure` with `rules` in `updated`.
+        Raises:
+            OptionsError: an addon refuses the new rules.
         """
         from rulesproxy.rules.load import RulesError
         from rulesproxy.rules.ruleset import load_rules
@@ -289,18 +290,16 @@ class Proxy:
         return True
 
     async def use(self, rules: RuleSet) -> None:
-        """Put another rule set in force for every flow that begins from now on."""
-        old, self._rules = self._rules, rules
-        if old is None:
-            raise RuntimeError("the proxy was started without rules")
-        await self.engine.replace(old, rules)
+        """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.
+
+        Raises:
+            OptionsError: an addon refuses; the old rules stay in force.
+        """
+        if self._rules is None:
+            raise RuntimeError("the proxy was started without rules: there is nothing to replace")
+        await self.engine.replace(self._rules, rules, {"rules"})
+        self._rules = rules
         self.revision += 1
-        try:
-            await self.engine.configure({"rules"})
-        except OptionsError as exc:
-            self._rules = old
-            await self.engine.replace(rules, old)
-            _log.error("the new rules were refused by an addon, the old ones stay: %s", exc)
 
     def request_reload(self) -> None:
         """Load the rule files again soon, whether they have changed or not."""
@@ -318,9 +317,8 @@ class Proxy:
             await watcher.changed()
             try:
                 await self.reload()
-            except Exception as exc:
-                _log.error("the rules could not be loaded again, the old ones stay: %s: %s", type(exc).__name__, exc)
-                _log.debug("the traceback of that error:", exc_info=exc)
+            except OptionsError as exc:
+                _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
 
     # Connections
 
@@ -349,8 +347,8 @@ class Proxy:
         for mode, (host, port) in self._wanted:
             if mode.name == "regular" and not _is_loopback(host):
                 raise OptionsError(
-                    f"{format_authority(host, port, '')} can be reached by other machines, and they could use this proxy to reach "
-                    "yours: listen on 127.0.0.1, or say --allow-public"
+                    f"other machines can reach {format_authority(host, port, '')}, and through it whatever this one can "
+                    "reach: listen on 127.0.0.1, or say --allow-public"
                 )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
     from rulesproxy.app import Proxy
     from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
@@ -24,7 +26,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="run the proxy",
         description="Run the proxy. Rule files are loaded again whenever they are saved.",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="rule files or folders (default: the nearest rules.yaml)")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="rule files or folders (default: the nearest rules.yaml)"
+    )
     parser.add_argument(
         "--listen", action="append", metavar="HOST:PORT", help="listen here (default 127.0.0.1:8080; may be repeated)"
     )
@@ -32,12 +36,18 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--mode", action="append", metavar="MODE", help="regular, or reverse:https://host:port (once, or per --listen)"
     )
     parser.add_argument("--addon", action="append", default=[], metavar="FILE", help="a Python addon (may be repeated)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set an option (may be repeated)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="set an option (may be repeated)"
+    )
     parser.add_argument("--intercept", choices=("auto", "all", "none"), help="which TLS connections to decrypt")
-    parser.add_argument("--upstream-ca", action="append", metavar="FILE", help="also trust servers that this CA vouches for")
-    parser.add_argument("--http1-codec", choices=("httptools", "h11"), help="the parser behind HTTP/1.1")
+    parser.add_argument(
+        "--upstream-ca", action="append", metavar="FILE", help="also trust servers that this CA vouches for"
+    )
+    parser.add_argument("--http1-codec", choices=("native", "h11"), help="the parser behind HTTP/1.1")
     parser.add_argument("--allow-public", action="store_true", help="listen on addresses that other machines can reach")
-    parser.add_argument("--ready-file", metavar="FILE", help="write addresses, CA and process id here once clients are accepted")
+    parser.add_argument(
+        "--ready-file", metavar="FILE", help="write addresses, CA and process id here once clients are accepted"
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how log lines look")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
     parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
@@ -46,7 +56,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(args: argparse.Namespace) -> int:
     """Run the proxy; the exit code."""
-    import asyncio
     import gc
 
     from rulesproxy.app import ModeError, Proxy, declare_options
@@ -70,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     declare_options(options)
     try:
         _set_options(options, args)
-        addons = [addon for path in args.addon for addon in load_script(Path(path))]
+        addons: list[object] = [load_script(path) for path in args.addon]
         proxy = Proxy(
             files or None,
             listen=args.listen or "127.0.0.1:8080",
@@ -86,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     # Flows are acyclic: the collector is for what addons make, and need not look often.
     gc.set_threshold(50_000, 20, 100)
     try:
-        return _loop(asyncio, proxy, args)
+        return _run_loop(proxy, args)
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
@@ -97,16 +106,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _set_options(options: Options, args: argparse.Namespace) -> None:
-    options.read_environment(os.environ)
-    for assignment in args.set:
-        options.set_text(assignment, "command line")
+    # Addons declare options of their own when they are loaded, so unknown names are looked for after that.
+    options.set_environment(os.environ, later=True)
+    options.set_texts(args.set, later=True)
     flags = {
         "intercept": args.intercept,
         "upstream_ca": tuple(args.upstream_ca) if args.upstream_ca else None,
         "http1_codec": args.http1_codec,
         "allow_public": args.allow_public or None,
     }
-    options.set_initial({name: value for name, value in flags.items() if value is not None}, "command line")
+    options.set_values({name: value for name, value in flags.items() if value is not None}, "command line")
 
 
 def _with_log(addons: list[object]) -> list[object]:
@@ -115,13 +124,13 @@ def _with_log(addons: list[object]) -> list[object]:
     return [*addons, AccessLog()]
 
 
-def _loop(asyncio: object, proxy: Proxy, args: argparse.Namespace) -> int:
-    import asyncio as aio
+def _run_loop(proxy: Proxy, args: argparse.Namespace) -> int:
+    import asyncio
 
     try:
         import uvloop
     except ImportError:
-        return aio.run(_serve(proxy, args))
+        return asyncio.run(_serve(proxy, args))
     return uvloop.run(_serve(proxy, args))
 
 
@@ -153,9 +162,20 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
             log.info("%d rules from %s", len(proxy.rules.rules), ", ".join(map(str, proxy.rule_files)))
         if args.ready_file:
             _write_ready_file(Path(args.ready_file), proxy)
-        return await stop
+        asked = loop.create_task(_asked_to_stop(proxy, stop))
+        try:
+            return await stop
+        finally:
+            asked.cancel()
     finally:
         await proxy.stop()
+
+
+async def _asked_to_stop(proxy: Proxy, stop: asyncio.Future[int]) -> None:
+    """An addon may end the proxy as a signal does."""
+    await proxy.engine.stop_requested.wait()
+    if not stop.done():
+        stop.set_result(0)
 
 
 def _write_ready_file(path: Path, proxy: Proxy) -> None:

@@ -1,7 +1,7 @@
 """The life of one HTTP exchange, top to bottom: request head, request body, server, response head, response body.
 
-It runs on any pair of streams and codecs. It decides when a body is kept and when it streams, when the server is
-dialled, and what the client gets when something breaks. It knows no rules and no sockets.
+It runs on any pair of streams and codecs. It decides when a body is kept and when it streams, and what the client gets
+when something breaks. The server's half is in `server_side`; it knows no rules and no sockets.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 from rulesproxy.engine.dispatch import Chain, dispatch
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
-from rulesproxy.flow.headers import Field, Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPResponse, reason_phrase
+from rulesproxy.flow.headers import Headers
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
-from rulesproxy.layers.framing import CLOSE, NO_BODY_EXPECTED, Framing, frame_request, frame_response
+from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_request, frame_response, framed
 from rulesproxy.layers.layer import run_next
-from rulesproxy.layers.pages import error_page
-from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import DialError, Key, Upstream
+from rulesproxy.layers.outcome import FlowEnded, FlowFailed, obey
+from rulesproxy.layers.server_side import ServerSide
+from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
+from rulesproxy.layers.upload import Upload
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import (
     CHUNKED,
@@ -28,10 +29,8 @@ from rulesproxy.proto.http1 import (
     NO_BODY,
     End,
     RequestHead,
-    ResponseHead,
     encode_chunk,
     encode_last_chunk,
-    encode_request_head,
     encode_response_head,
 )
 
@@ -40,30 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rulesproxy")
 
-# RFC 9110 section 9.2.2: sending these twice asks for nothing else than sending them once.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class _Failed(Exception):
-    """This flow ends with `error`. `status` is what the client gets if no answer has begun."""
-
-    def __init__(self, kind: Kind, why: str, status: int = 502) -> None:
-        super().__init__(why)
-        self.kind: Kind = kind
-        self.status = status
-
-
-class _Ended(Exception):
-    """The flow was killed, or its plan ends the connection; `how` is the plan's word, or `kill`."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__(how)
-        self.how = how
-
-
-class _Stale(Exception):
-    """A pooled connection turned out to be closed before the server said a word."""
+_BATCH = 64
+"""Pieces of a body that are joined before they are written, where many small ones have arrived."""
 
 
 class Exchange:
@@ -71,450 +49,221 @@ class Exchange:
 
     Attributes:
         flow: what addons see.
-        upstream: the server connection, from the moment it is needed.
+        head: the request head as it was read.
+        server: the half towards the server.
     """
 
     __slots__ = (
-        "_answered", "_head", "_keep", "_layer", "_limits", "_now", "_received", "_request_sent", "_response_head",
-        "_upload", "_upload_error", "address", "chain", "client", "flow", "reader", "services", "upstream",
+        "_answered", "_keep", "_upload", "chain", "client", "flow", "head", "layer", "limits", "now", "reader",
+        "server", "services",
     )  # fmt: skip
 
     def __init__(self, layer: HTTPLayer, chain: Chain, head: RequestHead, flow: HTTPFlow, address: Address) -> None:
         services = layer.context.services
         self.services = services
+        self.layer = layer
         self.chain = chain
         self.flow = flow
+        self.head = head
         self.client = layer.client
         self.reader = layer.reader
-        self.address = address
-        self.upstream: Upstream | None = None
-        self._layer = layer
-        self._head = head
-        self._limits = services.options.limits
-        self._now = services.clock.now
+        self.limits = services.options.limits
+        self.now = services.clock.now
+        self.server = ServerSide(self, address)
         self._keep = head.keep_alive
-        request = flow.request
-        self._received = (request.scheme, request.host, request.port)
         self._answered = False
-        self._request_sent = False
-        self._response_head: ResponseHead | None = None
-        self._upload: asyncio.Task[None] | None = None
-        self._upload_error: Exception | None = None
+        self._upload: Upload | None = None
 
     async def run(self) -> bool:
         """Run the exchange. Whether the client's connection can carry another one."""
         try:
             return await self._run()
-        except _Ended as ended:
+        except FlowEnded as ended:
             await self._end(ended.how)
-        except _Failed as failed:
+        except FlowFailed as failed:
             await self._fail(failed.kind, str(failed), failed.status)
         except ProtocolError as exc:
-            # Whatever the server sends wrong is caught where it is read, so this is the client's.
+            # What the server does wrong has become FlowFailed, so this is the client's.
             await self._fail("client", str(exc), exc.status)
         except StreamTimeout:
             await self._fail("client", "the client stopped sending or reading", 408)
         except StreamClosed as exc:
             await self._fail("client", f"the client is gone: {exc}")
         finally:
-            await self._clean_up()
+            # Nothing of this exchange is left behind, however it went.
+            if self._upload is not None:
+                await self._upload.stop()
+            await self.server.drop()
         return False
 
     async def _run(self) -> bool:
         flow, chain = self.flow, self.chain
         if chain.requestheaders:
             await dispatch(chain.requestheaders, flow)
-            self._obey()
+            obey(flow)
         if flow.websocket and chain.websocket_handshake and flow.response is None:
             await dispatch(chain.websocket_handshake, flow)
-            self._obey()
-        if self._head.length == NO_BODY:
+            obey(flow)
+        if self.head.length == NO_BODY:
             self.reader.next_message()
             flow.request.timestamp_end = flow.request.timestamp_start
-            if chain.request:
-                await dispatch(chain.request, flow)
-                self._obey()
+            await self.fire_request()
         else:
             await self._request_body()
-        if flow.response is None:
-            await self._fetch()
-            response_head = self._response_head
-            if response_head is not None and response_head.status == 101:
-                return await self._switch(response_head)
-            if chain.responseheaders:
-                await dispatch(chain.responseheaders, flow)
-                self._obey()
-            return await self._respond_from_server()
-        if chain.responseheaders:
-            await dispatch(chain.responseheaders, flow)
-            self._obey()
-        return await self._respond_locally()
+        if flow.response is not None:
+            return await self._respond_locally()
+        if self._upload is None:
+            await self.server.fetch()
+        else:
+            await self.server.read_head()
+        if self.server.head is not None and self.server.head.status == 101:
+            return await self._switch()
+        return await self._respond()
 
-    def _obey(self) -> None:
-        """Stop where a handler has asked for the end of this flow."""
-        flow = self.flow
-        if flow.error is not None and flow.killed:
-            raise _Ended("kill")
-        plan = flow.planned
-        if plan is not None and plan.end is not None:
-            raise _Ended(plan.end)
+    async def fire_request(self) -> None:
+        """The whole request is read, or was passed on."""
+        if self.chain.request:
+            early = self.flow.response
+            await dispatch(self.chain.request, self.flow)
+            if self.server.upstream is not None and self.flow.response is not early:
+                self.flow.response = early
+                _log.warning(
+                    "%s %s: a response was set after the request had gone to the server: it is ignored",
+                    self.flow.request.method, self.flow.request.url,
+                )  # fmt: skip
+            obey(self.flow)
 
     # The request body
 
     async def _request_body(self) -> None:
         """Read the request body, or pass it on, and fire `request` behind its last byte."""
-        flow, chain = self.flow, self.chain
+        flow, limit = self.flow, self.limits.body
         request = flow.request
-        prefix: list[bytes] = []
-        if flow.response is not None or not request.stream:
-            wanted = chain.wants_body(flow, "request")
-            if flow.response is not None and not wanted:
-                await self._skip_request_body()
-            elif wanted and self._head.length <= self._limits.body:
-                whole = await self._buffer_request(prefix)
-                if whole:
-                    prefix = []
-                elif flow.response is not None:
-                    await self._skip_request_body()
-                    prefix = []
-            if request.timestamp_end is not None:
-                await self._fire_request()
-                return
-            if wanted:
-                self._too_big("request")
-        await self._stream_request(prefix)
-
-    async def _fire_request(self) -> None:
-        if self.chain.request:
-            await dispatch(self.chain.request, self.flow)
-            self._obey()
+        wanted = not request.stream and self.chain.wants_body(flow, "request")
+        parts: list[bytes] = []
+        if wanted and self.head.length <= limit and await self._buffer_request(parts):
+            request.body_source = b"".join(parts)
+            return await self.fire_request()
+        if wanted:
+            self._too_big("request")
+        request.body_source = None
+        if flow.response is not None:
+            # Answered already: read a little of the body, to keep the connection, and keep none of it.
+            await self._skip_request_body()
+            return await self.fire_request()
+        upstream = await self.server.connect()
+        framing = frame_request(request, self.head, streamed=True)
+        upstream.stream.write(self.server.encode_head(framing))
+        self._upload = Upload(self, upstream, framing)
+        return await self._upload.start(parts)
 
     async def _buffer_request(self, parts: list[bytes]) -> bool:
-        """Read the whole body into the flow; False if it is over the limit, with what was read in `parts`."""
-        if self._head.expect:
+        """Read the whole body into `parts`; False, with what was read, if it is over the limit."""
+        if self.head.expect:
             # The server is not asked before the body is here, so nobody else can answer this (RFC 9110 10.1.1).
             self.client.write(_CONTINUE)
         size = 0
         while True:
             message = await self._next_from_client()
             if isinstance(message, End):
-                request = self.flow.request
-                request.body_source = b"".join(parts)
-                self._finish_request(message)
+                self.finish_request(message)
                 return True
             parts.append(message)
             size += len(message)
-            if size > self._limits.body:
+            if size > self.limits.body:
                 return False
 
     async def _skip_request_body(self) -> None:
-        """The request is answered already: read a little of its body, to keep the connection, and keep none of it."""
-        self.flow.request.body_source = None
-        left = self._limits.drain_request
-        if self._head.expect or self._head.length > left:
+        left = self.limits.drain_request
+        if self.head.expect or self.head.length > left:
             # A client that waits for 100 may never send the body (RFC 9110 section 10.1.1).
             self._keep = False
-        else:
-            while not isinstance(message := await self._next_from_client(), End):
-                left -= len(message)
-                if left < 0:
-                    self._keep = False
-                    break
-        self.flow.request.timestamp_end = self.services.clock.wall()
+            return
+        while not isinstance(message := await self._next_from_client(), End):
+            left -= len(message)
+            if left < 0:
+                self._keep = False
+                return
+        self.finish_request(message)
 
     async def _next_from_client(self) -> bytes | End:
         reader, client = self.reader, self.client
         while (message := reader.next_message()) is NEED_DATA:
-            client.deadline = self._now() + self._limits.body_stall
+            client.deadline = self.now() + self.limits.body_stall
             data = await client.read()
             if data:
                 reader.feed(data)
             else:
                 reader.feed_eof()
-        assert isinstance(message, (bytes, End))
-        return message
+        return message  # type: ignore[return-value]
 
-    def _finish_request(self, end: End) -> None:
+    def finish_request(self, end: End) -> None:
+        """The end of the request was read."""
         request = self.flow.request
         if end.trailers:
             request.trailers = Headers.of(end.trailers)
         request.timestamp_end = self.services.clock.wall()
 
-    # Streaming the request
-
-    async def _stream_request(self, prefix: list[bytes]) -> None:
-        """Dial, send the head, and pass the body on. What has not arrived yet is passed on by a second task."""
-        flow = self.flow
-        flow.request.body_source = None
-        upstream = await self._connect()
-        framing = frame_request(flow.request, self._head, streamed=True)
-        upstream.stream.write(self._encode_head(framing))
-        for part in prefix:
-            self._send_part(part, framing)
-        if self._send_available(framing):
-            if not self._head.expect:
-                await upstream.stream.drain()
-            await self._fire_request()
-        else:
-            self._upload = asyncio.get_running_loop().create_task(self._send_rest(framing))
-
-    def _send_available(self, framing: Framing) -> bool:
-        """Pass on what has arrived of the request body. Whether that was all."""
-        reader = self.reader
-        while (message := reader.next_message()) is not NEED_DATA:
-            if isinstance(message, End):
-                self._send_end(message, framing)
-                return True
-            assert isinstance(message, bytes)
-            self._send_part(message, framing)
-        return False
-
-    def _send_part(self, data: bytes, framing: Framing) -> None:
-        assert self.upstream is not None
-        for piece in _through(self.flow.request, data):
-            self.upstream.stream.write(encode_chunk(piece) if framing.length == CHUNKED else piece)
-
-    def _send_end(self, end: End, framing: Framing) -> None:
-        assert self.upstream is not None
-        self._finish_request(end)
-        stream = self.upstream.stream
-        for piece in _through(self.flow.request, b""):
-            stream.write(encode_chunk(piece) if framing.length == CHUNKED else piece)
-        if framing.length == CHUNKED:
-            stream.write(encode_last_chunk(end.trailers))
-        self._request_sent = True
-
-    async def _send_rest(self, framing: Framing) -> None:
-        """The second task of a connection: it exists while an upload is unfinished."""
-        assert self.upstream is not None
-        client, server = self.client, self.upstream.stream
-        try:
-            while True:
-                server.deadline = self._now() + max(self._limits.body_stall, self._limits.response_head)
-                await server.drain()
-                client.deadline = self._now() + self._limits.body_stall
-                data = await client.read()
-                if data:
-                    self.reader.feed(data)
-                else:
-                    self.reader.feed_eof()
-                if self._send_available(framing):
-                    break
-            await self._fire_request()
-        except (StreamClosed, StreamTimeout, ProtocolError, _Ended) as exc:
-            self._upload_error = exc
-            if not (isinstance(exc, StreamClosed) and server.ended):
-                server.abort()
-
-    # The server
-
-    async def _connect(self, fresh: bool = False) -> Upstream:
-        """The server connection for the request as it stands now: pooled, or dialled."""
-        request, services = self.flow.request, self.services
-        address = self.address
-        tls = request.scheme == "https"
-        host = request.host
-        sni: str | None = host if tls else None
-        if (request.scheme, host, request.port) != self._received:
-            # Somebody has sent the request elsewhere: the tunnel's address is not its address any more.
-            address = (host, request.port)
-        elif tls and (named := self._layer.context.client_conn.sni) is not None and not self._layer.reverse:
-            sni = named
-        options = services.options
-        key = Key(address, tls, sni, options.verify_upstream, options.upstream_ca)
-        upstream = None if fresh else services.upstreams.take(key)
-        if upstream is None:
-            try:
-                upstream = await services.upstreams.connect(key)
-            except DialError as exc:
-                status = 504 if exc.kind == "timeout" else 502
-                raise _Failed(exc.kind, f"cannot connect to {_where(address)}: {exc}", status) from None
-        self.upstream = upstream
-        self.flow.server_conn = upstream.server_conn
-        # A client that leaves must not keep a server busy.
-        self.client.on_end(upstream.stream.abort)
-        return upstream
-
-    def _encode_head(self, framing: Framing) -> bytes:
-        request = self.flow.request
-        fields = framing.fields
-        if self._head.upgrade and self._head.upgrade != "h2c":
-            upgrade = request.headers.first(b"upgrade")
-            if upgrade is not None:
-                fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", upgrade)]
-        elif self._head.expect and self._request_sent:
-            fields = [field for field in fields if field[0] != b"expect"]
-        try:
-            return encode_request_head(request.method, request.path, fields)
-        except ValueError as exc:
-            raise _Failed("handler", f"a rule or an addon made a request that cannot be sent: {exc}") from None
-
-    async def _fetch(self) -> None:
-        """Send the request, unless it streamed, and read the response head."""
-        if self.upstream is not None:
-            try:
-                await self._read_response_head()
-            except _Stale:
-                raise self._server_gone() from None
-            return
-        request = self.flow.request
-        for attempt in (1, 2):
-            upstream = await self._connect(fresh=attempt == 2)
-            reused = upstream.uses > 0
-            self._request_sent = True
-            framing = frame_request(request, self._head, streamed=False)
-            data = self._encode_head(framing)
-            body = request.raw_content
-            if body or framing.length == CHUNKED:
-                trailers = request.trailers.raw if request.trailers is not None else None
-                if framing.length == CHUNKED:
-                    data += (encode_chunk(body) if body else b"") + encode_last_chunk(trailers)
-                else:
-                    data += body or b""
-            upstream.stream.write(data)
-            try:
-                await self._read_response_head()
-            except _Stale:
-                self.client.on_end(None)
-                await self.services.upstreams.discard(upstream, abort=True)
-                self.upstream = None
-                if attempt == 2 or not reused or request.method not in _IDEMPOTENT:
-                    raise self._server_gone() from None
-                continue
-            return
-
-    def _server_gone(self) -> _Failed:
-        """The server, or the client that we served it for, closed the connection."""
-        if self.client.ended and isinstance(self._upload_error, (StreamClosed, ProtocolError)):
-            return _Failed("client", "the client is gone")
-        if isinstance(self._upload_error, ProtocolError):
-            return _Failed("client", str(self._upload_error), self._upload_error.status)
-        if isinstance(self._upload_error, StreamTimeout):
-            return _Failed("client", "the client stopped sending its body", 408)
-        return _Failed("disconnected", f"{self._server()} closed the connection without an answer")
-
-    def _server(self) -> str:
-        return _where(self.flow.server_conn.address)
-
-    async def _read_response_head(self) -> None:
-        """Read response heads up to the final one, or 101. Interim ones go to the client as they come.
-
-        Raises:
-            _Stale: the server closed before it said a word.
-        """
-        assert self.upstream is not None
-        reader, stream, flow = self.upstream.reader, self.upstream.stream, self.flow
-        reader.expect(flow.request.method)
-        while True:
-            message = reader.next_message()
-            if message is NEED_DATA:
-                stream.deadline = self._now() + self._limits.response_head
-                try:
-                    while message is NEED_DATA:
-                        data = await stream.read()
-                        if not data and not reader.started:
-                            raise _Stale
-                        if data:
-                            reader.feed(data)
-                        else:
-                            reader.feed_eof()
-                        message = reader.next_message()
-                except StreamClosed:
-                    if reader.started:
-                        raise _Failed("disconnected", f"{self._server()} broke off its answer") from None
-                    raise _Stale from None
-                except StreamTimeout:
-                    why = f"{self._server()} did not answer within {self._limits.response_head:g} s"
-                    raise _Failed("timeout", why, 504) from None
-                except ProtocolError as exc:
-                    raise self._bad_answer(exc) from None
-            if isinstance(message, End):
-                continue
-            assert isinstance(message, ResponseHead)
-            if message.status >= 200 or message.status == 101:
-                break
-            self._interim(message)
-        self._response_head = message
-        response = HTTPResponse(message.status, message.reason, message.version, Headers.of(message.fields))
-        response.timestamp_start = self.services.clock.wall()
-        flow.response = response
-
-    def _bad_answer(self, exc: ProtocolError) -> _Failed:
-        return _Failed("protocol", f"{self._server()} sent a bad response: {exc}")
-
-    def _interim(self, head: ResponseHead) -> None:
-        """Pass a 1xx on (RFC 9110 section 15.2), except a 100 that the client did not ask for."""
-        if self.flow.request.http_version == "HTTP/1.0" or (head.status == 100 and not self._head.expect):
-            return
-        self.client.write(encode_response_head(head.status, head.reason, head.fields))
-
     # The response
 
-    async def _respond_from_server(self) -> bool:
+    async def _respond(self) -> bool:
         """Send the server's response: as it arrives, or when it is whole and the addons have seen it."""
-        assert self.upstream is not None and self._response_head is not None and self.flow.response is not None
-        flow, head, response = self.flow, self._response_head, self.flow.response
-        if response.body_source != b"":
-            # A handler replaced the response. What the server still sends is of no use to anybody.
-            return await self._respond_locally()
+        flow, chain = self.flow, self.chain
+        received = flow.response
+        if chain.responseheaders:
+            await dispatch(chain.responseheaders, flow)
+            obey(flow)
+        response, head = flow.response, self.server.head
+        assert response is not None
+        assert head is not None
+        if response is not received or response.body_source != b"":
+            # A handler has replaced it. What the server still sends is of no use to anybody.
+            return await self._send_local()
         if head.length == NO_BODY:
-            self._check_end()
-            if self.chain.response:
-                await dispatch(self.chain.response, flow)
-                self._obey()
+            response.timestamp_end = response.timestamp_start
+            await self.server.next_message()
             return await self._send_whole()
         parts: list[bytes] = []
-        if not response.stream and self.chain.wants_body(flow, "response"):
-            if head.length <= self._limits.body and await self._buffer_response(parts):
-                if self.chain.response:
-                    await dispatch(self.chain.response, flow)
-                    self._obey()
+        if not response.stream and chain.wants_body(flow, "response"):
+            if head.length <= self.limits.body and await self._buffer_response(parts):
+                response.body_source = b"".join(parts)
                 return await self._send_whole()
             self._too_big("response")
         return await self._stream_response(parts)
 
-    def _check_end(self) -> None:
-        assert self.upstream is not None and self.flow.response is not None
-        message = self.upstream.reader.next_message()
-        if isinstance(message, End):
-            self.flow.response.timestamp_end = self.flow.response.timestamp_start
+    async def _respond_locally(self) -> bool:
+        """Send a response that a rule or an addon made; no server is contacted for it."""
+        flow = self.flow
+        assert flow.response is not None
+        flow.response.timestamp_start = self.services.clock.wall()
+        if self.chain.responseheaders:
+            await dispatch(self.chain.responseheaders, flow)
+            obey(flow)
+        return await self._send_local()
 
-    async def _buffer_response(self, parts: list[bytes]) -> bool:
-        """Read the whole body into the flow; False if it is over the limit, with what was read in `parts`."""
+    async def _send_local(self) -> bool:
         response = self.flow.response
         assert response is not None
+        if self._upload is not None:
+            await self._upload.stop()
+            self._keep = self._keep and self.server.sent
+        await self.server.drop()
+        self.server.head = None
+        response.timestamp_end = self.services.clock.wall()
+        return await self._send_whole()
+
+    async def _buffer_response(self, parts: list[bytes]) -> bool:
+        """Read the whole body into `parts`; False, with what was read, if it is over the limit."""
         size = 0
         while True:
-            message = await self._next_from_server()
+            message = await self.server.next_message()
             if isinstance(message, End):
-                response.body_source = b"".join(parts)
                 self._finish_response(message)
                 return True
             parts.append(message)
             size += len(message)
-            if size > self._limits.body:
+            if size > self.limits.body:
                 return False
-
-    async def _next_from_server(self) -> bytes | End:
-        assert self.upstream is not None
-        reader, stream = self.upstream.reader, self.upstream.stream
-        try:
-            while (message := reader.next_message()) is NEED_DATA:
-                stream.deadline = self._now() + self._limits.body_stall
-                data = await stream.read()
-                if data:
-                    reader.feed(data)
-                else:
-                    reader.feed_eof()
-        except StreamClosed:
-            raise _Failed("disconnected", f"{self._server()} broke off its answer") from None
-        except StreamTimeout:
-            why = f"{self._server()} sent nothing of its answer for {self._limits.body_stall:g} s"
-            raise _Failed("timeout", why, 504) from None
-        except ProtocolError as exc:
-            raise self._bad_answer(exc) from None
-        assert isinstance(message, (bytes, End))
-        return message
 
     def _finish_response(self, end: End) -> None:
         response = self.flow.response
@@ -525,169 +274,140 @@ class Exchange:
 
     async def _stream_response(self, parts: list[bytes]) -> bool:
         """Pass the body on as it arrives, held back by a client that reads slowly."""
-        assert self.upstream is not None and self._response_head is not None and self.flow.response is not None
-        flow, response, client = self.flow, self.flow.response, self.client
+        response, upstream = self.flow.response, self.server.upstream
+        assert response is not None
+        assert upstream is not None
         response.body_source = None
-        framing = frame_response(flow, self._response_head, streamed=True)
+        framing = frame_response(self.flow, self.server.head, streamed=True)
         keep = self._keeps(framing)
-        chunked = framing.length == CHUNKED
-        out = [self._encode_response(framing, keep)]
+        chunked, plain = framing.length == CHUNKED, not callable(response.stream)
+        out = [self._encode_head(framing, keep)]
         self._answered = True
         for part in parts:
-            out += _framed(response, part, chunked)
-        reader, stream, plain = self.upstream.reader, self.upstream.stream, response.stream is False or response.stream is True
-        now, stall = self._now, self._limits.body_stall
+            out += framed(response, part, chunked)
+        next_message = upstream.reader.next_message
         while True:
-            message = reader.next_message()
-            if message is NEED_DATA or len(out) > 64:
+            message = next_message()
+            if message is NEED_DATA or len(out) > _BATCH:
                 if out:
-                    client.write(out[0] if len(out) == 1 else b"".join(out))
-                    out.clear()
-                    client.deadline = now() + stall
-                    await client.drain()
+                    await self._write(out)
                 if message is NEED_DATA:
-                    message = await self._next_from_server()
+                    message = await self.server.next_message()
             if isinstance(message, bytes):
                 if plain:
                     out.append(encode_chunk(message) if chunked else message)
                 else:
-                    out += _framed(response, message, chunked)
-                continue
-            assert isinstance(message, End)
-            break
+                    out += framed(response, message, chunked)
+            else:
+                break
+        assert isinstance(message, End)
         self._finish_response(message)
         if not plain:
-            out += _framed(response, b"", chunked)
+            out += framed(response, b"", chunked)
         if chunked:
             out.append(encode_last_chunk(message.trailers))
-        if out:
-            client.write(out[0] if len(out) == 1 else b"".join(out))
-            client.deadline = now() + stall
-            await client.drain()
-        stream.deadline = FOREVER
+        await self._write(out)
         if self.chain.response:
-            await dispatch(self.chain.response, flow)
+            await dispatch(self.chain.response, self.flow)
         return await self._finish(keep)
+
+    async def _write(self, parts: list[bytes]) -> None:
+        """Send `parts`, which is empty then, and wait for a client that is behind."""
+        client = self.client
+        client.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        parts.clear()
+        client.deadline = self.now() + self.limits.body_stall
+        await client.drain()
 
     async def _send_whole(self) -> bool:
-        """Send a response that is in hand."""
+        """Show a response that is in hand to the addons, and send it."""
         flow = self.flow
+        if self.chain.response:
+            await dispatch(self.chain.response, flow)
+            obey(flow)
         response = flow.response
         assert response is not None
-        framing = frame_response(flow, self._response_head, streamed=False)
+        framing = frame_response(flow, self.server.head, streamed=False)
         keep = self._keeps(framing)
-        data = self._encode_response(framing, keep)
+        out = [self._encode_head(framing, keep)]
         self._answered = True
-        client = self.client
-        if framing.length != NO_BODY_EXPECTED:
+        if framing.length != BODILESS:
             body = response.body_source
             if isinstance(body, FileBody):
-                client.write(data)
-                data = b""
-                await self._send_file(body)
+                await self._send_file(out, body)
             elif body:
-                data += encode_chunk(body) if framing.length == CHUNKED else body
+                out.append(encode_chunk(body) if framing.length == CHUNKED else body)
             if framing.length == CHUNKED:
-                data += encode_last_chunk(None if response.trailers is None else response.trailers.raw)
-        if data:
-            client.write(data)
-        client.deadline = self._now() + self._limits.body_stall
-        await client.drain()
+                out.append(encode_last_chunk(None if response.trailers is None else response.trailers.raw))
+        if out:
+            await self._write(out)
         return await self._finish(keep)
 
-    async def _send_file(self, body: FileBody) -> None:
-        """Send a part of a file, piece by piece; reading happens off the loop."""
+    async def _send_file(self, out: list[bytes], body: FileBody) -> None:
+        """Send a part of a file behind `out`, piece by piece; disks are slow, so the loop does not read."""
         loop = asyncio.get_running_loop()
-        client, left = self.client, body.length
+        left = body.length
         try:
             file = await loop.run_in_executor(None, body.path.open, "rb")
             with file:
                 file.seek(body.start)
                 while left:
-                    data = await loop.run_in_executor(None, file.read, min(left, self._limits.read_chunk * 4))
+                    data = await loop.run_in_executor(None, file.read, min(left, self.limits.write_buffer))
                     if not data:
-                        raise _Failed("handler", f"{body.path} became shorter while it was sent")
+                        raise FlowFailed("handler", f"{body.path} became shorter while it was sent")
                     left -= len(data)
-                    client.write(data)
-                    client.deadline = self._now() + self._limits.body_stall
-                    await client.drain()
+                    out.append(data)
+                    await self._write(out)
         except OSError as exc:
-            raise _Failed("handler", f"cannot read {body.path}: {exc.strerror}") from None
-
-    async def _respond_locally(self) -> bool:
-        """Send a response that a rule or an addon made."""
-        flow = self.flow
-        response = flow.response
-        assert response is not None
-        if self.upstream is not None:
-            await self._drop_upstream()
-        self._response_head = None
-        if not response.timestamp_start:
-            response.timestamp_start = self.services.clock.wall()
-        response.timestamp_end = response.timestamp_start
-        if self.chain.response:
-            await dispatch(self.chain.response, flow)
-            self._obey()
-        return await self._send_whole()
+            raise FlowFailed("handler", f"cannot read {body.path}: {exc.strerror}") from None
 
     def _keeps(self, framing: Framing) -> bool:
         """Whether the client's connection goes on behind this response."""
         if not self._keep or framing.length == CLOSE:
             return False
-        upload = self._upload
-        if upload is None or upload.done():
+        if self._upload is None or not self._upload.running:
             return True
         # The answer overtakes the request. What is left of it must be worth the wait.
-        return 0 < self._head.length <= self._limits.drain_request and not self._head.expect
+        return 0 < self.head.length <= self.limits.drain_request and not self.head.expect
 
-    def _encode_response(self, framing: Framing, keep: bool) -> bytes:
+    def _encode_head(self, framing: Framing, keep: bool) -> bytes:
         response = self.flow.response
         assert response is not None
         fields = framing.fields
         if not keep:
             fields = [*fields, (b"connection", b"Connection", b"close")]
-        elif self._head.version == "HTTP/1.0":
-            fields = [*fields, (b"connection", b"Connection", b"keep-alive")]
         try:
             return encode_response_head(response.status_code, response.reason, fields)
         except ValueError as exc:
-            raise _Failed("handler", f"a rule or an addon made a response that cannot be sent: {exc}") from None
+            raise FlowFailed("handler", f"a rule or an addon made a response that cannot be sent: {exc}") from None
 
     async def _finish(self, keep: bool) -> bool:
         """The response is out: settle both connections."""
-        self.client.on_end(None)
-        self.client.deadline = FOREVER
-        upload = self._upload
-        if upload is not None and not upload.done() and keep:
-            # At most `drain_request` bytes are missing; the server may still want them.
-            done, _ = await asyncio.wait({upload}, timeout=self._limits.close_linger)
-            keep = bool(done)
-        if upload is not None and (not upload.done() or self._upload_error is not None):
-            keep = False
-        upstream = self.upstream
-        if upstream is not None:
-            head = self._response_head
-            if head is not None and head.keep_alive and self._request_sent and upstream.reader.idle:
-                self.services.upstreams.give_back(upstream)
-                self.upstream = None
-            else:
-                await self._drop_upstream()
+        client, upload = self.client, self._upload
+        if upload is not None:
+            if keep and upload.running:
+                await upload.wait(self.limits.close_linger)
+            keep = keep and not upload.running and upload.error is None
+        client.on_end(None)
+        client.deadline = FOREVER
+        await self.server.release()
         if not keep:
-            await self._layer.linger()
+            await self.layer.linger()
         return keep
 
-    async def _switch(self, head: ResponseHead) -> bool:
+    async def _switch(self) -> bool:
         """101: the connection speaks another protocol from here on (RFC 9110 section 7.8)."""
-        flow, upstream, client = self.flow, self.upstream, self.client
-        assert upstream is not None and flow.response is not None
-        if not self._head.upgrade:
-            raise _Failed("protocol", f"{self._server()} switched protocols without being asked")
+        flow, client, upstream = self.flow, self.client, self.server.upstream
+        assert upstream is not None
+        assert flow.response is not None
+        if not self.head.upgrade:
+            raise FlowFailed("protocol", f"{self.server.name} switched protocols without being asked")
         for handlers in (self.chain.responseheaders, self.chain.response):
             if handlers:
                 await dispatch(handlers, flow)
-                self._obey()
-        fields = frame_response(flow, head, streamed=False).fields
-        named = flow.response.headers.first(b"upgrade") or head.upgrade.encode()
+                obey(flow)
+        fields = frame_response(flow, self.server.head, streamed=False).fields
+        named = flow.response.headers.first(b"upgrade") or self.head.upgrade.encode()
         fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", named)]
         client.write(encode_response_head(101, flow.response.reason, fields))
         self._answered = True
@@ -696,57 +416,64 @@ class Exchange:
         upstream.stream.unread(upstream.reader.take_rest())
         from rulesproxy.layers.tcp import TCPLayer
 
-        self.upstream = None
-        context = self._layer.context
+        context = self.layer.context
         context.server_conn = upstream.server_conn
-        layer = TCPLayer(context, upstream.stream, events=not flow.websocket)
-        try:
-            await run_next(layer)
-        finally:
-            await self.services.upstreams.discard(upstream)
+        await run_next(TCPLayer(context, upstream.stream, events=not flow.websocket))
         return False
 
     # The ways it can end badly
 
+    def client_failure(self) -> FlowFailed | None:
+        """What the client did, where a broken server connection is its doing; else None."""
+        error = None if self._upload is None else self._upload.error
+        if isinstance(error, FlowFailed):
+            return error
+        if isinstance(error, ProtocolError):
+            return FlowFailed("client", str(error), error.status)
+        if isinstance(error, StreamTimeout):
+            return FlowFailed("client", "the client stopped sending its body", 408)
+        if self.client.gone:
+            return FlowFailed("client", "the client is gone")
+        return None
+
     def _too_big(self, side: str) -> None:
-        size = self._limits.body // (1024 * 1024)
-        message: HTTPMessage | None = self.flow.request if side == "request" else self.flow.response
-        if message is not None and not message.stream:
-            _log.warning(
-                "%s %s: the %s body is over %d MiB: it passes the rules that need it unread",
-                self.flow.request.method, self.flow.request.url, side, size,
-            )  # fmt: skip
+        _log.warning(
+            "%s %s: the %s body is over %d bytes (limits_body): it passes unread by what wanted to read it",
+            self.flow.request.method, self.flow.request.url, side, self.limits.body,
+        )  # fmt: skip
 
     async def _fail(self, kind: Kind, why: str, status: int = 502) -> None:
         """Tell the addons, then the client, as far as it can be told."""
-        flow = self.flow
+        flow, client = self.flow, self.client
         flow.error = FlowError(why, kind, self.services.clock.wall())
         flow.response = None
         level = logging.DEBUG if kind == "client" else logging.WARNING
         _log.log(level, "%s %s: %s", flow.request.method, flow.request.url, why)
         if self.chain.error:
             await dispatch(self.chain.error, flow)
-        self.client.on_end(None)
-        if self._answered or self.client.ended and kind == "client":
+        client.on_end(None)
+        if self._answered or client.gone or flow.killed:
             # Half an answer must not look like a whole one: the connection breaks off.
-            self.client.abort()
-            return
-        response: HTTPResponse | None = flow.response
-        if flow.killed:
-            self.client.abort()
-            return
-        if response is None:
-            await self._layer.refuse(status, why)
-            return
-        self._keep = False
-        self._response_head = None
+            client.abort()
+        elif flow.response is None:
+            await self.layer.refuse(status, why)
+        else:
+            await self._send_fallback(flow.response)
+
+    async def _send_fallback(self, response: HTTPResponse) -> None:
+        """Send what an `error` handler answers in place of our page."""
+        self.server.head = None
+        framing = frame_response(self.flow, None, streamed=False)
         try:
-            await self._send_whole()
-        except (_Failed, StreamClosed, StreamTimeout):
+            body = b"" if framing.length == BODILESS else response.raw_content or b""
+            self.client.write(self._encode_head(framing, keep=False) + body)
+        except (FlowFailed, OSError):
             self.client.abort()
+        else:
+            await self.layer.linger()
 
     async def _end(self, how: str) -> None:
-        """The flow was killed or blocked without an answer."""
+        """The flow was killed, or blocked without an answer."""
         flow = self.flow
         if flow.error is None:
             flow.error = FlowError("Connection ended by a rule.", "killed", self.services.clock.wall())
@@ -756,47 +483,4 @@ class Exchange:
         if self._answered:
             self.client.abort()
         else:
-            await self._layer.end(how)
-
-    async def _drop_upstream(self) -> None:
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            self.client.on_end(None)
-            await self._stop_upload()
-            await self.services.upstreams.discard(upstream, abort=not upstream.stream.ended)
-
-    async def _stop_upload(self) -> None:
-        upload = self._upload
-        if upload is not None and not upload.done():
-            upload.cancel()
-            await asyncio.wait({upload})
-
-    async def _clean_up(self) -> None:
-        """Nothing of this exchange is left behind, however it went."""
-        if self.upstream is not None:
-            await self._drop_upstream()
-        elif self._upload is not None:
-            await self._stop_upload()
-
-
-def _through(message: HTTPMessage, data: bytes) -> list[bytes]:
-    """A piece of a streamed body, through the function that an addon may have put in its way; `b""` is the end."""
-    stream = message.stream
-    if stream is True or stream is False:
-        return [data] if data else []
-    made = stream(data)
-    pieces = [made] if isinstance(made, bytes) else list(made)
-    return [piece for piece in pieces if piece]
-
-
-def _framed(message: HTTPMessage, data: bytes, chunked: bool) -> list[bytes]:
-    pieces = _through(message, data)
-    return [encode_chunk(piece) for piece in pieces] if chunked else pieces
-
-
-def _where(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-__all__ = ["Exchange", "Field", "Stream", "error_page", "reason_phrase"]
+            await self.layer.end(how)

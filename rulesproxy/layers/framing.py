@@ -10,17 +10,18 @@ from typing import NamedTuple
 from rulesproxy.flow.headers import Field
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.flow.plan import FileBody
-from rulesproxy.proto.http1 import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, end_to_end
+from rulesproxy.proto.http1 import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, encode_chunk, end_to_end
 
-NO_BODY_EXPECTED = -10
+BODILESS = -10
 """A response that has no body whatever its fields say: to HEAD, 204, 304."""
 CLOSE = UNTIL_CLOSE
 
+_BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
 _CHUNKED_FIELD: Field = (b"transfer-encoding", b"Transfer-Encoding", b"chunked")
 
 
 class Framing(NamedTuple):
-    """Fields for the wire, and the length of the body: bytes, `CHUNKED`, `CLOSE` or `NO_BODY_EXPECTED`."""
+    """Fields for the wire, and the length of the body: bytes, `CHUNKED`, `CLOSE` or `BODILESS`."""
 
     fields: list[Field]
     length: int
@@ -39,11 +40,10 @@ def frame_request(request: HTTPRequest, head: RequestHead, streamed: bool) -> Fr
     length = _held(request)
     if untouched and length == head.length:
         return Framing(fields, length)
-    if length == 0 and head.length == 0 and request.method in ("GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"):
+    if length == 0 and request.method in _BODILESS_METHODS and not _framed_already(fields):
         # No Content-Length: 0 is invented where the method does not expect a body (RFC 9110 section 8.6).
-        if not any(field[0] in (b"content-length", b"transfer-encoding") for field in fields):
-            return Framing(fields, 0)
-    if head.length == CHUNKED and any(field[0] == b"transfer-encoding" for field in fields):
+        return Framing(fields, 0)
+    if _has(fields, b"transfer-encoding"):
         return Framing(_set_length(fields, CHUNKED), CHUNKED)
     return Framing(_set_length(fields, length), length)
 
@@ -58,9 +58,9 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
     old = flow.request.http_version == "HTTP/1.0"
     if status < 200 or status == 204:
         # Neither has a length (RFC 9110 section 8.6), nor a coding.
-        return Framing(_without_framing(fields), NO_BODY_EXPECTED)
+        return Framing(_without_framing(fields), BODILESS)
     if status == 304 or flow.request.method == "HEAD":
-        return Framing(_without_coding(fields) if old else fields, NO_BODY_EXPECTED)
+        return Framing(_without_coding(fields) if old else fields, BODILESS)
     if streamed:
         assert head is not None
         length = head.length
@@ -69,11 +69,19 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
         if raw is head.fields and length == head.length:
             return Framing(fields, length)
         return Framing(_set_length(fields, length), length)
-    if not old and (response.trailers is not None or any(field[0] == b"transfer-encoding" for field in fields)):
-        if not isinstance(response.body_source, FileBody):
-            return Framing(_set_length(fields, CHUNKED), CHUNKED)
+    chunked = response.trailers is not None or _has(fields, b"transfer-encoding")
+    if chunked and not old and not isinstance(response.body_source, FileBody):
+        return Framing(_set_length(fields, CHUNKED), CHUNKED)
     length = _held(response)
     return Framing(_set_length(fields, length), length)
+
+
+def _has(fields: list[Field], key: bytes) -> bool:
+    return any([field[0] == key for field in fields])
+
+
+def _framed_already(fields: list[Field]) -> bool:
+    return _has(fields, b"content-length") or _has(fields, b"transfer-encoding")
 
 
 def _held(message: HTTPMessage) -> int:
@@ -118,3 +126,18 @@ def _without_framing(fields: list[Field]) -> list[Field]:
 
 def _without_coding(fields: list[Field]) -> list[Field]:
     return [field for field in fields if field[0] != b"transfer-encoding"]
+
+
+def pieces(message: HTTPMessage, data: bytes) -> list[bytes]:
+    """A piece of a streamed body, through the function that an addon may have put in its way; `b""` is the end."""
+    stream = message.stream
+    if not callable(stream):
+        return [data] if data else []
+    made = stream(data)
+    return [piece for piece in ([made] if isinstance(made, bytes) else made) if piece]
+
+
+def framed(message: HTTPMessage, data: bytes, chunked: bool) -> list[bytes]:
+    """The same, ready for the wire."""
+    parts = pieces(message, data)
+    return [encode_chunk(piece) for piece in parts] if chunked else parts

@@ -160,7 +160,9 @@ class HTTPLayer(Layer):
     def _origin_form(self, head: RequestHead, path: str) -> tuple[HTTPRequest, Address]:
         target = self.target
         if target is None:
-            raise ProtocolError("this is a proxy: it wants an absolute URL or CONNECT; set it as the HTTP proxy of your client")
+            raise ProtocolError(
+                "this is a proxy: it wants an absolute URL or CONNECT; set it as the HTTP proxy of your client"
+            )
         headers = Headers.of(head.fields)
         if head.host:
             host, port = _split(head.host, target[1])

@@ -11,7 +11,7 @@ from rulesproxy.layers.http import HTTPLayer
 from rulesproxy.layers.layer import Layer, run_next
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.tcp import TCPLayer
-from rulesproxy.layers.tls_stream import TLSStream, distrust
+from rulesproxy.layers.tls_stream import TLSStream, distrust, reason
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.clienthello import ClientHello, parse
 
@@ -77,7 +77,8 @@ class TLSLayer(Layer):
             named = context.client_conn.connect_host
             # Either name is enough: a rule about the one must not be dodged by sending the other.
             return bool(
-                (hello.sni and chain.wants_host(hello.sni)) or (named and named != hello.sni and chain.wants_host(named))
+                (hello.sni and chain.wants_host(hello.sni))
+                or (named and named != hello.sni and chain.wants_host(named))
             )
         return intercept != "none"
 
@@ -123,10 +124,9 @@ class TLSLayer(Layer):
                 "pass this host through undecrypted", peer, host,
             )  # fmt: skip
         elif isinstance(exc, StreamClosed):
-            _log.info("%s broke off its TLS handshake for %s: %s; if this repeats, it may not trust our CA", peer, host, exc)
+            _log.info("%s, asking for %s: %s", peer, host, exc)
         else:
-            reason = str(getattr(exc, "reason", None) or exc).replace("_", " ").lower()
-            _log.warning("the TLS handshake with %s for %s failed: %s", peer, host, reason)
+            _log.warning("the TLS handshake with %s for %s failed: %s", peer, host, reason(exc))
 
     def _peer(self) -> str:
         host, port = self.context.client_conn.address

@@ -195,6 +195,10 @@ class TLSStream:
         return self._ended or (self.inner.ended and not self._incoming.pending)
 
     @property
+    def gone(self) -> bool:
+        return self._ended or self._error is not None or self.inner.gone
+
+    @property
     def deadline(self) -> float:
         """When a wait is over: the slot of the innermost stream."""
         return self.inner.deadline

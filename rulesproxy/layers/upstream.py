@@ -12,8 +12,9 @@ from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import Address, ServerConn
 from rulesproxy.flow.error import Kind
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
-from rulesproxy.layers.tls_stream import TLSStream
+from rulesproxy.layers.tls_stream import TLSStream, reason
 from rulesproxy.proto.http1 import CODECS
+from rulesproxy.tls.context import ContextError
 
 if TYPE_CHECKING:
     from rulesproxy.layers.layer import Services
@@ -127,9 +128,9 @@ class Upstreams:
 
     async def sweep(self, now: float) -> None:
         """Close what has been idle too long, and what the server has closed. Called once a second."""
-        gone = []
+        gone: list[Upstream] = []
         for key in list(self._idle):
-            kept = []
+            kept: list[Upstream] = []
             for upstream in self._idle[key]:
                 (gone if upstream.stream.ended or upstream.idle_until < now else kept).append(upstream)
             if kept:
@@ -210,21 +211,18 @@ async def _secure(services: Services, stream: Stream, server_conn: ServerConn) -
         stream.deadline = services.clock.now() + options.limits.tls_handshake
         await secured.handshake()
         stream.deadline = FOREVER
-    except ssl.SSLCertVerificationError as exc:
-        stream.abort()
-        raise DialError(f"its certificate is not valid: {exc.verify_message.rstrip('.')}", "tls") from None
     except ssl.SSLError as exc:
-        stream.abort()
-        raise DialError(f"the TLS handshake failed: {_tls_reason(exc)}", "tls") from None
+        await stream.close()
+        raise DialError(reason(exc), "tls") from None
     except StreamTimeout:
         stream.abort()
         raise DialError(f"no TLS handshake within {options.limits.tls_handshake:g} s", "timeout") from None
     except StreamClosed:
         stream.abort()
         raise DialError("it closed the connection during the TLS handshake", "tls") from None
-    except (OSError, ValueError) as exc:
+    except (ContextError, ValueError) as exc:
         stream.abort()
-        raise DialError(f"TLS cannot be set up: {exc}", "tls") from None
+        raise DialError(str(exc), "tls") from None
     except BaseException:
         stream.abort()
         raise
@@ -233,8 +231,3 @@ async def _secure(services: Services, stream: Stream, server_conn: ServerConn) -
     server_conn.cipher = secured.cipher
     server_conn.certificate = secured.certificate
     return secured
-
-
-def _tls_reason(exc: ssl.SSLError) -> str:
-    reason = getattr(exc, "reason", None)
-    return str(reason).replace("_", " ").lower() if reason else str(exc)

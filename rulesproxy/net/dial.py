@@ -39,7 +39,9 @@ class Dialer:
                 sock = await self._connect(host, port)
                 loop = asyncio.get_running_loop()
                 try:
-                    _, stream = await loop.create_connection(lambda: SocketStream(self._streams, loop, limits), sock=sock)
+                    _, stream = await loop.create_connection(
+                        lambda: SocketStream(self._streams, loop, limits), sock=sock
+                    )
                 except BaseException:
                     sock.close()
                     raise

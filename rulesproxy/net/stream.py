@@ -27,13 +27,14 @@ class SocketStream(asyncio.Protocol):
 
     __slots__ = (
         "_chunks", "_closed", "_drainer", "_ended", "_error", "_expired", "_high", "_loop", "_on_end", "_reader",
-        "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "eof_ends", "limits", "peername",
-        "sockname",
+        "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "eof_ends", "limits",
+        "peername", "sockname",
     )  # fmt: skip
 
-    def __init__(
-        self, streams: set[SocketStream], loop: asyncio.AbstractEventLoop, limits: Limits = DEFAULT
-    ) -> None:
+    ended_cleanly = True
+    """A FIN is an end that the peer meant."""
+
+    def __init__(self, streams: set[SocketStream], loop: asyncio.AbstractEventLoop, limits: Limits = DEFAULT) -> None:
         """Take part in `streams`, the set of open ones, from connection to close."""
         self.peername: Address | None = None
         self.sockname: Address | None = None
@@ -92,9 +93,9 @@ class SocketStream(asyncio.Protocol):
         return self._ended
 
     @property
-    def pending(self) -> bool:
-        """Whether bytes have arrived that nobody has read."""
-        return bool(self._chunks)
+    def gone(self) -> bool:
+        """See `Stream.gone`."""
+        return self._error is not None or (self._ended and self.eof_ends)
 
     # Writing
 
@@ -162,7 +163,7 @@ class SocketStream(asyncio.Protocol):
     def on_end(self, callback: OnEnd | None) -> None:
         """See `Stream.on_end`. A FIN is the end only where `eof_ends` says so."""
         self._on_end = callback
-        if callback is not None and (self._error is not None or (self._ended and self.eof_ends)):
+        if callback is not None and self.gone:
             self._tell_end()
 
     def sweep(self, now: float) -> None:

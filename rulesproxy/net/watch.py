@@ -101,7 +101,9 @@ def _digest(files: Iterable[Path]) -> str:
         digest.update(f"\0{path}\0".encode("utf-8", "surrogateescape"))
         try:
             if path.is_dir():
-                digest.update("\0".join(sorted(entry.name for entry in path.iterdir())).encode("utf-8", "surrogateescape"))
+                digest.update(
+                    "\0".join(sorted(entry.name for entry in path.iterdir())).encode("utf-8", "surrogateescape")
+                )
             else:
                 digest.update(path.read_bytes())
         except OSError:
