@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import ssl
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -54,10 +54,19 @@ def main(folder: Path) -> None:
 def make_certificates(folder: Path) -> Path:
     """Make a CA and a certificate for localhost that it has signed; the file with that certificate and its key."""
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca_name, name = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("Quickstart CA", "localhost"))
+    ca_name, name = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("Quickstart CA", "localhost")
+    )
     ca_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
     usage = dict.fromkeys(("digital_signature", "key_cert_sign", "crl_sign"), True)
-    unused = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
+    unused = (
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "encipher_only",
+        "decipher_only",
+    )
     ca = (
         _builder(ca_name, ca_name, ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -80,7 +89,7 @@ def make_certificates(folder: Path) -> Path:
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
