@@ -347,8 +347,8 @@ class Proxy:
         for mode, (host, port) in self._wanted:
             if mode.name == "regular" and not _is_loopback(host):
                 raise OptionsError(
-                    f"other machines can reach {format_authority(host, port, '')}, and through it whatever this one can "
-                    "reach: listen on 127.0.0.1, or say --allow-public"
+                    f"other machines can reach {format_authority(host, port, '')}, and through it all that this one "
+                    "can reach: listen on 127.0.0.1, or say --allow-public"
                 )
 
 

@@ -77,7 +77,7 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
 
 
 def _has(fields: list[Field], key: bytes) -> bool:
-    return any([field[0] == key for field in fields])
+    return any(field[0] == key for field in fields)
 
 
 def _framed_already(fields: list[Field]) -> bool:
