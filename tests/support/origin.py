@@ -122,6 +122,7 @@ class OriginConnection:
     async def echo(self) -> None:
         """Send back what comes, until it ends."""
         self.raw()
+        self.send(bytes(self.received[self.handled :]))
         while data := await self.read():
             self.send(data)
 
