@@ -317,7 +317,7 @@ def script(*steps: bytes | str) -> Script:
             elif step == "close":
                 await connection.close()
             elif step == "stall":
-                await asyncio.Event().wait()
+                await connection.wait_end()
             elif step == "echo":
                 await connection.echo()
             else:

@@ -70,6 +70,13 @@ class LifecycleRecorder(Recorder):
     """Records the events of its own life too."""
 
 
+class Do:
+    """An addon made of functions: `Do(request=function)`. It stands for what a script would do."""
+
+    def __init__(self, **handlers: Callable[..., object]) -> None:
+        vars(self).update(handlers)
+
+
 def _handler(name: str) -> Callable[..., None]:
     def handler(self: Recorder, *arguments: object) -> None:
         self.record(name, *arguments)
