@@ -250,6 +250,12 @@ class Origin:
         async with asyncio.timeout(LIMIT), self._arrived:
             await self._arrived.wait_for(lambda: len(self.connections) >= count)
 
+    async def wait_received(self, data: bytes) -> None:
+        """Wait until these bytes have come, on whichever connection."""
+        async with asyncio.timeout(LIMIT):
+            while not any(data in connection.received for connection in self.connections):
+                await asyncio.sleep(0.005)
+
     def check(self) -> None:
         """Fail where a script failed, or where what was received is not strictly valid.
 
