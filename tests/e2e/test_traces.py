@@ -52,10 +52,7 @@ async def silence(client: RawClient, proxy: Proxy, origin: Origin) -> None:
 
 async def intercepted(client: RawClient, proxy: Proxy, origin: Origin) -> None:
     await client.tunnel(f"localhost:{origin.port}", proxy.ca_path)
-    response = await client.request(b"GET /x HTTP/1.1
-Host: localhost
-
-")
+    response = await client.request(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (response.status, response.body) == (200, b"GET /x HTTP/1.1")
 
 

@@ -32,7 +32,10 @@ class OriginConnection:
         peername: the peer's address.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_proxy: bool = False) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: asyncio.Event, to_proxy: bool
+    ) -> None:
+        self._moved = moved
         self._to_proxy = to_proxy
         self._reader = reader
         self._writer = writer
@@ -57,6 +60,7 @@ class OriginConnection:
             data = b""
         self.received += data
         self.ended = self.ended or not data
+        self._moved.set()
         return data
 
     async def read_until(self, mark: bytes) -> bytes:
@@ -194,7 +198,7 @@ class Origin:
         self.connections: list[OriginConnection] = []
         self.errors: list[BaseException] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._arrived = asyncio.Condition()
+        self._moved = asyncio.Event()
 
     @classmethod
     def http(cls, handler: Answer | bytes, **arguments: object) -> Origin:
@@ -247,14 +251,17 @@ class Origin:
 
     async def wait_connections(self, count: int) -> None:
         """Wait until that many clients have connected."""
-        async with asyncio.timeout(LIMIT), self._arrived:
-            await self._arrived.wait_for(lambda: len(self.connections) >= count)
+        async with asyncio.timeout(LIMIT):
+            while len(self.connections) < count:
+                self._moved.clear()
+                await self._moved.wait()
 
     async def wait_received(self, data: bytes) -> None:
         """Wait until these bytes have come, on whichever connection."""
         async with asyncio.timeout(LIMIT):
             while not any(data in connection.received for connection in self.connections):
-                await asyncio.sleep(0.005)
+                self._moved.clear()
+                await self._moved.wait()
 
     def check(self) -> None:
         """Fail where a script failed, or where what was received is not strictly valid.
@@ -273,13 +280,12 @@ class Origin:
                 raise AssertionError(f"an origin received bad HTTP: {exc}\n{bytes(connection.received)!r}") from exc
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = OriginConnection(reader, writer, self.proxy)
+        connection = OriginConnection(reader, writer, self._moved, self.proxy)
         self.connections.append(connection)
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        async with self._arrived:
-            self._arrived.notify_all()
+        self._moved.set()
         try:
             await self._script(connection)
             if not writer.transport.is_closing():
