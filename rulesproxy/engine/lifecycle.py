@@ -77,8 +77,8 @@ class Node:
         for child in self.children:
             yield from child.walk()
 
-    def begin(self, options: Options, commands: Commands, seen: set[int]) -> None:
-        """Run `start` and `load` of this addon, then of its children. `seen` holds the ids of the chain's addons.
+    def begin(self, options: Options, commands: Commands, seen: dict[int, object]) -> None:
+        """Run `start` and `load` of this addon, then of its children. `seen` has the chain's addons by id.
 
         Raises:
             AddonError: something is wrong with it; `done` is still owed to every node below.
@@ -99,12 +99,12 @@ class Node:
             self.children.append(child)
             child.begin(options, commands, seen)
 
-    def _meet(self, seen: set[int]) -> None:
+    def _meet(self, seen: dict[int, object]) -> None:
         if id(self.addon) in seen:
             # The other one is alive: it must not be ended with this one.
             self.ended = True
             raise AddonError(f"addon {addon_name(self.addon)} is in the chain twice; make another one of its kind")
-        seen.add(id(self.addon))
+        seen[id(self.addon)] = self.addon
 
     def _load(self, options: Options, commands: Commands) -> None:
         entry = Entry(self, options, commands)
