@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from rulesproxy.engine.bind import AddonError, addon_name, children_of, handler_of, handlers_of, takes
+from rulesproxy.engine.bind import AddonError, addon_name, children_of, handler_of, handlers_of, misspelt, takes
 from rulesproxy.engine.commands import CommandError, Commands, decorated
 from rulesproxy.engine.dispatch import AddonHalt, Bound, dispatch, failure_text
 from rulesproxy.engine.log import logger
@@ -93,6 +93,8 @@ class Node:
         else:
             raise AddonError(f"addon {addon_name(self.addon)}: `start` always returns yet another addon")
         handlers_of(self.addon)
+        for name, meant in misspelt(self.addon):
+            logger.warning("addon %s: no event is called `%s`; did you mean `%s`?", addon_name(self.addon), name, meant)
         self._load(options, commands)
         for given in children_of(self.addon):
             child = Node(given)
