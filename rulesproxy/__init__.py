@@ -1,0 +1,54 @@
+"""rulesproxy: an intercepting HTTP(S) proxy that people program by writing rules in YAML.
+
+The same engine is a library; everything below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rulesproxy.app import Proxy as Proxy
+    from rulesproxy.diagnostics import Diagnostic as Diagnostic
+    from rulesproxy.engine.commands import command as command
+    from rulesproxy.engine.context import ctx as ctx
+    from rulesproxy.engine.dispatch import AddonHalt as AddonHalt
+    from rulesproxy.engine.options import OptionsError as OptionsError
+    from rulesproxy.flow.headers import Headers as Headers
+    from rulesproxy.flow.http import HTTPFlow as HTTPFlow
+    from rulesproxy.flow.http import HTTPRequest as HTTPRequest
+    from rulesproxy.flow.http import HTTPResponse as HTTPResponse
+    from rulesproxy.flow.tcp import TCPFlow as TCPFlow
+    from rulesproxy.flow.websocket import WebSocketFlow as WebSocketFlow
+    from rulesproxy.rules.load import RulesError as RulesError
+    from rulesproxy.rules.ruleset import load_rules as load_rules
+
+__version__ = "0.1.0.dev0"
+
+_WHERE = {
+    "AddonHalt": "engine.dispatch",
+    "Diagnostic": "diagnostics",
+    "HTTPFlow": "flow.http",
+    "HTTPRequest": "flow.http",
+    "HTTPResponse": "flow.http",
+    "Headers": "flow.headers",
+    "OptionsError": "engine.options",
+    "Proxy": "app",
+    "RulesError": "rules.load",
+    "TCPFlow": "flow.tcp",
+    "WebSocketFlow": "flow.websocket",
+    "command": "engine.commands",
+    "ctx": "engine.context",
+    "load_rules": "rules.ruleset",
+}
+
+__all__ = [*sorted(_WHERE), "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'rulesproxy' has no attribute {name!r}")
+    value = getattr(import_module(f"rulesproxy.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value

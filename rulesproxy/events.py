@@ -36,11 +36,16 @@ class LayerContext(Protocol):
         peeked: the first bytes that the client has sent, where it has sent some.
     """
 
-    client_conn: ClientConn
-    server_conn: ServerConn | None
-    options: object
-    layers: list[object]
-    peeked: bytes
+    @property
+    def client_conn(self) -> ClientConn: ...
+    @property
+    def server_conn(self) -> ServerConn | None: ...
+    @property
+    def options(self) -> object: ...
+    @property
+    def layers(self) -> list[object]: ...
+    @property
+    def peeked(self) -> bytes: ...
 
 
 class LayerLike(Protocol):

@@ -35,6 +35,11 @@ class Limits:
     messages_kept: int = 100
     """Messages that a WebSocket or TCP flow remembers."""
 
+    client_hello: int = 64 * KIB
+    """The TLS records of one ClientHello. The biggest real ones, with post-quantum keys, are under 3 KiB."""
+    client_hello_records: int = 64
+    """The records that it may be cut into. Real ones are in one to three."""
+
     read_chunk: int = 64 * KIB
     """What a stream buffers before it stops its writer."""
     write_buffer: int = 256 * KIB
@@ -75,6 +80,8 @@ class Limits:
     """How long a server connection may wait in the pool: most servers close theirs after 60 s or more."""
     contexts: int = 1000
     """TLS contexts of intercepted hosts kept at once, the least recently used goes first."""
+    trusts: int = 32
+    """TLS contexts towards servers kept at once. Each holds its own copy of the trust store, about 1 MiB."""
 
 
 DEFAULT = Limits()

@@ -1,0 +1,56 @@
+"""The command line: one file per command, each with `register(subparsers)` and `run(args) -> exit code`.
+
+Only the command that is run imports what it needs: `--help` must not wait for a parser or for TLS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+USAGE = 2
+"""The exit code for wrong usage, and for files that are not there."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` names; its exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain at exit while flushing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def fail(message: str, code: int = USAGE) -> int:
+    """Say why nothing was done, on standard error; the exit code."""
+    print(f"rulesproxy: {message}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"rulesproxy: {message}\n(see `{self.prog} --help`)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from rulesproxy import __version__
+    from rulesproxy.cli import ca, check, explain, run
+
+    parser = _Parser(
+        prog="rulesproxy",
+        description="An intercepting HTTP(S) proxy that you program by writing rules in YAML.",
+        epilog="Start with `rulesproxy run rules.yaml`, and send `curl -x http://127.0.0.1:8080 http://example.com/`.",
+    )
+    parser.add_argument("--version", action="version", version=f"rulesproxy {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in (run, check, explain, ca):
+        command.register(commands)
+    return parser

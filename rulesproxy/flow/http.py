@@ -226,6 +226,11 @@ class HTTPRequest(HTTPMessage):
         self._host = host
         self.update_host_header()
 
+    def move(self, host: str, port: int) -> None:
+        """Send the request to another server, and leave its Host header alone."""
+        self._host = host
+        self.port = port
+
     def update_host_header(self) -> None:
         """Make Host say what `host`, `port` and `scheme` say (RFC 9110 section 7.2)."""
         if "host" in self.headers:

@@ -34,11 +34,17 @@ class Stream(Protocol):
         sockname: our end.
         deadline: when a wait on this stream is over, in the loop's time. A slot, swept once a second: a timer per wait
             would cost more than the wait.
+        ended_cleanly: whether the peer meant the end of its stream: always on TCP, only with close_notify on TLS.
+        eof_ends: whether the peer's half-close counts for `on_end`. Unset on plain TCP; TLS above sets it.
     """
 
     peername: Address | None
     sockname: Address | None
     deadline: float
+    eof_ends: bool
+
+    @property
+    def ended_cleanly(self) -> bool: ...
 
     async def read(self) -> bytes:
         """What has arrived, at least one byte; `b""` at the end of the stream, then always.
@@ -91,14 +97,22 @@ class Stream(Protocol):
         """Whether nothing more will come: the peer's end of stream was seen, or the connection is broken."""
         ...
 
+    @property
+    def gone(self) -> bool:
+        """Whether nothing can reach the peer any more: what `on_end` tells."""
+        ...
+
 
 class MemoryStream:
     """A stream whose peer is the test: `feed` what it sends, read `sent` for what it got."""
 
+    ended_cleanly = True
+
     def __init__(self, *data: bytes, peername: Address | None = None, sockname: Address | None = None) -> None:
-        self.peername = peername or ("127.0.0.1", 40000)
-        self.sockname = sockname or ("127.0.0.1", 8080)
+        self.peername: Address | None = peername or ("127.0.0.1", 40000)
+        self.sockname: Address | None = sockname or ("127.0.0.1", 8080)
         self.deadline = FOREVER
+        self.eof_ends = False
         self.sent = bytearray()
         self.write_ended = False
         self.closed = False
@@ -120,6 +134,8 @@ class MemoryStream:
         """The peer ends its direction."""
         self._eof = True
         self._wakeup.set()
+        if self.eof_ends:
+            self._end()
 
     def break_off(self, error: Exception | None = None) -> None:
         """The connection breaks, as by a reset."""
@@ -164,12 +180,16 @@ class MemoryStream:
 
     def on_end(self, callback: OnEnd | None) -> None:
         self._on_end = callback
-        if self._broken:
+        if self.gone:
             self._end()
 
     @property
     def ended(self) -> bool:
-        return self._eof and not self._incoming
+        return self._eof
+
+    @property
+    def gone(self) -> bool:
+        return self._broken is not None or (self._eof and self.eof_ends)
 
     def _end(self) -> None:
         callback, self._on_end = self._on_end, None

@@ -1,0 +1,85 @@
+"""One line in the log for every finished exchange. It looks at heads only and prints no header."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from rulesproxy.engine.log import escape
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.plan import FileBody
+
+
+class AccessLog:
+    """`client method url -> status size duration`, or what went wrong instead of a status."""
+
+    name = "access_log"
+    observes = True
+
+    def response(self, flow: HTTPFlow) -> None:
+        """The exchange ended with a response."""
+        self._write(flow)
+
+    def error(self, flow: HTTPFlow) -> None:
+        """It ended without one, or with the page that tells so."""
+        self._write(flow)
+
+    def _write(self, flow: HTTPFlow) -> None:
+        if not _logger.isEnabledFor(logging.INFO):
+            return
+        request, response = flow.request, flow.response
+        client = _address(flow.client_conn.address)
+        ended = (response.timestamp_end if response else None) or time.time()
+        seconds = max(0.0, ended - flow.timestamp_start) if flow.timestamp_start else None
+        size = _size(response) if response else None
+        fields: dict[str, object] = {"client": client, "method": request.method, "url": request.url}
+        words = []
+        if response is not None:
+            fields["status"] = response.status_code
+            words.append(str(response.status_code))
+        if flow.error is not None:
+            fields["error"] = flow.error.msg
+            words.append(f"error: {flow.error.msg}")
+        elif size is not None:
+            words.append(_human_size(size))
+        if size is not None:
+            fields["size"] = size
+        if seconds is not None:
+            fields["seconds"] = round(seconds, 6)
+            words.append(_human_time(seconds))
+        line = escape(f"{client} {request.method} {request.url} -> {' '.join(words)}")
+        _logger.info("%s", line, extra={"fields": fields})
+
+
+_logger = logging.getLogger("rulesproxy.access")
+
+
+def _address(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _size(response: HTTPResponse) -> int | None:
+    """The bytes of the body as they go over the wire, where they are known without looking at it."""
+    body = response.body_source
+    if isinstance(body, FileBody):
+        return body.length
+    if body:
+        return len(body)
+    length = response.headers.get("content-length", "")
+    if length.isascii() and length.isdigit():
+        return int(length)
+    return None if body is None else 0
+
+
+def _human_size(size: int) -> str:
+    value, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{size}B" if unit == "B" else f"{value:.1f}{unit}"
+
+
+def _human_time(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms" if seconds < 10 else f"{seconds:.1f}s"

@@ -1,0 +1,365 @@
+"""`Proxy`: the composition root, the only place that knows everyone. The command line and embedders use it alike."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rulesproxy.addons.hits import Hits
+from rulesproxy.engine.manager import Engine
+from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.flow.connection import Address
+from rulesproxy.flow.url import format_authority, split_authority, split_url
+from rulesproxy.layers.layer import Services
+from rulesproxy.layers.root import Mode, serve
+from rulesproxy.limits import Limits
+from rulesproxy.net.dial import Dialer
+from rulesproxy.net.server import Server
+from rulesproxy.net.stream import SocketStream
+from rulesproxy.net.watch import Watch
+from rulesproxy.tls.authority import Authority, state_dir
+from rulesproxy.tls.context import ClientContexts, ServerContexts
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.ruleset import RuleSet
+
+_log = logging.getLogger("rulesproxy")
+
+_SWEEP = 1.0
+
+
+class ModeError(ValueError):
+    """A mode that does not exist, or whose target is bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """One address that the proxy listens on."""
+
+    mode: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"http://{format_authority(self.host, self.port, '')}"
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+def parse_mode(text: str) -> Mode:
+    """A mode as it is written: `regular`, or `reverse:URL`.
+
+    Raises:
+        ModeError: no such mode, or no such URL.
+    """
+    name, _, target = text.partition(":")
+    if name == "regular" and not target:
+        return Mode("regular")
+    if name == "reverse":
+        try:
+            scheme, host, port, path = split_url(target)
+        except ValueError as exc:
+            raise ModeError(f"mode {text!r}: {exc}") from None
+        if path != "/":
+            raise ModeError(f"mode {text!r}: the target is a server; {path!r} is a path, which rules can add")
+        return Mode("reverse", (host, port), scheme == "https")
+    raise ModeError(f"{text!r} is not a mode: there are `regular` and `reverse:https://host:port`")
+
+
+def parse_listen(text: str) -> Address:
+    """An address to listen on: `host:port`, `[ipv6]:port`, `:port`, or a port alone.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text.isdecimal():
+        text = f"127.0.0.1:{text}"
+    elif text.startswith(":"):
+        text = "0.0.0.0" + text
+    host, _, port = text.rpartition(":")
+    if port == "0" and host:
+        return split_authority(host, 1)[0], 0
+    address = split_authority(text, 0)
+    if not address[1]:
+        raise ValueError(f"{text!r} has no port")
+    return address
+
+
+def declare_options(options: Options) -> None:
+    """Add the options that the proxy itself reads."""
+    add = options.add
+    add("intercept", str, "auto", "which TLS connections to decrypt: what a rule or addon may touch, all, or none",
+        choices=("auto", "all", "none"))  # fmt: skip
+    add("http1_codec", str, "native", "the parser behind HTTP/1.1: ours alone, or h11 beside it as a second opinion",
+        choices=("native", "h11"))  # fmt: skip
+    add("verify_upstream", bool, True, "verify the certificates of servers")
+    add("upstream_ca", Sequence[str], (), "files with further authorities that servers may be vouched for by")
+    add("keep_host", bool, False, "reverse mode: send the client's Host header on instead of the target's")
+    add("tcp_events_in_tunnels", bool, False, "fire the tcp_* events for TLS that is passed through")
+    add("allow_public", bool, False, "listen on addresses that other machines can reach, without authentication")
+    add("shutdown_grace", float, 5.0, "seconds that flows have to finish at shutdown")
+
+
+class Proxy:
+    """A proxy. `async with Proxy(...)` runs it; `start()` and `stop()` do the same by hand.
+
+    Args:
+        rules: a rule set, or the rule files to load; None for no rules.
+        listen: one address or several (`host:port`; port 0 takes a free one).
+        mode: one mode for all addresses, or one for each.
+        addons: objects with handlers, in order; they stand behind the rules.
+        watch: load the rule files again when they change; only for rules that are named by file.
+        home: where the CA is kept; the platform's data directory by default.
+        options: the values of options, see `declare_options`.
+        configured: options that have been set up already; then `options` is not used.
+    """
+
+    def __init__(
+        self,
+        rules: RuleSet | str | Path | Sequence[str | Path] | None = None,
+        *,
+        listen: str | Sequence[str] = "127.0.0.1:0",
+        mode: str | Sequence[str] = "regular",
+        addons: Iterable[object] = (),
+        watch: bool = False,
+        home: Path | None = None,
+        configured: Options | None = None,
+        **options: object,
+    ) -> None:
+        self.rule_files: tuple[Path, ...] = ()
+        self.hits = Hits()
+        self.revision = 0
+        self.listeners: list[Listening] = []
+        self.rules_error: RulesError | None = None
+        self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
+        self._rules: RuleSet | None = None
+        if isinstance(rules, (str, Path)):
+            self.rule_files = (Path(rules),)
+        elif isinstance(rules, Sequence):
+            self.rule_files = tuple(Path(path) for path in rules)
+        else:
+            self._rules = rules
+        listens = [listen] if isinstance(listen, str) else list(listen)
+        modes = [mode] if isinstance(mode, str) else list(mode)
+        if len(modes) == 1:
+            modes *= len(listens)
+        if len(modes) != len(listens):
+            raise ModeError(f"{len(modes)} modes for {len(listens)} addresses: give one mode, or one for each address")
+        self._wanted = [(parse_mode(name), parse_listen(address)) for name, address in zip(modes, listens, strict=True)]
+        self._addons = list(addons)
+        self._watch = watch
+        self._home = home or state_dir()
+        self.options = configured or Options()
+        if configured is None:
+            declare_options(self.options)
+            self.options.set_values(options, "command line", later=True)
+        self.engine = Engine(self.options)
+        self.clock = SystemClock()
+        self._streams: set[SocketStream] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._watcher: Watch | None = None
+
+    # Life
+
+    async def __aenter__(self) -> Proxy:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Load the rules, bind the addresses, start the addons, accept clients.
+
+        Raises:
+            RulesError: the rule files are not valid.
+            BindError: an address cannot be listened on.
+            AuthorityError: the CA cannot be used.
+            OptionsError: an option is bad, or a public address is not allowed.
+        """
+        self._check_addresses()
+        if self.rule_files:
+            from rulesproxy.rules.ruleset import load_rules
+
+            self._rules = load_rules(*self.rule_files)
+        self.authority = Authority.load_or_create(self._home)
+        if self.authority.created:
+            _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
+        self.dialer = Dialer(self._streams, self._limits)
+        self.services = Services(
+            self.options, self.clock, lambda: self.engine.chain, self.dialer,
+            ServerContexts(self.authority, self._limits()), ClientContexts(),
+        )  # fmt: skip
+        self.server = Server(self._streams, self._limits)
+        try:
+            for mode, (host, port) in self._wanted:
+                listener = self.server.listen(host, port, self._serve(mode))
+                self.listeners.append(Listening(mode.name, *listener.address))
+                self.dialer.own_ports.add(listener.address[1])
+            rules = [] if self._rules is None else [self._rules]
+            await self.engine.startup([*rules, *self._addons, self.hits])
+        except BaseException:
+            self.server.close_listeners()
+            raise
+        self.revision = 1
+        self.server.resume()
+        self._tasks.append(asyncio.create_task(self._sweep()))
+        if self._watch and self._rules is not None and self.rule_files:
+            self._watcher = Watch(self._watched)
+            self._watcher.start()
+            self._tasks.append(asyncio.create_task(self._follow(self._watcher)))
+        await self.engine.running()
+
+    async def stop(self) -> None:
+        """Accept nobody any more, let flows finish for `shutdown_grace` seconds, tell the addons, close everything."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks.clear()
+        grace: float = self.options.shutdown_grace
+        await self.server.close(grace)
+        await self.services.upstreams.close()
+        await self.engine.shutdown()
+        for stream in list(self._streams):
+            stream.abort()
+
+    # What it is
+
+    @property
+    def port(self) -> int:
+        """The port of the first address."""
+        return self.listeners[0].port
+
+    @property
+    def url(self) -> str:
+        """The proxy's URL, as clients are given it."""
+        return str(self.listeners[0])
+
+    @property
+    def ca_path(self) -> Path:
+        """The certificate that clients must trust."""
+        return self.authority.cert_path
+
+    @property
+    def rules(self) -> RuleSet | None:
+        """The rule set in force."""
+        return self._rules
+
+    # Rules
+
+    async def reload(self) -> bool:
+        """Load the rule files again; an error keeps the rules as they are. Whether the new ones are in force.
+
+        Raises:
+            OptionsError: an addon refuses the new rules.
+        """
+        from rulesproxy.rules.load import RulesError
+        from rulesproxy.rules.ruleset import load_rules
+
+        started = self.clock.now()
+        try:
+            rules = await asyncio.get_running_loop().run_in_executor(None, lambda: load_rules(*self.rule_files))
+        except RulesError as exc:
+            self.rules_error = exc
+            self.on_rules_error(exc)
+            return False
+        self.rules_error = None
+        await self.use(rules)
+        _log.info(
+            "revision %d: %d rules from %s, %.0f ms",
+            self.revision, len(rules.rules), ", ".join(map(str, self.rule_files)), (self.clock.now() - started) * 1000,
+        )  # fmt: skip
+        return True
+
+    async def use(self, rules: RuleSet) -> None:
+        """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.
+
+        Raises:
+            OptionsError: an addon refuses; the old rules stay in force.
+        """
+        if self._rules is None:
+            raise RuntimeError("the proxy was started without rules: there is nothing to replace")
+        await self.engine.replace(self._rules, rules, {"rules"})
+        self._rules = rules
+        self.revision += 1
+
+    def request_reload(self) -> None:
+        """Load the rule files again soon, whether they have changed or not."""
+        if self._watcher is not None:
+            self._watcher.trigger()
+
+    def _watched(self) -> Iterable[Path]:
+        files = dict.fromkeys(self.rule_files)
+        if self._rules is not None:
+            files.update(dict.fromkeys(self._rules.files))
+        return files
+
+    async def _follow(self, watcher: Watch) -> None:
+        while True:
+            await watcher.changed()
+            try:
+                await self.reload()
+            except OptionsError as exc:
+                _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
+
+    # Connections
+
+    def _serve(self, mode: Mode) -> Callable[[SocketStream], Awaitable[None]]:
+        def run(stream: SocketStream) -> Awaitable[None]:
+            return serve(self.services, stream, mode)
+
+        return run
+
+    def _limits(self) -> Limits:
+        limits: Limits = self.options.limits
+        return limits
+
+    async def _sweep(self) -> None:
+        """Once a second: what waits too long is told so. One timer for all, instead of one for each wait."""
+        while True:
+            await asyncio.sleep(_SWEEP)
+            now = self.clock.now()
+            for stream in list(self._streams):
+                stream.sweep(now)
+            await self.services.upstreams.sweep(now)
+
+    def _check_addresses(self) -> None:
+        if self.options.allow_public:
+            return
+        for mode, (host, port) in self._wanted:
+            if mode.name == "regular" and not _is_loopback(host):
+                raise OptionsError(
+                    f"other machines can reach {format_authority(host, port, '')}, and through it all that this one "
+                    "can reach: listen on 127.0.0.1, or say --allow-public"
+                )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _log_rules_error(error: RulesError) -> None:
+    for diagnostic in error.diagnostics:
+        _log.error("%s", diagnostic)
+    _log.error("the rules have errors: the last good ones stay in force")

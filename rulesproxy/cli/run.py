@@ -1,0 +1,202 @@
+"""`rulesproxy run`: the proxy, with hot reload, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from rulesproxy.app import Proxy
+    from rulesproxy.engine.options import Options
+    from rulesproxy.rules.load import RulesError
+
+INVALID, NO_FILE, CANNOT_BIND, INTERRUPTED = 1, 2, 3, 130
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "run",
+        help="run the proxy",
+        description="Run the proxy. Rule files are loaded again whenever they are saved.",
+    )
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="rule files or folders (default: the nearest rules.yaml)"
+    )
+    parser.add_argument(
+        "--listen", action="append", metavar="HOST:PORT", help="listen here (default 127.0.0.1:8080; may be repeated)"
+    )
+    parser.add_argument(
+        "--mode", action="append", metavar="MODE", help="regular, or reverse:https://host:port (once, or per --listen)"
+    )
+    parser.add_argument("--addon", action="append", default=[], metavar="FILE", help="a Python addon (may be repeated)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="set an option (may be repeated)"
+    )
+    parser.add_argument("--intercept", choices=("auto", "all", "none"), help="which TLS connections to decrypt")
+    parser.add_argument(
+        "--upstream-ca", action="append", metavar="FILE", help="also trust servers that this CA vouches for"
+    )
+    parser.add_argument("--http1-codec", choices=("native", "h11"), help="the parser behind HTTP/1.1")
+    parser.add_argument("--allow-public", action="store_true", help="listen on addresses that other machines can reach")
+    parser.add_argument(
+        "--ready-file", metavar="FILE", help="write addresses, CA and process id here once clients are accepted"
+    )
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how log lines look")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the proxy; the exit code."""
+    import gc
+
+    from rulesproxy.app import ModeError, Proxy, declare_options
+    from rulesproxy.cli import USAGE, fail
+    from rulesproxy.engine import log
+    from rulesproxy.engine.options import Options, OptionsError
+    from rulesproxy.engine.script import ScriptError, load_script
+    from rulesproxy.net.server import BindError
+    from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.load import RulesError
+    from rulesproxy.tls.authority import AuthorityError
+
+    log.setup(args.log_format, -1 if args.quiet else int(args.verbose))
+    files = find_rule_files(args.files, os.environ, Path.cwd()).paths
+    if not files and not args.addon:
+        return fail("no rule file: name one, or create rules.yaml here", NO_FILE)
+    options = Options()
+    declare_options(options)
+    try:
+        _set_options(options, args)
+        addons: list[object] = [load_script(path) for path in args.addon]
+        proxy = Proxy(
+            files or None,
+            listen=args.listen or "127.0.0.1:8080",
+            mode=args.mode or "regular",
+            addons=_with_log(addons),
+            watch=True,
+            configured=options,
+        )
+    except (OptionsError, ScriptError, ModeError, ValueError) as exc:
+        return fail(str(exc), USAGE)
+    gc.collect()
+    gc.freeze()
+    # Flows are acyclic: the collector is for what addons make, and need not look often.
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        return _run_loop(proxy, args)
+    except RulesError as exc:
+        _print_rules_error(exc)
+        return INVALID
+    except BindError as exc:
+        return fail(str(exc), CANNOT_BIND)
+    except (OptionsError, AuthorityError) as exc:
+        return fail(str(exc), USAGE)
+
+
+def _set_options(options: Options, args: argparse.Namespace) -> None:
+    # Addons declare options of their own when they are loaded, so unknown names are looked for after that.
+    options.set_environment(os.environ, later=True)
+    options.set_texts(args.set, later=True)
+    flags = {
+        "intercept": args.intercept,
+        "upstream_ca": tuple(args.upstream_ca) if args.upstream_ca else None,
+        "http1_codec": args.http1_codec,
+        "allow_public": args.allow_public or None,
+    }
+    options.set_values({name: value for name, value in flags.items() if value is not None}, "command line")
+
+
+def _with_log(addons: list[object]) -> list[object]:
+    from rulesproxy.addons.access_log import AccessLog
+
+    return [*addons, AccessLog()]
+
+
+def _run_loop(proxy: Proxy, args: argparse.Namespace) -> int:
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_serve(proxy, args))
+    return uvloop.run(_serve(proxy, args))
+
+
+async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
+    import asyncio
+    import logging
+    import signal
+
+    log = logging.getLogger("rulesproxy")
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[int] = loop.create_future()
+
+    def finish(code: int) -> None:
+        if stop.done():
+            # A second signal: the user does not want to wait for flows to finish.
+            os._exit(code or 143)
+        stop.set_result(code)
+
+    proxy.on_rules_error = _say_rules_error
+    await proxy.start()
+    loop.add_signal_handler(signal.SIGTERM, finish, 0)
+    loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, proxy.request_reload)
+    try:
+        for listening in proxy.listeners:
+            log.info("listening on %s (%s)", listening, listening.mode)
+        if proxy.rules is not None:
+            log.info("%d rules from %s", len(proxy.rules.rules), ", ".join(map(str, proxy.rule_files)))
+        if args.ready_file:
+            _write_ready_file(Path(args.ready_file), proxy)
+        asked = loop.create_task(_asked_to_stop(proxy, stop))
+        try:
+            return await stop
+        finally:
+            asked.cancel()
+    finally:
+        await proxy.stop()
+
+
+async def _asked_to_stop(proxy: Proxy, stop: asyncio.Future[int]) -> None:
+    """An addon may end the proxy as a signal does."""
+    await proxy.engine.stop_requested.wait()
+    if not stop.done():
+        stop.set_result(0)
+
+
+def _write_ready_file(path: Path, proxy: Proxy) -> None:
+    ready = {
+        "pid": os.getpid(),
+        "listeners": [{"mode": one.mode, "host": one.host, "port": one.port} for one in proxy.listeners],
+        "ca": str(proxy.ca_path),
+        "revision": proxy.revision,
+    }
+    # Whoever waits for the file must never read half of it.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(ready) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def _print_rules_error(error: RulesError) -> None:
+    from rulesproxy.diagnostics import render
+
+    for diagnostic in error.diagnostics:
+        print(render(diagnostic) + "\n", file=sys.stderr)
+
+
+def _say_rules_error(error: RulesError) -> None:
+    import logging
+
+    _print_rules_error(error)
+    logging.getLogger("rulesproxy").error("the rules have errors: the last good ones stay in force")

@@ -1,0 +1,147 @@
+"""Our log: the logger, the lines on stderr, and what feeds the `log(entry)` event.
+
+It knows levels, formats and what must be escaped. It does not know addons: the engine gives `EntryHandler` a callable.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Literal, TextIO, TypeAlias
+
+ALERT = 21
+"""Worth a look although nothing is wrong. It is shown wherever `info` is."""
+
+logger = logging.getLogger("rulesproxy")
+"""Every line of ours goes through it or through a child of it."""
+
+Level: TypeAlias = Literal["debug", "info", "alert", "warn", "error"]
+Format: TypeAlias = Literal["text", "json"]
+
+logging.addLevelName(ALERT, "ALERT")
+
+
+class LogEntry:
+    """A line of the log, as the `log` event passes it.
+
+    Attributes:
+        msg: the line, control characters escaped.
+        level: debug, info, alert, warn or error.
+    """
+
+    __slots__ = ("level", "msg")
+
+    def __init__(self, msg: str, level: str) -> None:
+        self.msg = msg
+        self.level = level
+
+    def __repr__(self) -> str:
+        return f"LogEntry({self.msg!r}, {self.level!r})"
+
+
+def setup(format: Format = "text", verbosity: int = 0, stream: TextIO | None = None) -> logging.Handler:
+    """Send our log to `stream`, stderr by default; a second call replaces the first.
+
+    `verbosity` -1 shows warnings and errors, 0 also info and alert, 1 everything. Colours need a terminal and no
+    `NO_COLOR` in the environment.
+    """
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    colour = stream.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(JSONFormatter() if format == "json" else TextFormatter(colour))
+    handler.set_name(_HANDLER_NAME)
+    for old in [old for old in logger.handlers if old.get_name() == _HANDLER_NAME]:
+        logger.removeHandler(old)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if verbosity > 0 else logging.INFO if verbosity == 0 else logging.WARNING)
+    logger.propagate = False
+    return handler
+
+
+def escape(text: str) -> str:
+    """`text` with everything that could move a cursor, forge a line or turn the writing direction made visible."""
+    return _UNSAFE.sub(_visible, text)
+
+
+def level_name(number: int) -> Level:
+    """The word of the `log` event for a level of `logging`."""
+    if number >= logging.ERROR:
+        return "error"
+    if number >= logging.WARNING:
+        return "warn"
+    if number >= ALERT:
+        return "alert"
+    return "info" if number >= logging.INFO else "debug"
+
+
+class TextFormatter(logging.Formatter):
+    """`HH:MM:SS level message`, then, indented, what stands in the record's `lines` and the traceback."""
+
+    def __init__(self, colour: bool = False) -> None:
+        super().__init__()
+        self.colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = level_name(record.levelno)
+        clock = self.formatTime(record, "%H:%M:%S")
+        word = f"{_COLOURS[level]}{level:5}\x1b[0m" if self.colour else f"{level:5}"
+        head = f"{clock} {word} {escape(record.getMessage())}"
+        return "\n".join([head, *[f"    {escape(line)}" for line in _more_lines(self, record)]])
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object in a line: time, level, logger, message, and the record's `fields`, `lines` and traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        entry: dict[str, object] = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": level_name(record.levelno),
+            "logger": record.name,
+            "message": escape(record.getMessage()),
+        }
+        entry.update(getattr(record, "fields", {}))
+        if lines := _more_lines(self, record):
+            entry["lines"] = lines
+        # ASCII only: no control character and no bidi mark of a peer reaches a terminal unescaped.
+        return json.dumps(entry, default=str)
+
+
+class EntryHandler(logging.Handler):
+    """Turns every record of our log into a `LogEntry` and gives it to `sink`, in whatever thread logged it."""
+
+    def __init__(self, sink: Callable[[LogEntry], None]) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._sink(LogEntry(escape(record.getMessage()), level_name(record.levelno)))
+        except Exception:
+            self.handleError(record)
+
+
+_HANDLER_NAME = "rulesproxy-stderr"
+_COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "alert": "\x1b[36m", "warn": "\x1b[33m", "error": "\x1b[31m"}
+
+# C0 and C1 controls, zero-width and bidi marks, line separators, and half surrogates, which no stream can encode.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _visible(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def _more_lines(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    lines = list(getattr(record, "lines", ()))
+    if record.exc_info:
+        lines += formatter.formatException(record.exc_info).split("\n")
+    return lines

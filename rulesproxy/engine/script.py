@@ -1,0 +1,106 @@
+"""Loading Python addons from files. A script is an addon: the module, its `addons`, or what its `start` returns."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from rulesproxy.engine.bind import AddonError, handlers_of, near_misses
+from rulesproxy.engine.log import escape, logger
+
+
+class ScriptError(Exception):
+    """A script cannot be loaded: `str()` is one line, `FILE:LINE: what`."""
+
+
+def load_script(path: str | os.PathLike[str]) -> ModuleType:
+    """Import a script and return the module, which is the addon: its functions are handlers, its `addons` children.
+
+    It is imported under a name of its own, so that the same file can be loaded again. Modules beside it can be
+    imported from it; those of the standard library and of installed packages go first.
+
+    Raises:
+        ScriptError: it is missing, does not run, or has neither handlers nor `addons`.
+    """
+    file = Path(path).absolute()
+    shown = escape(os.fspath(path))
+    if not file.is_file():
+        what = "is not a file" if file.exists() else "there is no such file"
+        raise ScriptError(f"{shown}: {what}; an addon is a Python file")
+    module = _execute(file, shown)
+    try:
+        found = handlers_of(module)
+    except AddonError as error:
+        _forget(module)
+        raise ScriptError(str(error)) from None
+    own = [name for name, value in vars(module).items() if inspect.isfunction(value) and _is_own(module, value)]
+    misses = [f"`{name}`: did you mean `{meant}`?" for name, meant in near_misses(own)]
+    if not found and not hasattr(module, "addons"):
+        _forget(module)
+        hint = " ".join(misses) or "define a function such as `request(flow)`, or `addons = [...]`"
+        raise ScriptError(f"{shown}: no handler of an event and no `addons` in it; {hint}")
+    for miss in misses:
+        logger.warning("%s: no event is called %s", shown, miss)
+    return module
+
+
+class _Loader(SourceFileLoader):
+    """Compiles the source itself: a cached file is found again by size and second, too coarse for quick edits."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+_numbers = itertools.count(1)
+
+
+def _execute(file: Path, shown: str) -> ModuleType:
+    name = f"_rulesproxy_script_{next(_numbers)}_{file.stem}"
+    loader = _Loader(name, str(file))
+    spec = spec_from_file_location(name, file, loader=loader)
+    assert spec is not None  # it is None only for files without a loader
+    module = module_from_spec(spec)
+    # Dataclasses and pickles look their module up by name, so it has to be there before it runs.
+    sys.modules[name] = module
+    folder = str(file.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        loader.exec_module(module)
+    except SyntaxError as error:
+        _forget(module)
+        source = (error.text or "").strip()
+        where = shown if error.filename == str(file) else error.filename
+        raise ScriptError(escape(f"{where}:{error.lineno}: {error.msg}{f': `{source}`' if source else ''}")) from None
+    except (Exception, SystemExit) as error:
+        _forget(module)
+        message = f": {error}" if str(error) else ""
+        raise ScriptError(escape(f"{_place(error, file, shown)}: {type(error).__name__}{message}")) from error
+    return module
+
+
+def _forget(module: ModuleType) -> None:
+    sys.modules.pop(module.__name__, None)
+
+
+def _is_own(module: ModuleType, function: object) -> bool:
+    return getattr(function, "__module__", None) == module.__name__
+
+
+def _place(error: BaseException, file: Path, shown: str) -> str:
+    """The last line of the traceback beside the script; a script whose own code never ran is named alone."""
+    where = shown
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if os.path.dirname(name) == str(file.parent):
+            where = f"{shown if name == str(file) else name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return where

@@ -1,0 +1,259 @@
+"""`HTTPLayer`: HTTP/1.1 towards one client. Reads one request head after the other and runs an exchange for each.
+
+It knows what a request target means in the mode at hand (RFC 9112 section 3.2); the life of the exchange is in
+`exchange`.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+
+from rulesproxy.engine.dispatch import dispatch
+from rulesproxy.flow.connection import Address, ServerConn
+from rulesproxy.flow.headers import Headers
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
+from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.layers.exchange import Exchange
+from rulesproxy.layers.layer import Context, Layer, run_next
+from rulesproxy.layers.pages import error_page
+from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
+from rulesproxy.proto import ProtocolError
+from rulesproxy.proto.http1 import CODECS, NEED_DATA, End, RequestHead, encode_response_head
+
+_log = logging.getLogger("rulesproxy")
+
+_authority = lru_cache(maxsize=4096)(split_authority)
+
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+class HTTPLayer(Layer):
+    """HTTP/1.1 with a client.
+
+    `target` is where requests go that name no server themselves: the other end of a tunnel, or the server of reverse
+    mode. None for a client that speaks to us as its proxy.
+    """
+
+    __slots__ = ("client", "reader", "reverse", "scheme", "target")
+
+    def __init__(
+        self, context: Context, scheme: str = "http", target: Address | None = None, reverse: bool = False
+    ) -> None:
+        super().__init__(context)
+        self.client = context.stream
+        self.scheme = scheme
+        self.target = target
+        self.reverse = reverse
+        options = context.options
+        self.reader = CODECS[options.http1_codec][0](options.limits)
+
+    async def run(self) -> None:
+        """Serve requests until the client or an answer ends the connection."""
+        try:
+            while True:
+                head = await self._next_head()
+                if head is None:
+                    return
+                if head.method == "CONNECT":
+                    await self._connect(head)
+                    return
+                if not await self._exchange(head):
+                    return
+        except ProtocolError as exc:
+            _log.info("%s sent a bad request: %s", _peer(self.context), exc)
+            await self.refuse(exc.status, str(exc))
+        except StreamTimeout:
+            if self.reader.started:
+                await self.refuse(408, "the request head did not arrive in time")
+        except StreamClosed:
+            pass
+
+    async def refuse(self, status: int, why: str) -> None:
+        """Answer something that never became a flow, and end the connection."""
+        body, fields = error_page(status, why)
+        self.client.write(encode_response_head(status, reason_phrase(status), fields) + body)
+        await self.linger()
+
+    async def linger(self) -> None:
+        """End our direction, and read on for a moment: a reset for unread bytes would destroy the answer."""
+        clock, limits = self.context.services.clock, self.context.options.limits
+        self.client.write_eof()
+        self.client.deadline = clock.now() + limits.close_linger
+        left = limits.write_buffer
+        try:
+            while left > 0 and (data := await self.client.read()):
+                left -= len(data)
+        except (StreamClosed, StreamTimeout):
+            pass
+
+    async def _next_head(self) -> RequestHead | None:
+        reader, client = self.reader, self.client
+        message = reader.next_message()
+        if message is NEED_DATA:
+            now, limits = self.context.services.clock.now, self.context.options.limits
+            started = reader.started
+            client.deadline = now() + (limits.header_read if started else limits.idle)
+            while message is NEED_DATA:
+                data = await client.read()
+                if not data:
+                    return None
+                reader.feed(data)
+                message = reader.next_message()
+                if not started and message is NEED_DATA:
+                    started = True
+                    client.deadline = now() + limits.header_read
+            client.deadline = FOREVER
+        assert isinstance(message, RequestHead)
+        return message
+
+    async def _exchange(self, head: RequestHead) -> bool:
+        """Run the exchange of one request. Whether the connection can carry another."""
+        context = self.context
+        request, address = self._request(head)
+        flow = HTTPFlow(request, context.client_conn, ServerConn(address))
+        flow.websocket = head.upgrade == "websocket"
+        if self.reverse:
+            # `flow.orig` has kept what the client asked for.
+            self._retarget(request, address)
+        now = context.services.clock.wall()
+        flow.timestamp_start = request.timestamp_start = now
+        chain = context.services.chain()
+        chain.hold()
+        try:
+            return await Exchange(self, chain, head, flow, address).run()
+        finally:
+            chain.release()
+
+    def _request(self, head: RequestHead) -> tuple[HTTPRequest, Address]:
+        """The request that a head asks for, and the address it goes to unless somebody changes it.
+
+        The identity is the authority of the target: the absolute-form wins over Host, which is rewritten to it
+        (RFC 9112 section 3.2.2).
+        """
+        target, method = head.target, head.method
+        if target.startswith("/") or (target == "*" and method == "OPTIONS"):
+            return self._origin_form(head, target)
+        scheme, found, rest = target.partition("://")
+        scheme = scheme.lower()
+        if not found or scheme not in ("http", "https"):
+            raise ProtocolError(f"the request target {_shown(target)!r} is neither a path nor an http or https URL")
+        end = len(rest)
+        for mark in "/?":
+            at = rest.find(mark)
+            if 0 <= at < end:
+                end = at
+        authority, path = rest[:end], rest[end:]
+        host, port = _split(authority, 443 if scheme == "https" else 80)
+        if not path:
+            # RFC 9112 section 3.2.4: the last proxy turns an empty path of OPTIONS into the asterisk-form.
+            path = "*" if method == "OPTIONS" else "/"
+        elif path[0] == "?":
+            path = "/" + path
+        request = HTTPRequest(method, scheme, host, port, path, head.version, Headers.of(head.fields))
+        if head.host != authority:
+            request.update_host_header()
+        if self.target is not None:
+            return request, self.target
+        return request, (host, port)
+
+    def _origin_form(self, head: RequestHead, path: str) -> tuple[HTTPRequest, Address]:
+        target = self.target
+        if target is None:
+            raise ProtocolError(
+                "this is a proxy: it wants an absolute URL or CONNECT; set it as the HTTP proxy of your client"
+            )
+        headers = Headers.of(head.fields)
+        if head.host:
+            host, port = _split(head.host, target[1])
+        else:
+            host, port = target
+        request = HTTPRequest(head.method, self.scheme, host, port, path, head.version, headers)
+        if not head.host:
+            request.update_host_header()
+        return request, target
+
+    def _retarget(self, request: HTTPRequest, address: Address) -> None:
+        """Reverse mode: the request is for the configured server, whatever name the client knows us by."""
+        server = self.context.server_conn
+        request.scheme = "https" if server is not None and server.tls else "http"
+        if self.context.options.keep_host:
+            request.move(*address)
+        else:
+            request.move(*address)
+            request.update_host_header()
+
+    # CONNECT
+
+    async def _connect(self, head: RequestHead) -> None:
+        """Open a tunnel (RFC 9110 section 9.3.6). The server is dialled when the tunnel needs it."""
+        context = self.context
+        if self.target is not None:
+            raise ProtocolError("CONNECT is for a proxy; this connection already leads to a server", 400)
+        if ":" not in head.target.rpartition("]")[2]:
+            raise ProtocolError(f"CONNECT wants host:port, got {_shown(head.target)!r}")
+        host, port = _split(head.target, 443)
+        request = HTTPRequest("CONNECT", "", host, port, "", head.version, Headers.of(head.fields))
+        flow = HTTPFlow(request, context.client_conn, ServerConn((host, port)))
+        flow.timestamp_start = request.timestamp_start = context.services.clock.wall()
+        chain = context.services.chain()
+        if chain.http_connect:
+            await dispatch(chain.http_connect, flow)
+            if flow.killed:
+                self.client.abort()
+                return
+            plan = flow.planned
+            if plan is not None and plan.end is not None:
+                await self.end(plan.end)
+                return
+            if flow.response is not None and not 200 <= flow.response.status_code < 300:
+                await self._refuse_tunnel(flow.response)
+                return
+        host, port = request.host, request.port
+        context.client_conn.connect_host = host
+        context.server_conn = ServerConn((host, port))
+        self.client.write(_ESTABLISHED)
+        self.client.unread(self.reader.take_rest())
+        from rulesproxy.layers.detect import run_tunnel
+
+        await run_tunnel(context)
+
+    async def _refuse_tunnel(self, response: HTTPResponse) -> None:
+        body = response.raw_content or b""
+        response.headers["content-length"] = str(len(body))
+        response.headers["connection"] = "close"
+        head = encode_response_head(response.status_code, response.reason, response.headers.raw)
+        self.client.write(head + body)
+        await self.linger()
+
+    async def end(self, how: str) -> None:
+        """End the client's connection as a plan asks."""
+        if how == "reset":
+            self.client.abort()
+        elif how == "timeout":
+            # Silence until the client gives up; what it still sends is read, so that its leaving is noticed.
+            self.client.deadline = self.context.services.clock.now() + self.context.options.limits.tunnel_idle
+            try:
+                while await self.client.read():
+                    pass
+            except (StreamClosed, StreamTimeout):
+                pass
+
+
+def _split(authority: str, default: int) -> Address:
+    try:
+        return _authority(authority, default)
+    except ValueError as exc:
+        raise ProtocolError(str(exc)) from None
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _peer(context: Context) -> str:
+    host, port = context.client_conn.address
+    return format_authority(host, port, "")
+
+
+__all__ = ["End", "HTTPLayer", "run_next"]

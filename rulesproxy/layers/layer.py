@@ -1,0 +1,182 @@
+"""`Layer` and `Context`: what the `next_layer` event sees and may replace; and `Services`, what all layers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from rulesproxy.engine.dispatch import Chain, dispatch_layer
+from rulesproxy.flow.connection import Address, ClientConn, ServerConn
+from rulesproxy.layers.stream import Stream
+from rulesproxy.limits import Limits
+from rulesproxy.tls.context import ClientContexts, ServerContexts
+
+if TYPE_CHECKING:
+    from rulesproxy.layers.upstream import Upstreams
+
+Intercept: TypeAlias = Literal["auto", "all", "none"]
+
+
+class Clock(Protocol):
+    """The time, from outside: layers ask no clock of their own."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never jumps: what deadlines are counted in."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch: what timestamps are."""
+        ...
+
+
+class Dialer(Protocol):
+    """Makes connections to servers."""
+
+    async def dial(self, address: Address) -> Stream:
+        """A connected stream.
+
+        Raises:
+            DialError: nobody answers there.
+        """
+        ...
+
+
+class Configuration(Protocol):
+    """The options that layers read."""
+
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def intercept(self) -> str: ...
+    @property
+    def http1_codec(self) -> str: ...
+    @property
+    def verify_upstream(self) -> bool: ...
+    @property
+    def upstream_ca(self) -> tuple[str, ...]: ...
+    @property
+    def tcp_events_in_tunnels(self) -> bool: ...
+    @property
+    def keep_host(self) -> bool: ...
+
+
+class Services:
+    """What the layers of every connection share.
+
+    Attributes:
+        options: the configuration.
+        clock: the time.
+        chain: gives the addon chain as it is now; a flow or connection keeps the one it began with.
+        dialer: makes connections.
+        upstreams: the pool of server connections.
+        server_contexts: TLS towards clients.
+        client_contexts: TLS towards servers.
+    """
+
+    __slots__ = ("chain", "client_contexts", "clock", "dialer", "options", "server_contexts", "upstreams")
+
+    def __init__(
+        self,
+        options: Configuration,
+        clock: Clock,
+        chain: Callable[[], Chain],
+        dialer: Dialer,
+        server_contexts: ServerContexts,
+        client_contexts: ClientContexts,
+    ) -> None:
+        from rulesproxy.layers.upstream import Upstreams
+
+        self.options = options
+        self.clock = clock
+        self.chain = chain
+        self.dialer = dialer
+        self.server_contexts = server_contexts
+        self.client_contexts = client_contexts
+        self.upstreams: Upstreams = Upstreams(self)
+
+    @property
+    def upstream_ca(self) -> tuple[Path, ...]:
+        """The files of further authorities that servers may be vouched for by."""
+        return tuple(Path(path) for path in self.options.upstream_ca)
+
+
+class Context:
+    """What a layer knows of its connection.
+
+    Attributes:
+        services: what all connections share.
+        stream: the client's bytes, at this depth of the stack.
+        client_conn: the client's side.
+        server_conn: the server's side as far as the client or the mode has named it.
+        layers: the stack so far, the root first.
+        peeked: the first bytes that the client has sent, where it has sent some.
+    """
+
+    __slots__ = ("client_conn", "layers", "peeked", "server_conn", "services", "stream")
+
+    def __init__(self, services: Services, stream: Stream, client_conn: ClientConn) -> None:
+        self.services = services
+        self.stream = stream
+        self.client_conn = client_conn
+        self.server_conn: ServerConn | None = None
+        self.layers: list[object] = []
+        self.peeked = b""
+
+    @property
+    def options(self) -> Configuration:
+        """The configuration."""
+        return self.services.options
+
+
+class Layer:
+    """One protocol of a client connection. Subclasses say what `run` does; the context's attributes are theirs too."""
+
+    __slots__ = ("context", "killed")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.killed = False
+
+    async def run(self) -> None:
+        """Speak the protocol until the connection, or this layer's part of it, is over."""
+        raise TypeError(f"{type(self).__name__} has no run()")
+
+    def kill(self) -> None:
+        """Refuse this connection: it is closed without another byte."""
+        self.killed = True
+
+    @property
+    def client_conn(self) -> ClientConn:
+        """The client's side."""
+        return self.context.client_conn
+
+    @property
+    def server_conn(self) -> ServerConn | None:
+        """The server's side, where it is known."""
+        return self.context.server_conn
+
+    @property
+    def options(self) -> Configuration:
+        """The configuration."""
+        return self.context.options
+
+    @property
+    def layers(self) -> list[object]:
+        """The stack so far, the root first."""
+        return self.context.layers
+
+
+async def run_next(layer: Layer) -> None:
+    """Offer `layer` to the `next_layer` event, then run it or what replaces it."""
+    context = layer.context
+    handlers = context.services.chain().next_layer
+    if handlers:
+        chosen = await dispatch_layer(handlers, layer)
+        if isinstance(chosen, Layer):
+            layer = chosen
+    if layer.killed:
+        context.stream.abort()
+        return
+    context.layers.append(layer)
+    await layer.run()

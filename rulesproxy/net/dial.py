@@ -1,0 +1,101 @@
+"""Dialling: a name and a port become a connected stream, or one of the errors below."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+from rulesproxy.flow.connection import Address
+from rulesproxy.layers.upstream import DialError
+from rulesproxy.limits import Limits
+from rulesproxy.net.stream import SocketStream
+
+# RFC 8305 section 5: the next address is tried after this delay, while the first goes on.
+_STAGGER = 0.25
+
+
+class Dialer:
+    """Connects to servers. One per proxy."""
+
+    def __init__(self, streams: set[SocketStream], limits: Callable[[], Limits]) -> None:
+        self._streams = streams
+        self._limits = limits
+        self.own_ports: set[int] = set()
+        """The ports we listen on; a connection to ourselves through one of them is refused."""
+
+    async def dial(self, address: Address) -> SocketStream:
+        """A stream connected to `address`, by the first of its addresses that answers (RFC 8305).
+
+        Raises:
+            DialError: it does not resolve, nobody answers in `limits.connect` seconds, it refuses, or it is us.
+        """
+        limits = self._limits()
+        host, port = address
+        try:
+            async with asyncio.timeout(limits.connect):
+                sock = await self._connect(host, port)
+                loop = asyncio.get_running_loop()
+                try:
+                    _, stream = await loop.create_connection(
+                        lambda: SocketStream(self._streams, loop, limits), sock=sock
+                    )
+                except BaseException:
+                    sock.close()
+                    raise
+        except TimeoutError:
+            raise DialError(f"no answer within {limits.connect:g} s", "timeout") from None
+        except socket.gaierror as exc:
+            raise DialError(f"the name does not resolve ({exc.strerror or exc})", "dns") from None
+        except OSError as exc:
+            raise DialError(_why(exc), "refused") from None
+        except UnicodeError:
+            raise DialError("the name is not a valid host name", "dns") from None
+        peer, own = stream.peername, stream.sockname
+        if peer is not None and own is not None and peer[1] in self.own_ports and peer[0] == own[0]:
+            stream.abort()
+            raise DialError("that is this proxy itself", "refused")
+        return stream
+
+    async def _connect(self, host: str, port: int) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        infos = _literal(host, port) or await loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+        if len(infos) == 1:
+            family, kind, proto, _, target = infos[0]
+            sock = socket.socket(family, kind, proto)
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.sock_connect(sock, target)
+            except BaseException:
+                sock.close()
+                raise
+            return sock
+        from aiohappyeyeballs import start_connection
+
+        sock = await start_connection(infos, happy_eyeballs_delay=_STAGGER, interleave=1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+
+def _literal(host: str, port: int) -> list[Any]:
+    """The address info of an IP literal, without asking the resolver; empty for a name."""
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        return []
+    if "%" in host:
+        return []
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    target: tuple[Any, ...] = (host, port) if version == 4 else (host, port, 0, 0)
+    return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", target)]
+
+
+def _why(exc: OSError) -> str:
+    if isinstance(exc, ConnectionRefusedError):
+        return "connection refused"
+    return (exc.strerror or str(exc) or type(exc).__name__).lower()
