@@ -5,8 +5,10 @@ It knows how a diagnostic is made and shown, and nothing of rules or filters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
@@ -76,6 +78,15 @@ class Diagnostic:
         return f"{place}{self.severity}[{self.code}]: {self.title}"
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A row of the registry: what `rulesproxy explain` says about a code."""
+
+    code: str
+    title: str
+    explanation: str
+
+
 class DiagnosticError(Exception):
     """Bad input, with every diagnostic that it deserves. `str()` is one line per diagnostic."""
 
@@ -115,3 +126,207 @@ def edit_distance(a: str, b: str, limit: int) -> int:
         if min(row) > limit:
             return limit + 1
     return min(row[-1], limit + 1)
+
+
+# Showing
+
+
+def render(diagnostic: Diagnostic) -> str:
+    """A diagnostic with the lines it is about, in the form of a compiler's messages, without a line end."""
+    spans = [(diagnostic.span, diagnostic.label, "^")] if diagnostic.span is not None else []
+    spans += [(label.span, label.text, "-") for label in diagnostic.labels]
+    width = max([len(str(span.line)) for span, _, _ in spans], default=1)
+    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {_shown(diagnostic.title)}"]
+    if diagnostic.span is not None:
+        lines.append(f"{' ' * width} --> {_shown(str(diagnostic.span))}")
+        lines += _excerpt(spans, diagnostic.span.source, width)
+    for kind, text in [("help", diagnostic.help), *[("note", note) for note in diagnostic.notes]]:
+        if text:
+            lines.append(f"{' ' * width} = {kind}: {_shown(text)}")
+    lines.append(f"{' ' * width} = see: rulesproxy explain {diagnostic.code}")
+    return "\n".join(lines)
+
+
+def render_concise(diagnostic: Diagnostic) -> str:
+    """A diagnostic in one line that editors and `grep` understand."""
+    help = f" ({diagnostic.help})" if diagnostic.help else ""
+    return _shown(f"{diagnostic}{help}")
+
+
+def to_json(diagnostic: Diagnostic) -> dict[str, object]:
+    """A diagnostic as plain data for machines."""
+    return {
+        "code": diagnostic.code,
+        "severity": diagnostic.severity,
+        "title": diagnostic.title,
+        "help": diagnostic.help,
+        "label": diagnostic.label,
+        "notes": list(diagnostic.notes),
+        **_place(diagnostic.span),
+        "labels": [{"text": label.text, **_place(label.span)} for label in diagnostic.labels],
+    }
+
+
+def _place(span: Span | None) -> dict[str, object]:
+    if span is None:
+        return {"path": None, "line": None, "column": None, "end_line": None, "end_column": None}
+    return {
+        "path": span.source.path, "line": span.line, "column": span.column,
+        "end_line": span.end_line, "end_column": span.end_column,
+    }  # fmt: skip
+
+
+def _excerpt(spans: list[tuple[Span, str, str]], source: Source, width: int) -> list[str]:
+    """The marked lines of one file in their order, then those of others under their own arrow."""
+    blank = f"{' ' * width} |"
+    lines = [blank]
+    own = sorted([span for span in spans if span[0].source.path == source.path], key=lambda span: span[0].line)
+    last = 0
+    for span, text, mark in own:
+        if last and span.line > last + 1:
+            lines.append(f"{' ' * width} :")
+        if span.line != last:
+            lines.append(f"{span.line:>{width}} | {_shown(source.line(span.line))}".rstrip())
+        lines.append(f"{blank} {_underline(span, source.line(span.line), mark)} {text}".rstrip())
+        last = span.line
+    lines.append(blank)
+    for span, text, mark in [span for span in spans if span[0].source.path != source.path]:
+        line = span.source.line(span.line)
+        lines += [f"{' ' * width} --> {span}", blank, f"{span.line:>{width}} | {_shown(line)}".rstrip()]
+        lines += [f"{blank} {_underline(span, line, mark)} {text}".rstrip(), blank]
+    return lines
+
+
+def _underline(span: Span, line: str, mark: str) -> str:
+    """The marks below a line; characters that take two columns of a terminal get two marks."""
+    end = span.end_column if span.end_line == span.line else len(line) + 1
+    before = line[: span.column - 1]
+    marked = line[span.column - 1 : end - 1]
+    return " " * _columns(before) + mark * max(1, _columns(marked))
+
+
+def _columns(text: str) -> int:
+    columns = 0
+    for char in _shown(text):
+        if not unicodedata.combining(char):
+            columns += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    return columns
+
+
+def _shown(text: str) -> str:
+    """Text that a terminal can be given: tabs as four blanks, control and bidi characters as `?`."""
+    text = text.replace("\t", "    ")
+    if text.isprintable():
+        return text
+    return "".join([char if char.isprintable() or char == "\n" else "\ufffd" for char in text])
+
+
+# The registry. A code is never used again for something else.
+
+_CODES = """
+RP001 a rule file cannot be read
+    It does not exist, is not readable, or is no regular file. A folder stands for its *.yaml and *.yml files.
+RP002 a byte or character that no YAML file has
+    Rule files are UTF-8. Control characters are written as escapes inside double quotes.
+RP003 a tab in the indentation
+    YAML is indented with spaces only.
+RP004 YAML that cannot be read
+    Often an indentation that does not fit, no blank after a colon, or a bracket or quote that is not closed.
+RP005 a key twice in one mapping
+    YAML readers silently keep the last one, so one of the two would do nothing.
+RP006 a file that is too large, too deep, or grows by aliases
+    The limits are 1 MiB, 32 levels and 10,000 values that aliases add.
+RP007 a YAML tag
+    Tags such as !include change how a value is read. Here values are read by the place they stand in.
+RP008 a merge key
+    The order of keys means something in a rule, and << hides it.
+RP009 more than one document in a file
+    Only one document per file is read.
+RP010 a filter that starts with an exclamation mark
+    YAML takes the ! for a tag, and the negation is lost. Write `not`, or quote the filter.
+RP011 a filter with a colon and a blank
+    YAML takes `: ` for the end of a key. Put single quotes around the whole filter.
+RP012 a filter that is cut at ` #`
+    YAML takes a blank and # for a comment. Put single quotes around the whole filter.
+RP013 a filter that starts with a quote
+    YAML takes the first quoted text for the whole value. Put the field first, or quote the whole filter.
+RP014 a filter that starts with @ % * & or a backtick
+    These characters mean something else to YAML at the start of a value.
+RP015 a set inside {…}
+    Inside {…} YAML reads the { of a set as a mapping. Write the rule over several lines.
+RP016 a key that other YAML readers take for true or false
+    In YAML 1.1 the words on, off, yes and no are booleans.
+RP017 yes, no, on or off for true or false
+    They are understood here, but not by every YAML reader.
+RP018 a value that YAML cuts inside {…} or […]
+    Inside brackets `${`, `[`, `,` and ` #` end a value that has no quotes.
+RP101 an unknown key
+    Nothing is guessed: a key that is not known would do nothing.
+RP102 a key of another action
+    Every action has its own keys.
+RP103 a value of the wrong kind
+    Each key says what it wants: text, a number, true or false, a list, or keys with values.
+RP104 a value that is not one of those possible
+    The message lists what is possible.
+RP105 a rule without match
+    Without a filter a rule would apply to everything, which should be visible: `match: ~all`.
+RP106 a rule or an action that does nothing
+    A rule has at least one action, or `stop: true`.
+RP107 inline actions beside do
+    A rule has its actions either as keys of its own or in a list under `do:`.
+RP108 the version of the file format
+    Every rule file begins with `version: 1`.
+RP109 a list where one value is wanted
+    Two filters are joined by `and` or `or`.
+RP110 an id used twice
+    Ids name rules in logs, tests and metrics, over all files.
+RP111 an id that is hard to use
+    Ids are typed on command lines and shown in reports.
+RP112 rules that are no list
+    Rules have an order, so they are a list: every one starts with `- `.
+RP200 a filter that cannot be read
+    The filter language is described in the filter reference.
+RP301 an unknown field
+    The filter reference lists every field, and `explain` names the nearest.
+RP401 a filter that is decided too late for its action
+    A request can only be changed while it is there, and a response only once it is.
+RP500 a regular expression that does not compile
+    The dialect is the part that Python's re and RE2 read in the same way.
+RP601 a file that does not exist
+    Paths are relative to the rule file.
+RP603 a path of the wrong kind
+    A file is wanted where a folder is, or the other way round.
+RP604 a capture that is not always set
+    A group under `or` or `not` may have no value.
+RP605 an unknown name in a template
+    Known are the captures of the rule's filter, fields, ${vars.name} and ${env:NAME}.
+RP606 two answers in one rule
+    The first answer ends the request pass, so a second would never be given.
+RP607 edits that contradict each other
+    One of the two would do nothing.
+RP608 a header field of the connection
+    Lengths and connection fields are written by the proxy.
+RP609 a header or method that cannot go over the wire
+    Names are tokens, and values have no line breaks (RFC 9110 section 5).
+RP615 a template, URL or path that cannot be used
+    A template ends with `}`; a URL begins with http:// or https://, a path with a slash.
+RP805 a name used twice
+    Variables, lists and filters share one name space, since `$name` may mean each of them.
+RP806 a list file that cannot be read
+    List files are UTF-8 with one item a line; # starts a comment.
+RP807 a name that cannot be used
+    A name has letters, digits, _ and -, and starts with a letter.
+"""
+
+
+def _registry() -> dict[str, Code]:
+    rows = [line for line in _CODES.split("\n") if line]
+    codes = {}
+    for head, explanation in zip(rows[::2], rows[1::2], strict=True):
+        code, _, title = head.partition(" ")
+        codes[code] = Code(code, title, explanation.strip())
+    return codes
+
+
+CODES: Mapping[str, Code] = MappingProxyType(_registry())
+"""Every code with its page, in order."""

@@ -61,20 +61,18 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.app import ModeError, Proxy, declare_options
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.engine import log
+    from rulesproxy.engine.bind import AddonError
     from rulesproxy.engine.options import Options, OptionsError
     from rulesproxy.engine.script import ScriptError, load_script
     from rulesproxy.net.server import BindError
-    from rulesproxy.rules.discover import NoRules, find_rule_files
+    from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
     from rulesproxy.tls.authority import AuthorityError
 
     log.setup(args.log_format, -1 if args.quiet else int(args.verbose))
-    try:
-        files = find_rule_files(args.files, os.environ, Path.cwd())
-    except NoRules as exc:
-        if not args.addon:
-            return fail(str(exc), NO_FILE)
-        files = []
+    files = find_rule_files(args.files, os.environ, Path.cwd()).paths
+    if not files and not args.addon:
+        return fail("no rule file: name one, or create rules.yaml here", NO_FILE)
     options = Options()
     declare_options(options)
     try:
@@ -101,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         return INVALID
     except BindError as exc:
         return fail(str(exc), CANNOT_BIND)
-    except (OptionsError, AuthorityError) as exc:
+    except (AddonError, OptionsError, AuthorityError) as exc:
         return fail(str(exc), USAGE)
 
 
@@ -192,9 +190,10 @@ def _write_ready_file(path: Path, proxy: Proxy) -> None:
 
 
 def _print_rules_error(error: RulesError) -> None:
-    from rulesproxy.diagnostics import render_all
+    from rulesproxy.diagnostics import render
 
-    print(render_all(error.diagnostics, colour=sys.stderr.isatty() and "NO_COLOR" not in os.environ), file=sys.stderr)
+    for diagnostic in error.diagnostics:
+        print(render(diagnostic) + "\n", file=sys.stderr)
 
 
 def _say_rules_error(error: RulesError) -> None:

@@ -21,7 +21,6 @@ from rulesproxy.engine.later import Later
 from rulesproxy.engine.lifecycle import Node
 from rulesproxy.engine.log import EntryHandler, LogEntry, logger
 from rulesproxy.engine.options import Options, OptionsError, Undo
-from rulesproxy.events import EVENTS, LIFECYCLE
 
 if TYPE_CHECKING:
     from rulesproxy.engine.context import Flow
@@ -87,7 +86,7 @@ class Engine:
         self._updates = Later(self._dispatch_update)
         context.enter(self)
         try:
-            seen: set[int] = set()
+            seen: dict[int, object] = {}
             for given in addons:
                 node = Node(given)
                 self._nodes.append(node)
@@ -175,7 +174,7 @@ class Engine:
             self._retired.append(old)
         self._set_ticker()
         self._set_entry_handler()
-        if _needs_watchdog(chain):
+        if watchdog.needed(chain):
             watchdog.watch(self, self.options.limits.handler_blocks)
         else:
             watchdog.unwatch(self)
@@ -200,7 +199,7 @@ class Engine:
             # The new version may declare its options and commands in another way than the old one.
             self.options.remove(lost)
             self.commands.remove({path for part in leaving.walk() for path in part.commands})
-            node.begin(self.options, self.commands, {id(part.addon) for part in self._walk()})
+            node.begin(self.options, self.commands, {id(part.addon): part.addon for part in self._walk()})
             for part in node.walk():
                 self._configure_first(part)
             self._bind(nodes)
@@ -395,9 +394,3 @@ def _parts(nodes: Iterable[Node]) -> Iterator[Node]:
 async def _end(node: Node, timeout: float) -> None:
     for part in list(node.walk()):
         await part.end(timeout)
-
-
-def _needs_watchdog(chain: Chain) -> bool:
-    """Whether code that is not ours handles traffic."""
-    return any(not type(bound.owner).__module__.startswith("rulesproxy.")
-        for event in EVENTS if event not in LIFECYCLE for bound in getattr(chain, event))  # fmt: skip

@@ -11,8 +11,9 @@ import threading
 import time
 from types import FrameType
 
-from rulesproxy.engine.dispatch import RUNNING, Bound, code_file, dispatch, dispatch_layer, run_guarded
+from rulesproxy.engine.dispatch import RUNNING, Bound, Chain, code_file, dispatch, dispatch_layer, run_guarded
 from rulesproxy.engine.log import escape, logger
+from rulesproxy.events import EVENTS, LIFECYCLE
 
 QUIET = 10.0
 """Seconds before the same handler is named again: a handler that blocks on every flow must not fill the log."""
@@ -39,6 +40,13 @@ def unwatch(user: object) -> None:
         _thread = None
     thread.ended.set()
     thread.join()
+
+
+def needed(chain: Chain) -> bool:
+    """Whether code that is not ours handles traffic in this chain."""
+    traffic = [event for event in EVENTS if event not in LIFECYCLE]
+    owners = [bound.owner for event in traffic for bound in getattr(chain, event)]
+    return any(not type(owner).__module__.startswith("rulesproxy.") for owner in owners)
 
 
 _lock = threading.Lock()

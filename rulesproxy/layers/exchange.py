@@ -54,7 +54,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_answered", "_keep", "_upload", "chain", "client", "flow", "head", "layer", "limits", "now", "reader",
+        "_answered", "_keep", "_over", "_upload", "chain", "client", "flow", "head", "layer", "limits", "now", "reader",
         "server", "services",
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ class Exchange:
         self.server = ServerSide(self, address)
         self._keep = head.keep_alive
         self._answered = False
+        self._over = False
         self._upload: Upload | None = None
 
     async def run(self) -> bool:
@@ -307,9 +308,14 @@ class Exchange:
         if chunked:
             out.append(encode_last_chunk(message.trailers))
         await self._write(out)
+        await self._fire_response()
+        return await self._finish(keep)
+
+    async def _fire_response(self) -> None:
+        # Before the handlers: what goes wrong from here on, even in one of them, is no `error` any more.
+        self._over = True
         if self.chain.response:
             await dispatch(self.chain.response, self.flow)
-        return await self._finish(keep)
 
     async def _write(self, parts: list[bytes]) -> None:
         """Send `parts`, which is empty then, and wait for a client that is behind."""
@@ -322,9 +328,8 @@ class Exchange:
     async def _send_whole(self) -> bool:
         """Show a response that is in hand to the addons, and send it."""
         flow = self.flow
-        if self.chain.response:
-            await dispatch(self.chain.response, flow)
-            obey(flow)
+        await self._fire_response()
+        obey(flow)
         response = flow.response
         assert response is not None
         framing = frame_response(flow, self.server.head, streamed=False)
@@ -402,10 +407,11 @@ class Exchange:
         assert flow.response is not None
         if not self.head.upgrade:
             raise FlowFailed("protocol", f"{self.server.name} switched protocols without being asked")
-        for handlers in (self.chain.responseheaders, self.chain.response):
-            if handlers:
-                await dispatch(handlers, flow)
-                obey(flow)
+        if self.chain.responseheaders:
+            await dispatch(self.chain.responseheaders, flow)
+            obey(flow)
+        await self._fire_response()
+        obey(flow)
         fields = frame_response(flow, self.server.head, streamed=False).fields
         named = flow.response.headers.first(b"upgrade") or self.head.upgrade.encode()
         fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", named)]
@@ -449,8 +455,7 @@ class Exchange:
         flow.response = None
         level = logging.DEBUG if kind == "client" else logging.WARNING
         _log.log(level, "%s %s: %s", flow.request.method, flow.request.url, why)
-        if self.chain.error:
-            await dispatch(self.chain.error, flow)
+        await self._fire_error()
         client.on_end(None)
         if self._answered or client.gone or flow.killed:
             # Half an answer must not look like a whole one: the connection breaks off.
@@ -459,6 +464,11 @@ class Exchange:
             await self.layer.refuse(status, why)
         else:
             await self._send_fallback(flow.response)
+
+    async def _fire_error(self) -> None:
+        """A flow ends with `response` or with `error`, never with both."""
+        if self.chain.error and not self._over:
+            await dispatch(self.chain.error, self.flow)
 
     async def _send_fallback(self, response: HTTPResponse) -> None:
         """Send what an `error` handler answers in place of our page."""
@@ -477,8 +487,7 @@ class Exchange:
         flow = self.flow
         if flow.error is None:
             flow.error = FlowError("Connection ended by a rule.", "killed", self.services.clock.wall())
-        if self.chain.error:
-            await dispatch(self.chain.error, flow)
+        await self._fire_error()
         self.client.on_end(None)
         if self._answered:
             self.client.abort()

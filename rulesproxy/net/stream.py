@@ -192,10 +192,11 @@ class SocketStream(asyncio.Protocol):
         self._chunks.append(data)
         self._size += len(data)
         reader = self._reader
-        if reader is not None:
-            if not reader.done():
-                reader.set_result(None)
-        elif self._size > self._high and not self._reading_paused:
+        if reader is not None and not reader.done():
+            reader.set_result(None)
+            return
+            # Its task has not run yet, and an event loop may read on many times before it does.
+        if self._size > self._high and not self._reading_paused:
             self._reading_paused = True
             try:
                 self._transport.pause_reading()  # type: ignore[union-attr]

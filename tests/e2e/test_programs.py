@@ -135,28 +135,3 @@ async def test_httpx() -> None:
                 responses = await asyncio.gather(*[client.post(url, content=b"%d" % n) for n in range(20)])
                 assert [response.content for response in responses] == [b"%d" % n for n in range(20)]
         await saw(recorder, 42)
-
-
-@needs("chromium")
-async def test_chromium(tmp_path: Path) -> None:
-    page = b"<!doctype html><title>x</title><p id=r>before</p><script src=/s.js></script>"
-    work = b"fetch('/data', {method: 'POST', body: 'sent'}).then(r => r.text()).then(t => { r.textContent = t })"
-
-    def site(request: Request) -> bytes:
-        if request.target == "/s.js":
-            return answer(200, work, [("Content-Type", "text/javascript")])
-        if request.target == "/data":
-            return answer(200, b"answer to " + request.body)
-        return answer(200, page, [("Content-Type", "text/html")])
-
-    recorder = Recorder()
-    async with Origin.http(site, tls="good") as secure, running(recorder) as proxy:
-        ran = await run(
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-            f"--user-data-dir={tmp_path}", f"--proxy-server={proxy.url}", "--proxy-bypass-list=<-loopback>",
-            "--ignore-certificate-errors", "--virtual-time-budget=8000", "--dump-dom",
-            f"https://localhost:{secure.port}/", timeout=60,
-        )  # fmt: skip
-        assert b"answer to sent" in ran.out, ran.err[-2000:]
-        assert {request.target for request in secure.requests} >= {"/", "/s.js", "/data"}
-    assert recorder.count("response") >= 3

@@ -1,0 +1,104 @@
+"""`rulesproxy check`: every diagnostic of the rule files, and what they would make the proxy do. It opens no port."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rulesproxy.diagnostics import Diagnostic, render, render_concise, to_json
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.model import Loaded
+
+FORMATS = ("full", "concise", "json")
+SHOWN = 50
+"""Diagnostics that are printed in full; who has more fixes the first ones first."""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "check",
+        help="check rule files without starting the proxy",
+        description="Check rule files: print every mistake, or what the rules will do. Exit status: 0 good, 1 mistakes,"
+        " 2 no file or wrong usage.",
+    )
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="rule files and folders (default: those that `run` would find)"
+    )
+    parser.add_argument("--strict", action="store_true", help="warnings count as errors")
+    parser.add_argument(
+        "--output-format", choices=FORMATS, default="full", help="how diagnostics are printed (default: full)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the files; diagnostics go to stdout. The result is the exit status."""
+    from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.load import load_files
+
+    found = find_rule_files(args.files, os.environ, Path.cwd())
+    if not found.paths:
+        print("no rule file: name one, or create rules.yaml here", file=sys.stderr)
+        return 2
+    loaded = load_files(found.paths)
+    failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)
+    if args.output_format == "json":
+        _print_json(loaded, failed)
+    else:
+        _print_text(loaded, failed, args.output_format)
+    return 1 if failed else 0
+
+
+def summary(diagnostics: Iterable[Diagnostic]) -> str:
+    """`2 errors, 1 warning`."""
+    counted = list(diagnostics)
+    words = []
+    for severity in ("error", "warning", "info"):
+        number = sum(diagnostic.severity == severity for diagnostic in counted)
+        if number:
+            words.append(f"{number} {severity}{'s' if number > 1 and severity != 'info' else ''}")
+    return ", ".join(words)
+
+
+def _fails(diagnostic: Diagnostic, strict: bool) -> bool:
+    return diagnostic.severity == "error" or (strict and diagnostic.severity == "warning")
+
+
+def _print_text(loaded: Loaded, failed: bool, output_format: str) -> None:
+    full = output_format == "full"
+    for diagnostic in loaded.diagnostics[:SHOWN]:
+        print(render(diagnostic) + "\n" if full else render_concise(diagnostic))
+    if len(loaded.diagnostics) > SHOWN:
+        print(f"and {len(loaded.diagnostics) - SHOWN} more")
+    if failed:
+        print(f"{summary(loaded.diagnostics)} in {_files(loaded)}")
+        return
+    print(_plan(loaded))
+
+
+def _print_json(loaded: Loaded, failed: bool) -> None:
+    report = {
+        "ok": not failed,
+        "files": [str(path) for path in loaded.files],
+        "rules": len(loaded.rules),
+        "diagnostics": [to_json(diagnostic) for diagnostic in loaded.diagnostics],
+        "plan": [] if not loaded.ok else _plan(loaded).split("\n"),
+    }
+    print(json.dumps(report, indent=2))
+
+
+def _plan(loaded: Loaded) -> str:
+    from rulesproxy.rules.ruleset import RuleSet
+
+    return RuleSet.of(loaded).plan()
+
+
+def _files(loaded: Loaded) -> str:
+    return "1 file" if len(loaded.files) == 1 else f"{len(loaded.files)} files"

@@ -1,0 +1,103 @@
+"""`Field`, its kinds of value and the operators that each kind understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from rulesproxy.filters.phases import NONE, Phase
+
+if TYPE_CHECKING:
+    from rulesproxy.filters.view import FlowView
+
+Side: TypeAlias = Literal["connection", "request", "response"]
+"""Where a value comes from: what has to be forgotten when a message is edited."""
+
+Reader: TypeAlias = "Callable[[FlowView], object]"
+
+
+class Kind(Enum):
+    """What a value is. The value is the word for it in messages."""
+
+    BOOL = "true or false"
+    INT = "a number"
+    TEXT = "text"
+    HOST = "a host name"
+    PATH = "a path"
+    METHOD = "a method"
+    ENUM = "one of a few words"
+    ADDRESS = "an IP address"
+
+
+_EQUAL = frozenset({"==", "!=", "in", "not in"})
+_ORDER = frozenset({"<", "<=", ">", ">="})
+_REGEX = frozenset({"~", "!~", "~*", "!~*"})
+_TEXT = _EQUAL | _REGEX | {"glob", "contains", "startswith", "endswith"}
+
+OPERATORS: dict[Kind, frozenset[str]] = {
+    Kind.BOOL: frozenset({"==", "!="}),
+    Kind.INT: _EQUAL | _ORDER,
+    Kind.TEXT: _TEXT,
+    Kind.HOST: _TEXT | {"under"},
+    Kind.PATH: _TEXT | {"under", "like"},
+    Kind.METHOD: _TEXT,
+    Kind.ENUM: _TEXT,
+    Kind.ADDRESS: _EQUAL,
+}
+
+TEXTUAL = frozenset({Kind.TEXT, Kind.HOST, Kind.PATH, Kind.METHOD, Kind.ENUM})
+"""Kinds whose values are `str`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Something that a filter can read. The sentence that documents it is the reader's docstring.
+
+    Attributes:
+        name: as written in a filter; names with `~` are for `~` filters only.
+        kind: what its values are.
+        phases: where it is readable.
+        read: gives the value from a view; None where it is missing. With `keyed` a mapping from key to a tuple of
+            values, from None to all of them; with `many` a tuple of values.
+        side: where it comes from.
+        keyed: it wants an index: `request.header["x"]`.
+        names: its keys are header names, in any case.
+        many: it has several values without an index.
+        fold: its values have no upper-case letters.
+        normal: makes a whole literal what its values are.
+        words: what an enum can be.
+        bounds: the smallest and the largest number that is possible.
+        body: the body without which it cannot be read.
+        flexible: it reads whichever side is there.
+        optional: it may be missing.
+        original: it is readable as `orig.NAME` too.
+    """
+
+    name: str
+    kind: Kind
+    phases: Phase
+    read: Reader
+    side: Side
+    keyed: bool = False
+    names: bool = False
+    many: bool = False
+    fold: bool = False
+    normal: Callable[[str], str] | None = None
+    words: tuple[str, ...] = ()
+    bounds: tuple[int, int] | None = None
+    body: Phase = NONE
+    flexible: bool = False
+    optional: bool = False
+    original: bool = False
+
+    @property
+    def multi(self) -> bool:
+        """Whether it can have several values."""
+        return self.keyed or self.many
+
+    @property
+    def slot(self) -> str:
+        """The attribute of a view that keeps its value."""
+        return self.name.replace(".", "_").replace("~", "tilde_")

@@ -1,0 +1,114 @@
+"""`Action`: what every action is. One effect, read from YAML into a frozen dataclass and bound to a handler.
+
+It knows how an action presents itself, and nothing of the single actions or of the order in which rules run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
+
+from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules import nodes
+from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.schema import schema_of
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.schema import Reader
+
+Side: TypeAlias = Literal["request", "response"]
+Captures: TypeAlias = Mapping[str, str]
+Handler: TypeAlias = Callable[[HTTPFlow, Captures], None]
+"""Carries one action out on a flow. It raises where it cannot, and the rule's `on-error` decides."""
+
+A = TypeVar("A", bound="Action")
+
+REQUEST = frozenset({"requestheaders", "request"})
+RESPONSE = frozenset({"responseheaders", "response"})
+
+
+class ActionError(Exception):
+    """An action could not do its work on this flow; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An example that is documentation and test at once.
+
+    Attributes:
+        rule: the keys of a rule, in YAML.
+        request: a request line without version, such as `GET https://a.test/x`, then header lines; a blank line and a
+            body may follow.
+        response: the server's answer likewise, its first line the status; empty for none.
+        expect: the message that comes out: the answer where there is one, else the request. Only what is named counts;
+            a line that starts with `!` names a header that must not be there.
+    """
+
+    rule: str
+    request: str
+    expect: str
+    response: str = ""
+
+
+class Action:
+    """Base of all actions. A subclass is a frozen dataclass whose fields are its keys in YAML.
+
+    Attributes:
+        key: its name in a rule; `rewrite.request` is the key `request` under `rewrite`.
+        events: the events at which it is legal.
+        answers: it ends the request pass, and therefore runs last in its rule.
+        bare: it may stand without a value.
+        short: the field that a value without keys is read into.
+        edits_request: it may change the request.
+        edits_body: the message whose body it changes, which therefore has to be read before.
+        examples: what it does, shown.
+    """
+
+    __slots__ = ()
+
+    key: ClassVar[str]
+    events: ClassVar[frozenset[str]]
+    answers: ClassVar[bool] = False
+    bare: ClassVar[bool] = False
+    short: ClassVar[str | None] = None
+    edits_request: ClassVar[bool] = False
+    examples: ClassVar[tuple[Example, ...]] = ()
+
+    @property
+    def edits_body(self) -> Side | None:
+        return None
+
+    def bind(self) -> Handler:
+        """The handler that carries this action out."""
+        raise NotImplementedError
+
+    def check(self, node: Node, reader: Reader) -> None:
+        """Record what is wrong with the values together."""
+
+    @classmethod
+    def read(cls: type[A], node: Node, reader: Reader, name: str) -> A:
+        """The action from its value in a rule."""
+        action = cls.from_node(node, reader)
+        action.check(node, reader)
+        return action
+
+    @classmethod
+    def from_node(cls: type[A], node: Node, reader: Reader) -> A:
+        """The action without the checks of its values together."""
+        if isinstance(node, nodes.Mapping):
+            return reader.record(cls, node, cls.key, _owner_of)
+        if cls.bare and isinstance(node, nodes.Scalar) and (node.empty or node.text == "true"):
+            return cls()
+        if cls.short is None:
+            reader.mapping(node, cls.key)
+        field = schema_of(cls)[str(cls.short)]
+        return cls(**{field.attribute: reader.value(field.kind, node, cls.key)})
+
+
+def _owner_of(key: str) -> str:
+    """Which action has this key, for a key that stands in the wrong one."""
+    from rulesproxy.rules.actions import ACTIONS
+
+    owners = [action.key for action in ACTIONS.values() if key in schema_of(action)]
+    return f"`{key}` belongs to `{owners[0]}`" if owners else ""

@@ -1,0 +1,92 @@
+"""The action `block`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
+from rulesproxy.flow.plan import End
+from rulesproxy.rules import nodes
+from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
+from rulesproxy.rules.bodies import no_body
+from rulesproxy.rules.edits import HeaderEdits
+from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.schema import Range, Reader
+from rulesproxy.rules.template import Template
+
+_ENDS: tuple[End, ...] = ("close", "reset", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Action):
+    """Refuse: answer with a status, 403 unless another is given, or end the connection without an answer.
+
+    Attributes:
+        status: the status of the answer.
+        body: its text; a short line that names the status unless given.
+        headers: its header fields.
+        end: instead of an answer `close` or `reset` the connection, or stay silent until the client gives up
+            (`timeout`).
+    """
+
+    key: ClassVar = "block"
+    events: ClassVar = REQUEST | RESPONSE | {"http_connect"}
+    answers: ClassVar = True
+    bare: ClassVar = True
+
+    status: Annotated[int, Range(200, 599)] = 403
+    body: Template | None = None
+    headers: HeaderEdits | None = None
+    end: End | None = None
+
+    examples: ClassVar = (
+        Example("match: host under ads.test\nblock:", "GET http://x.ads.test/", "403"),
+        Example("match: ~all\nblock: 451", "GET http://a.test/", "451\ncontent-type: text/plain; charset=utf-8"),
+        Example(
+            "match: response.status == 500\nblock:\n  status: 502\n  body: sorry\n  headers: {retry-after: '5'}",
+            "GET http://a.test/", "502\nretry-after: 5\n\nsorry", response="500\n\nsecret",
+        ),
+    )  # fmt: skip
+
+    @classmethod
+    def from_node(cls, node: Node, reader: Reader) -> Block:
+        if isinstance(node, nodes.Scalar) and node.text in _ENDS:
+            return cls(end=node.text)
+        if isinstance(node, nodes.Scalar) and not node.empty and node.text != "true":
+            if not node.text.lstrip("-").isdigit():
+                reader.fail(
+                    "RP104", node, f"`block` is a status, close, reset or timeout; got `{node.text}`",
+                    "write `block:` alone for 403",
+                )  # fmt: skip
+            return cls(status=reader.integer(node, "block", Range(200, 599)))
+        return super(Block, cls).from_node(node, reader)
+
+    def bind(self) -> Handler:
+        end = self.end
+        if end is not None:
+
+            def finish(flow: HTTPFlow, captures: Captures) -> None:
+                flow.plan.end = end
+
+            return finish
+
+        def refuse(flow: HTTPFlow, captures: Captures) -> None:
+            flow.response = self.answer(flow, captures)
+
+        return refuse
+
+    def answer(self, flow: HTTPFlow, captures: Captures) -> HTTPResponse:
+        """The answer for one flow."""
+        if self.body is not None:
+            text = self.body.fill(flow, captures)
+        else:
+            text = f"{self.status} {reason_phrase(self.status)}: refused by a rule of the proxy\n"
+        response = HTTPResponse.make(self.status, b"", [("content-type", "text/plain; charset=utf-8")])
+        if self.headers is not None:
+            self.headers.apply(response, flow, captures)
+        previous, flow.response = flow.response, response
+        if not no_body(flow):
+            response.content = text.encode("utf-8", "surrogateescape")
+        flow.response = previous
+        return response

@@ -1,0 +1,166 @@
+"""Edits of bodies, from text or files, and what has to follow them: lengths, codings, validators.
+
+It knows messages and their framing, and nothing of rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rulesproxy.diagnostics import suggest
+from rulesproxy.flow.coding import SUPPORTED
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
+from rulesproxy.flow.plan import FileBody
+from rulesproxy.rules import nodes
+from rulesproxy.rules.edits import Pattern
+from rulesproxy.rules.template import Captures, Template
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.nodes import Node, Scalar
+    from rulesproxy.rules.schema import Reader
+
+_DIGESTS = ("etag", "content-md5", "digest", "content-digest", "repr-digest")
+
+
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """A file of the user's, resolved against the folder of the rule file."""
+
+    path: Path
+    shown: str
+
+    @classmethod
+    def read(cls, node: Node, reader: Reader, name: str) -> FilePath:
+        scalar = reader.scalar(node, name, "a file")
+        path = reader.folder / scalar.text
+        reader.touched.append(path)
+        if path.is_dir():
+            reader.fail("RP603", scalar, f"{name} `{scalar.text}` is a folder, a file is wanted here")
+        if not path.is_file():
+            missing_file(scalar, path, reader, name)
+        return cls(path.resolve(), scalar.text)
+
+    def body(self) -> FileBody:
+        """The whole file as a body, as long as it is now.
+
+        Raises:
+            OSError: it is not there any more.
+        """
+        return FileBody(self.path, 0, self.path.stat().st_size)
+
+
+def missing_file(scalar: Scalar, path: Path, reader: Reader, name: str) -> None:
+    """Record that a file does not exist, with the nearest name in its folder."""
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        beside = []
+    meant = suggest(path.name, beside)
+    help = (
+        f"did you mean `{scalar.text.removesuffix(path.name)}{meant}`?"
+        if meant
+        else "the path is relative to the rule file"
+    )
+    reader.fail("RP601", scalar, f"{name} `{scalar.text}` does not exist", help)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyEdits:
+    """What happens to a body, in the order set or file, replace, prepend, append.
+
+    Attributes:
+        set: the new body as text.
+        file: the new body from a file.
+        replace: texts or regular expressions with their replacements.
+        prepend: text in front.
+        append: text behind.
+    """
+
+    set: Template | None = None
+    file: FilePath | None = None
+    replace: tuple[Pattern, ...] = ()
+    prepend: Template | None = None
+    append: Template | None = None
+
+    @classmethod
+    def read(cls, node: Node, reader: Reader, name: str) -> BodyEdits:
+        if isinstance(node, nodes.Scalar):
+            # An empty body is a wish of its own; here nothing else could be meant by it.
+            return cls(set=Template.of("") if node.empty else Template.read(node, reader, name))
+        edits = reader.record(cls, reader.mapping(node, name), name)
+        if edits.set is not None and edits.file is not None:
+            reader.fail("RP607", node, f"`{name}` has both `set` and `file`", "keep one of them")
+        return edits
+
+    @property
+    def needs_old(self) -> bool:
+        """Whether the new body is made from the old one."""
+        return self.set is None and self.file is None
+
+    def apply(self, message: HTTPMessage, flow: HTTPFlow, captures: Captures) -> None:
+        """Give `message` its new body; length, coding and digests follow.
+
+        Raises:
+            ValueError: the old body has a coding that cannot be undone.
+            OSError: the file cannot be read.
+        """
+        if self.file is not None and not (self.replace or self.prepend or self.append):
+            body = self.file.body()
+            replace_body(message, body, body.length)
+            return
+        if self.needs_old and message.get_content(strict=True) is None:
+            raise ValueError("the body was not read")
+        if self.file is not None:
+            content = self.file.path.read_bytes()
+            replace_body(message, content, len(content))
+        text = self.set.fill(flow, captures) if self.set is not None else (message.text or "")
+        for pattern in self.replace:
+            text = pattern.apply(text, flow, captures)
+        before = self.prepend.fill(flow, captures) if self.prepend is not None else ""
+        after = self.append.fill(flow, captures) if self.append is not None else ""
+        text = f"{before}{text}{after}"
+        if self.needs_old and text == message.text:
+            return
+        if not self.needs_old:
+            replace_body(message, b"", 0)
+        message.text = text
+        body_changed(message)
+
+
+def replace_body(message: HTTPMessage, body: bytes | FileBody, length: int) -> None:
+    """Put a body without codings in place of the old one."""
+    for name in ("content-encoding", "transfer-encoding"):
+        message.headers.pop(name, None)
+    message.body_source = body
+    message.headers["content-length"] = str(length)
+    body_changed(message)
+
+
+def body_changed(message: HTTPMessage) -> None:
+    """Drop what described the old body: validators, digests, trailers."""
+    for name in _DIGESTS:
+        message.headers.pop(name, None)
+    if message.trailers is not None:
+        for name in _DIGESTS:
+            message.trailers.pop(name, None)
+
+
+def prepare_for_body_edit(request: HTTPRequest) -> None:
+    """Make sure that the response comes whole and readable: no 304, no coding that we cannot undo."""
+    request.anticache()
+    accepted = request.headers.get("accept-encoding")
+    if accepted is None:
+        return
+    known = [part for part in accepted.split(",") if part.partition(";")[0].strip().lower() in SUPPORTED]
+    kept = ",".join(known).strip()
+    if kept != accepted.strip():
+        request.headers["accept-encoding"] = kept or "identity"
+
+
+def no_body(flow: HTTPFlow) -> bool:
+    """Whether the response has no body whatever its headers say (RFC 9110 section 6.4.1)."""
+    assert flow.response is not None
+    status = flow.response.status_code
+    return flow.request.method == "HEAD" or status < 200 or status in (204, 304)

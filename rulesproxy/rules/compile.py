@@ -1,0 +1,188 @@
+"""A checked rule made ready to run: its filter as functions, its actions as handlers, and where in a flow both belong.
+
+It knows one rule at a time. The order of rules is the business of `passes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rulesproxy.engine.dispatch import Bound
+from rulesproxy.filters.check import Checked, Phase
+from rulesproxy.filters.compile import Filter, compile_captures, compile_filter
+from rulesproxy.filters.keys import Key, host_decision, index_key
+from rulesproxy.filters.view import FlowView
+from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules.action import Action, Captures, Handler
+from rulesproxy.rules.index import passes_key
+from rulesproxy.rules.model import Rule
+
+PHASES = {
+    "http_connect": Phase.C, "requestheaders": Phase.Q, "request": Phase.B, "responseheaders": Phase.R,
+    "response": Phase.S,
+}  # fmt: skip
+"""The phase of a filter at each event that rules are bound to."""
+
+REQUEST_SIDE = Phase.Q | Phase.B
+RESPONSE_SIDE = Phase.R | Phase.S
+
+
+def mask(action: Action) -> Phase:
+    """The phases in which an action is legal."""
+    phases = Phase(0)
+    for event in action.events:
+        phases |= PHASES[event]
+    return phases
+
+
+def on_request(action: Action, checked: Checked) -> bool:
+    """Whether an action runs in the request pass under this filter: wherever it may and the filter is decided there."""
+    return bool(mask(action) & REQUEST_SIDE) and bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
+
+
+def on_response(action: Action, checked: Checked) -> bool:
+    """Whether an action runs in the response pass: where it is legal there only, or the filter is decided there only.
+
+    A filter that reads whichever side is there is tried in both passes.
+    """
+    if not (mask(action) & RESPONSE_SIDE and checked.phases & RESPONSE_SIDE):
+        return False
+    return checked.either_side or not on_request(action, checked)
+
+
+class Compiled:
+    """A rule that can run.
+
+    Attributes:
+        number: its place among all rules.
+        name: what hits, logs and messages call it.
+        matches: its filter.
+        may: what is known of its filter without bodies.
+        captures: its captures, None where it has none.
+        acts_on_request: it changes or answers something in the request pass.
+        decides_on_request: its filter is evaluated in the request pass.
+        holds_request: the request body must be there before the request pass may go past it.
+        reads_request: its filter reads the request body.
+        acts_on_response: it has something to do in the response pass.
+        holds_response: the response body must be there before it can run in the response pass.
+        edits_request: it may change the request.
+        edits_response_body: it may change the body of the response.
+        connect: how it refuses a CONNECT; None where it does not, or cannot tell from the host.
+        decides_connect: its filter is decided at CONNECT.
+        shadows_connect: it may end or change the request, so that no rule below it may decide on CONNECT.
+        stop: nothing below it applies.
+        either_side: it is tried in both passes.
+        uses_response: its filter reads the response.
+    """
+
+    __slots__ = (
+        "_bounds", "_host_may", "_host_must", "_near", "_request", "_response", "acts_on_request", "acts_on_response",
+        "captures",
+        "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
+        "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request", "rule",
+        "shadows_connect", "stop", "uses_response",
+    )  # fmt: skip
+
+    def __init__(self, rule: Rule, number: int) -> None:
+        checked = rule.filter
+        self.rule = rule
+        self.number = number
+        self.name = rule.name
+        self.matches: Filter = compile_filter(checked)
+        self.may: Filter = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
+        self.captures: Callable[[FlowView], Captures] | None = compile_captures(checked) if checked.captures else None
+        self.stop = rule.stop
+        self.either_side = checked.either_side
+        self.uses_response = checked.uses_response
+        actions = [step.action for step in rule.steps]
+        request = [action for action in actions if on_request(action, checked)]
+        response = [action for action in actions if on_response(action, checked)]
+        self._request = _together([action.bind() for action in request])
+        self._response = _together([action.bind() for action in response])
+        self._bounds: dict[str, Bound] = {}
+        self._near: Callable[[FlowView], bool] | None = None
+        self._host_may: Callable[[str], bool] | None = None
+        self._host_must: Callable[[str], bool] | None = None
+        self._bind_request(checked, request, response)
+        self.acts_on_response = bool(response) or (self.stop and (self.uses_response or self.either_side))
+        self.holds_response = bool(self.acts_on_response and checked.needs_body & Phase.S) or any(
+            action.edits_body == "response" for action in response
+        )
+        self.edits_response_body = any(action.edits_body == "response" for action in response)
+        self._bind_connect(checked, actions)
+
+    def _bind_request(self, checked: Checked, request: list[Action], response: list[Action]) -> None:
+        decidable = bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
+        self.acts_on_request = bool(request) or (self.stop and decidable)
+        self.reads_request = bool(checked.needs_body & Phase.B)
+        edits_body = any(action.edits_body == "request" for action in request)
+        self.holds_request = edits_body or self.reads_request
+        self.decides_on_request = decidable and (self.acts_on_request or self.holds_request)
+        self.edits_request = any(action.edits_request for action in request)
+
+    def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:
+        blocks = [action for action in actions if "http_connect" in action.events]
+        self.decides_connect = bool(checked.phases & Phase.C) and not self.either_side
+        self.connect: Handler | None = blocks[0].bind() if blocks and self.decides_connect else None
+        self.shadows_connect = self.edits_request or (
+            self.acts_on_request and (self.stop or any(action.answers for action in actions))
+        )
+
+    @property
+    def key(self) -> Key:
+        """What a flow must have, as far as host and path go."""
+        return index_key(self.rule.filter)
+
+    def near(self, view: FlowView) -> bool:
+        """Whether the filter may be true for this flow, as far as its request head tells."""
+        if not self.uses_response:
+            return self.may(view)
+        if self._near is None:
+            self._near = passes_key(self.key)
+        return self._near(view)
+
+    def host_may(self, host: str) -> bool:
+        """Whether the filter may be true for some flow to this host."""
+        if self._host_may is None:
+            self._host_may = host_decision(self.rule.filter)
+        return self._host_may(host)
+
+    def host_must(self, host: str) -> bool:
+        """Whether the filter is true for every flow to this host."""
+        negated = self.rule.negated
+        if negated is None:
+            return False
+        if self._host_must is None:
+            self._host_must = host_decision(negated)
+        return not self._host_must(host)
+
+    def bound(self, event: str) -> Bound:
+        """The actions of this rule at an event, in the form that the engine guards."""
+        bound = self._bounds.get(event)
+        if bound is None:
+            call = self._request if event.startswith("request") else self._response
+            if event == "http_connect":
+                call = _together([self.connect]) if self.connect is not None else call
+            bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
+            self._bounds[event] = bound
+        return bound
+
+
+def _together(handlers: list[Handler]) -> Callable[[HTTPFlow, Captures], bool]:
+    """One function that calls them in order, and says by True that none of them raised."""
+    if len(handlers) == 1:
+        only = handlers[0]
+
+        def one(flow: HTTPFlow, captures: Captures) -> bool:
+            only(flow, captures)
+            return True
+
+        return one
+    calls = tuple(handlers)
+
+    def run(flow: HTTPFlow, captures: Captures) -> bool:
+        for call in calls:
+            call(flow, captures)
+        return True
+
+    return run

@@ -1,0 +1,248 @@
+"""Edits of headers and queries: what `set add default remove replace` mean, shared by the actions that edit.
+
+It knows messages and their framing, and nothing of rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import quote_plus, unquote_plus
+
+from rulesproxy.flow.headers import is_token, to_bytes, to_str
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
+from rulesproxy.rules import nodes
+from rulesproxy.rules.schema import Bad
+from rulesproxy.rules.template import Captures, Template
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.nodes import Node, Scalar
+    from rulesproxy.rules.schema import Reader
+
+Verb: TypeAlias = Literal["set", "add", "default", "remove", "replace"]
+VERBS: tuple[Verb, ...] = ("set", "add", "default", "remove", "replace")
+
+FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"})
+"""Fields that say how a message is framed on one connection; they are ours to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What `replace` looks for: a text or a regular expression, and what stands there afterwards."""
+
+    search: re.Pattern[str]
+    replacement: Template
+    groups: bool
+
+    @classmethod
+    def read(cls, node: Node, reader: Reader, name: str) -> Pattern:
+        mapping = reader.mapping(node, name, "`{text: old, with: new}`")
+        for key, _ in mapping.entries:
+            if key.text not in ("text", "regex", "with"):
+                reader.unknown(
+                    key, ("text", "regex", "with"), f"in `{name}`", {"to": "with", "pattern": "regex", "from": "text"}
+                )
+                raise Bad
+        text, regex, new = mapping.get("text"), mapping.get("regex"), mapping.get("with")
+        if new is None or (text is None) == (regex is None):
+            reader.fail("RP103", node, f"`{name}` needs `with` and either `text` or `regex`")
+        if text is not None:
+            search = re.compile(re.escape(reader.text(text, "text")))
+        else:
+            assert regex is not None
+            search = _regex(reader.scalar(regex, "regex", "a regular expression"), reader)
+        return cls(search, Template.read(new, reader, "with"), regex is not None)
+
+    def apply(self, text: str, flow: HTTPFlow, captures: Captures) -> str:
+        """The text with every match replaced; `\\1` and `\\g<name>` mean groups of the regular expression."""
+        new = self.replacement.fill(flow, captures)
+        # A value that comes from the message must never be read as a reference to a group.
+        fixed = self.replacement.constant is not None and self.groups
+        return self.search.sub(new if fixed else lambda match: new, text)
+
+
+def _regex(scalar: Scalar, reader: Reader) -> re.Pattern[str]:
+    """A regular expression of the filter language's dialect, so that both run in linear time."""
+    from rulesproxy.rules.regex import compile_regex
+
+    return compile_regex(scalar, reader)
+
+
+Value: TypeAlias = tuple[Template, ...] | Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One edit: a verb, the name it is about (a glob for `remove`), and the values."""
+
+    verb: Verb
+    name: str
+    values: tuple[Template, ...] = ()
+    pattern: Pattern | None = None
+    matches: Callable[[str], object] | None = None
+
+
+def read_ops(node: Node, reader: Reader, name: str, header: bool) -> tuple[Op, ...]:
+    """The edits in a mapping: verbs, and keys that are no verb and mean `set`."""
+    mapping = reader.mapping(node, name, f"`{name}: {{x-name: value}}`")
+    ops: list[Op] = []
+    failed = False
+    for key, child in mapping.entries:
+        try:
+            if key.text == "remove":
+                ops.extend(_remove(item, reader, header) for item in reader.items(child))
+            elif key.text in VERBS:
+                inner = reader.mapping(child, f"{name}.{key.text}", f"`{key.text}: {{name: value}}`")
+                ops.extend(_op(key.text, sub, value, reader, header) for sub, value in inner.entries)
+            else:
+                ops.append(_op("set", key, child, reader, header))
+        except Bad:
+            failed = True
+    if failed:
+        raise Bad
+    _conflicts(mapping, ops, reader, name)
+    return tuple(ops)
+
+
+def _op(verb: Verb, key: Scalar, child: Node, reader: Reader, header: bool) -> Op:
+    if header:
+        _check_name(key, reader)
+    if isinstance(child, nodes.Scalar) and child.empty:
+        reader.fail(
+            "RP103", key, f"`{key.text}` has no value",
+            f'to remove it write `remove: [{key.text}]`, for an empty value write ""',
+        )  # fmt: skip
+    if verb == "replace":
+        return Op(verb, key.text, pattern=Pattern.read(child, reader, key.text))
+    values = tuple(Template.read(item, reader, key.text) for item in reader.items(child))
+    if header:
+        for value, item in zip(values, reader.items(child), strict=True):
+            if value.constant is not None and re.search(r"[\r\n\0]", value.constant.strip()):
+                reader.fail(
+                    "RP609",
+                    item,
+                    f"the value of header `{key.text}` holds a line break",
+                    "write one line; a list gives several fields",
+                )
+    return Op(verb, key.text, values)
+
+
+def _remove(node: Node, reader: Reader, header: bool) -> Op:
+    text = reader.text(node, "remove")
+    return Op("remove", text, matches=re.compile(translate(text.lower() if header else text), re.DOTALL).match)
+
+
+def _check_name(key: Scalar, reader: Reader) -> None:
+    if not is_token(to_bytes(key.text)):
+        bare = key.text.rstrip(": ")
+        help = f"write `{bare}`" if is_token(to_bytes(bare)) else "letters, digits and !#$%&'*+-.^_`|~ are allowed"
+        reader.fail("RP609", key, f"`{key.text}` is not a header name", help)
+    if key.text.lower() in FRAMING:
+        reader.note(
+            "RP608", key, f"`{key.text}` belongs to the connection and is written by the proxy",
+            "remove this line; the length follows the body by itself", severity="warning",
+        )  # fmt: skip
+
+
+def _conflicts(mapping: nodes.Mapping, ops: Iterable[Op], reader: Reader, name: str) -> None:
+    """The same name set and removed in one rule: one of the two does nothing."""
+    made = {op.name.lower(): op for op in ops if op.verb in ("set", "default")}
+    for op in ops:
+        if op.verb == "remove" and op.name.lower() in made:
+            reader.note(
+                "RP607", mapping.key("remove") or mapping, f"`{op.name}` is set and removed in the same `{name}`",
+                "keep one of the two: `set` replaces every old value by itself",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdits:
+    """Edits of a header section, in order."""
+
+    ops: tuple[Op, ...]
+
+    @classmethod
+    def read(cls, node: Node, reader: Reader, name: str) -> HeaderEdits:
+        return cls(read_ops(node, reader, name, header=True))
+
+    def apply(self, message: HTTPMessage, flow: HTTPFlow, captures: Captures) -> None:
+        """Edit the headers of `message`.
+
+        Raises:
+            ValueError: a value could not go over the wire; nothing has been changed then.
+        """
+        headers = message.headers.copy()
+        for op in self.ops:
+            if op.verb == "remove":
+                assert op.matches is not None
+                headers.raw = [field for field in headers.raw if not op.matches(to_str(field[0]))]
+                continue
+            if op.verb == "replace":
+                assert op.pattern is not None
+                old = headers.get_all(op.name)
+                if old:
+                    headers.set_all(op.name, [op.pattern.apply(value, flow, captures) for value in old])
+                continue
+            values = [value.fill(flow, captures) for value in op.values]
+            if op.verb == "set":
+                headers.set_all(op.name, values)
+            elif op.verb == "add" or op.name not in headers:
+                for value in values:
+                    headers.add(op.name, value)
+        message.headers = headers
+
+    def pairs(self, flow: HTTPFlow, captures: Captures) -> list[tuple[str, str]]:
+        """The fields that these edits make from nothing."""
+        return [(op.name, value.fill(flow, captures)) for op in self.ops if op.verb != "remove" for value in op.values]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEdits:
+    """Edits of the query, in order. Parameters that no edit names keep their spelling."""
+
+    ops: tuple[Op, ...]
+
+    @classmethod
+    def read(cls, node: Node, reader: Reader, name: str) -> QueryEdits:
+        return cls(read_ops(node, reader, name, header=False))
+
+    def apply(self, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
+        """Edit the query of `request`."""
+        path, found, query = request.path.partition("?")
+        pieces = [(_name_of(piece), piece) for piece in query.split("&")] if found and query else []
+        for op in self.ops:
+            pieces = self._one(op, pieces, flow, captures)
+        text = "&".join([piece for _, piece in pieces])
+        request.path = f"{path}?{text}" if text else path
+
+    def _one(self, op: Op, pieces: list[tuple[str, str]], flow: HTTPFlow, captures: Captures) -> list[tuple[str, str]]:
+        if op.verb == "remove":
+            assert op.matches is not None
+            return [piece for piece in pieces if not op.matches(piece[0])]
+        if op.verb == "replace":
+            assert op.pattern is not None
+            return [
+                _piece(op.name, op.pattern.apply(unquote_plus(raw.partition("=")[2]), flow, captures))
+                if name == op.name else (name, raw)
+                for name, raw in pieces
+            ]  # fmt: skip
+        new = [_piece(op.name, value.fill(flow, captures)) for value in op.values]
+        if op.verb == "add":
+            return [*pieces, *new]
+        at = [i for i, (name, _) in enumerate(pieces) if name == op.name]
+        if op.verb == "default":
+            return pieces if at else [*pieces, *new]
+        first = at[0] if at else len(pieces)
+        rest = [piece for i, piece in enumerate(pieces) if i not in at]
+        return [*rest[:first], *new, *rest[first:]]
+
+
+def _name_of(piece: str) -> str:
+    return unquote_plus(piece.partition("=")[0], errors="surrogateescape")
+
+
+def _piece(name: str, value: str) -> tuple[str, str]:
+    return name, f"{quote_plus(name, errors='surrogateescape')}={quote_plus(value, errors='surrogateescape')}"

@@ -1,0 +1,424 @@
+"""The two ordered passes over the rules, one for the request, one for the response; each pauses where it lacks a body.
+
+It knows the order of rules, what each of them sees, and when bodies are needed. What filters and actions do is theirs.
+
+A pass goes through the candidates of a flow from top to bottom. It pauses at a rule that may match but needs a body,
+and the event that has the body goes on from that rule. Every change of the request is preceded by a copy of its head,
+which costs nothing where nothing is changed: so the response pass sees for every rule the request that this rule saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from rulesproxy.engine.dispatch import run_guarded
+from rulesproxy.engine.log import logger
+from rulesproxy.filters.view import FlowView
+from rulesproxy.flow.headers import Headers
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
+from rulesproxy.rules.action import Captures, Side
+from rulesproxy.rules.bodies import prepare_for_body_edit
+from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.index import Index, Numbers
+
+INDEXED_FROM = 16
+"""With fewer rules their filters are tried one by one, which is cheaper than the index."""
+
+_NO_CAPTURES: Captures = {}
+_HOSTS_KEPT = 4096
+
+_Head: TypeAlias = tuple[str, str, str, int, str, str, list[tuple[bytes, bytes, bytes]]]
+
+
+class Pass:
+    """Where a flow is in its passes; kept on `flow.rules`.
+
+    Attributes:
+        owner: the identity of the rule set that made it.
+        numbers: the candidates, in order; cut behind a rule that stops.
+        at: the next candidate of the current pass.
+        reached: the first candidate that the request pass did not come to.
+        waits: the side whose body the pass needs before it can go on.
+        answered: the request pass is over.
+        heads: the request as it stood before each change, with the number of the changing rule.
+        sealed: the request head at the end of the request pass.
+        asked: what the index was asked about.
+        matched: the captures of rules that matched in the request pass and act in the response pass.
+    """
+
+    __slots__ = ("answered", "asked", "at", "heads", "matched", "numbers", "owner", "reached", "sealed", "waits")
+
+    def __init__(self, owner: object, numbers: Numbers) -> None:
+        self.owner = owner
+        self.numbers = numbers
+        self.at = 0
+        self.reached = 0
+        self.waits: Side | None = None
+        self.answered = False
+        self.heads: list[tuple[int, HTTPRequest]] | None = None
+        self.sealed: _Head | None = None
+        self.asked: tuple[str, str, object] | None = None
+        self.matched: dict[int, Captures] | None = None
+
+
+class Runner:
+    """Runs the passes of one rule set. Nothing in it points back to itself, so that it dies when it is let go."""
+
+    __slots__ = (
+        "_connects",
+        "_editors",
+        "_hosts",
+        "_index",
+        "_nothing",
+        "_numbers",
+        "_responds",
+        "_rules",
+        "_told",
+        "owner",
+    )
+
+    def __init__(self, rules: Sequence[Compiled]) -> None:
+        self._rules = tuple(rules)
+        self._numbers: Numbers = tuple(range(len(self._rules)))
+        self._index = Index([rule.key for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
+        self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
+        self._responds = any(rule.acts_on_response for rule in self._rules)
+        self._connects = any(rule.connect is not None for rule in self._rules)
+        self._hosts: dict[str, bool] = {}
+        self._told: set[str] = set()
+        self.owner = object()
+        self._nothing = Pass(self.owner, ())
+
+    @property
+    def handlers(self) -> dict[str, object]:
+        """The events that some rule needs, each with its handler."""
+        rules = self._rules
+        found: dict[str, object] = {}
+        if rules:
+            found["requestheaders"] = self.requestheaders
+        if any(rule.holds_request for rule in rules):
+            found["request"] = self.request
+        if self._responds:
+            found["responseheaders"] = self.responseheaders
+        if any(rule.holds_response for rule in rules):
+            found["response"] = self.response
+        if self._connects:
+            found["http_connect"] = self.http_connect
+        return found
+
+    # The request pass
+
+    def requestheaders(self, flow: HTTPFlow) -> None:
+        request = flow.request
+        numbers = self._numbers if self._index is None else self._index.candidates(request)
+        if not numbers:
+            flow.rules = self._nothing
+            return
+        state = flow.rules = Pass(self.owner, numbers)
+        if self._index is not None:
+            state.asked = (request.host, request.path, request.headers.raw)
+        if _over(flow):
+            # Somebody in front of the rules has answered: the response pass is all that is left.
+            self._seal(flow, state, None)
+            return
+        self._request_pass(flow, state, FlowView(flow), False)
+
+    def request(self, flow: HTTPFlow) -> None:
+        state = flow.rules
+        if type(state) is not Pass or state.owner is not self.owner or state.waits != "request":
+            return
+        state.waits = None
+        if state.answered:
+            return
+        if _over(flow):
+            self._seal(flow, state, None)
+            return
+        self._ask_again(flow, state, state.at)
+        self._request_pass(flow, state, FlowView(flow), True)
+
+    def _request_pass(self, flow: HTTPFlow, state: Pass, view: FlowView, whole: bool) -> None:
+        rules = self._rules
+        at = state.at
+        while at < len(state.numbers):
+            rule = rules[state.numbers[at]]
+            at += 1
+            if not (rule.decides_on_request or rule.holds_request):
+                continue
+            if rule.holds_request:
+                if not whole:
+                    if not rule.near(view):
+                        continue
+                    state.at = at - 1
+                    state.waits = "request"
+                    return
+                if flow.request.body_source is None:
+                    self._tell(rule, flow, "request")
+                    continue
+                if rule.uses_response:
+                    continue
+            if not rule.matches(view):
+                continue
+            state.at = at
+            if self._apply_request(flow, state, view, rule, whole):
+                break
+        state.at = at
+        self._seal(flow, state, view, whole)
+
+    def _apply_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled, whole: bool) -> bool:
+        """Do what a matching rule does in the request pass; whether the pass is over."""
+        captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+        if rule.acts_on_response:
+            if state.matched is None:
+                state.matched = {}
+            state.matched[rule.number] = captures
+        if not rule.acts_on_request:
+            return False
+        _hit(flow, rule)
+        if rule.edits_request:
+            if state.heads is None:
+                state.heads = []
+            state.heads.append((rule.number, flow.request.copy()))
+        run_guarded(rule.bound("request" if whole else "requestheaders"), flow, captures)
+        if rule.edits_request:
+            view.forget_request()
+            self._ask_again(flow, state, state.at)
+        if rule.stop:
+            state.numbers = state.numbers[: state.at]
+            return True
+        return _over(flow)
+
+    def _ask_again(self, flow: HTTPFlow, state: Pass, at: int) -> None:
+        """Ask the index for the rest of the rules if what it was asked about has changed since."""
+        if self._index is None:
+            return
+        request = flow.request
+        asked = (request.host, request.path, request.headers.raw)
+        if asked != state.asked:
+            state.asked = asked
+            done = state.numbers[:at]
+            last = done[-1] if done else -1
+            state.numbers = (*done, *[number for number in self._index.candidates(request) if number > last])
+
+    def _seal(self, flow: HTTPFlow, state: Pass, view: FlowView | None, whole: bool = False) -> None:
+        """The request pass is over."""
+        state.answered = True
+        state.reached = state.at
+        state.at = 0
+        if not self._responds:
+            return
+        request = flow.request
+        state.sealed = (
+            request.method, request.scheme, request.host, request.port, request.path, request.http_version,
+            request.headers.raw,
+        )  # fmt: skip
+        below = state.numbers[state.reached :]
+        if _over(flow):
+            if not whole and below:
+                self._hold_for_response(flow, state, below)
+        elif self._editors:
+            self._prepare(flow, state, view or FlowView(flow))
+
+    def _hold_for_response(self, flow: HTTPFlow, state: Pass, below: Numbers) -> None:
+        """Below an answering rule, response rules may still want to read the request's body."""
+        view = FlowView(flow)
+        for number in below:
+            rule = self._rules[number]
+            if rule.acts_on_response and rule.reads_request and rule.near(view):
+                state.waits = "request"
+                return
+
+    def _prepare(self, flow: HTTPFlow, state: Pass, view: FlowView) -> None:
+        """Ask the server for a whole and readable body where a rule is going to change it."""
+        for number in state.numbers:
+            if number not in self._editors:
+                continue
+            rule = self._rules[number]
+            if rule.near(self._view(flow, state, view, number)):
+                prepare_for_body_edit(flow.request)
+                return
+
+    # The response pass
+
+    def responseheaders(self, flow: HTTPFlow) -> None:
+        state = flow.rules
+        if state is self._nothing or flow.response is None:
+            return
+        if type(state) is not Pass or state.owner is not self.owner:
+            state = self._late(flow)
+        if not state.answered:
+            # The server has answered before the request was complete: the request pass never came to its end.
+            self._seal(flow, state, None, True)
+        state.waits = None
+        state.at = 0
+        self._response_pass(flow, state, False)
+
+    def response(self, flow: HTTPFlow) -> None:
+        state = flow.rules
+        if type(state) is not Pass or state.owner is not self.owner or state.waits != "response":
+            return
+        state.waits = None
+        if flow.response is not None:
+            self._response_pass(flow, state, True)
+
+    def _late(self, flow: HTTPFlow) -> Pass:
+        """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""
+        numbers = self._numbers if self._index is None else self._index.candidates(flow.request)
+        state = flow.rules = Pass(self.owner, numbers)
+        self._seal(flow, state, None, True)
+        return state
+
+    def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> None:
+        rules = self._rules
+        view = self._base_view(flow, state)
+        at = state.at
+        while at < len(state.numbers):
+            number = state.numbers[at]
+            at += 1
+            rule = rules[number]
+            if not rule.acts_on_response:
+                continue
+            known = state.matched.get(number) if state.matched is not None else None
+            if known is None and rule.decides_on_request and not rule.either_side and at <= state.reached:
+                continue
+            seen = self._view(flow, state, view, number)
+            if rule.holds_response:
+                if not whole:
+                    if known is None and not rule.may(seen):
+                        continue
+                    state.at = at - 1
+                    state.waits = "response"
+                    return
+                if flow.response is not None and flow.response.body_source is None:
+                    self._tell(rule, flow, "response")
+                    continue
+            if known is None:
+                if rule.reads_request and flow.request.body_source is None:
+                    self._tell(rule, flow, "request")
+                    continue
+                if not rule.matches(seen):
+                    continue
+                known = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
+            _hit(flow, rule)
+            run_guarded(rule.bound("response" if whole else "responseheaders"), flow, known)
+            view.forget_response()
+            if rule.stop or _ended(flow):
+                break
+        state.at = len(state.numbers)
+
+    def _base_view(self, flow: HTTPFlow, state: Pass) -> FlowView:
+        """A view whose request is the one at the end of the request pass."""
+        sealed, request = state.sealed, flow.request
+        view = FlowView(flow)
+        if sealed is None:
+            return view
+        method, scheme, host, port, path, version, raw = sealed
+        if (
+            raw is request.headers.raw and path == request.path and host == request.host and method == request.method
+            and port == request.port and scheme == request.scheme
+        ):  # fmt: skip
+            return view
+        earlier = HTTPRequest(method, scheme, host, port, path, version, Headers.of(raw))
+        earlier.body_source = request.body_source
+        return view.at(earlier)
+
+    def _view(self, flow: HTTPFlow, state: Pass, view: FlowView, number: int) -> FlowView:
+        """A view whose request is the one that this rule saw."""
+        if state.heads is not None:
+            for changer, head in state.heads:
+                if changer >= number:
+                    return view.at(head)
+        return view
+
+    # CONNECT and hosts
+
+    def http_connect(self, flow: HTTPFlow) -> None:
+        if _over(flow):
+            return
+        host = flow.request.host
+        view = FlowView(flow)
+        for number in self._of_host(host):
+            rule = self._rules[number]
+            if not rule.decides_connect:
+                if rule.shadows_connect and rule.host_may(host):
+                    return
+                continue
+            if not rule.matches(view):
+                continue
+            if rule.connect is not None:
+                self._refuse(flow, rule, view)
+                return
+            if rule.shadows_connect:
+                return
+
+    def _refuse(self, flow: HTTPFlow, rule: Compiled, view: FlowView) -> None:
+        _hit(flow, rule)
+        captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+        run_guarded(rule.bound("http_connect"), flow, captures)
+        response = flow.response
+        if response is not None and response.status_code < 400:
+            # A 2xx would open the tunnel, and clients do not follow a redirect of CONNECT.
+            flow.response = _as_status(response, 403)
+
+    def wants_host(self, host: str) -> bool:
+        """Whether some rule has to see inside TLS to this host."""
+        wanted = self._hosts.get(host)
+        if wanted is None:
+            if len(self._hosts) >= _HOSTS_KEPT:
+                self._hosts.clear()
+            wanted = self._hosts[host] = self._wants(host)
+        return wanted
+
+    def _wants(self, host: str) -> bool:
+        for number in self._of_host(host):
+            rule = self._rules[number]
+            if not rule.host_may(host):
+                continue
+            if rule.rule.steps or not rule.stop:
+                return True
+            if rule.host_must(host):
+                return False
+        return False
+
+    def _of_host(self, host: str) -> Numbers:
+        return self._numbers if self._index is None else self._index.by_host(host)
+
+    # Bodies
+
+    def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
+        """Whether the pass of this flow waits for the body of this side."""
+        state = flow.rules
+        return type(state) is Pass and state.waits == side and state.owner is self.owner
+
+    def _tell(self, rule: Compiled, flow: HTTPFlow, side: Side) -> None:
+        """Say once per rule that it could not apply because a body is missing."""
+        if rule.name not in self._told:
+            self._told.add(rule.name)
+            logger.warning(
+                "rule %s did not apply to %s %s: the %s body was streamed or is over the limit (said once)",
+                rule.name, flow.request.method, flow.request.url, side,
+            )  # fmt: skip
+
+
+def _over(flow: HTTPFlow) -> bool:
+    """Whether the request has its answer, or will get none."""
+    return flow.response is not None or _ended(flow)
+
+
+def _ended(flow: HTTPFlow) -> bool:
+    plan = flow.planned
+    return (plan is not None and plan.end is not None) or flow.error is not None
+
+
+def _hit(flow: HTTPFlow, rule: Compiled) -> None:
+    if rule.name not in flow.hits:
+        flow.hits.append(rule.name)
+
+
+def _as_status(response: HTTPResponse, status: int) -> HTTPResponse:
+    response.status_code = status
+    response.reason = reason_phrase(status)
+    response.headers.pop("location", None)
+    if "content-length" not in response.headers:
+        response.headers["content-length"] = "0"
+    return response
