@@ -10,7 +10,14 @@ import pytest
 
 from rulesproxy.engine.bind import chain_of
 from rulesproxy.engine.dispatch import (
-    RUNNING, AddonHalt, Bound, Chain, dispatch, dispatch_layer, place, run_guarded,
+    RUNNING,
+    AddonHalt,
+    Bound,
+    Chain,
+    dispatch,
+    dispatch_layer,
+    place,
+    run_guarded,
 )  # fmt: skip
 from rulesproxy.events import EVENTS
 from rulesproxy.flow.connection import ClientConn, ServerConn
@@ -300,7 +307,9 @@ async def test_layers_are_replaced_in_turn(caplog):
     assert result.name == "last"
     assert seen == ["a", "a", "b", "async", "async"]
     assert "addon addon3: next_layer: ValueError" in caplog.text
-    assert "addon addon4: next_layer: TypeError: a handler of next_layer returns a layer or None, not bool" in caplog.text
+    assert (
+        "addon addon4: next_layer: TypeError: a handler of next_layer returns a layer or None, not bool" in caplog.text
+    )
     assert RUNNING[0] is None
 
 
