@@ -78,11 +78,11 @@ class MapLocal(Action):
 
     examples: ClassVar = (
         Example(
-            "match: path == /me\nmap-local: mocks/me.json", "GET http://a.test/me",
+            "match: path == '/me'\nmap-local: mocks/me.json", "GET http://a.test/me",
             "200\ncontent-type: application/json\n\n{}",
         ),
         Example(
-            "match: path under /app\nmap-local: {dir: mocks, strip: /app}", "GET http://a.test/app/../me.json", "404"
+            "match: path under '/app'\nmap-local: {dir: mocks, strip: /app}", "GET http://a.test/app/../me.json", "404"
         ),
     )  # fmt: skip
 
