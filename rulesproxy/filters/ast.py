@@ -35,11 +35,12 @@ class And:
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one of `items`."""
+    """At least one of `items`. `group`: it stands in brackets."""
 
     items: tuple[Node, ...]
     start: int
     end: int
+    group: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,23 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A quoted text, its escapes undone. `inside` is the offset of its first character behind the quote.
+    """A quoted text, its escapes undone; or the bare regex of a `~` filter.
 
-    `raw` is set where offsets inside `value` are offsets in the text too: no escape was undone.
+    `places` has the offset of every character of `value` where escapes were undone; without them it is empty, and the
+    characters follow each other from `inside`.
     """
 
     value: str
     start: int
     end: int
-    inside: int = 0
-    raw: bool = True
+    inside: int
+    places: tuple[int, ...] = ()
+
+    def place(self, index: int) -> int:
+        """The offset in the filter of the character `index` of `value`, or of its end."""
+        if not self.places:
+            return self.inside + index
+        return self.places[index] if index < len(self.places) else self.end - 1
 
 
 @dataclass(frozen=True, slots=True)

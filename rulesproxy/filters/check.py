@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import get_args
 
-from rulesproxy.filters import ast, typed
+from rulesproxy.filters import analysis, ast, lookup, tilde, typed
+from rulesproxy.filters.fields import OPERATORS, TEXTUAL, Field, Kind
+from rulesproxy.filters.operands import Operands
 from rulesproxy.filters.phases import Phase
-from rulesproxy.filters.problem import FilterError, Problem
+from rulesproxy.filters.problem import FilterError, Problem, error, warning
 
 __all__ = ["Checked", "FilterError", "Phase", "check"]
 
 _NO_NAMES: Mapping[str, object] = MappingProxyType({})
+_MAX_DEPTH = 256
+"""Levels of a typed tree, named filters included: what the compiler of the language below us stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +28,11 @@ class Checked:
         node: its typed tree.
         phases: where the whole filter can be decided and may be true; empty for a filter that never is.
         needs_body: `Phase.B`, `Phase.S`, both or none: the bodies that it reads.
-        head_only: what is known without bodies: true wherever the filter may be true. `node` itself without body fields.
-        uses_response: whether it reads anything of the response.
+        head_only: what is known without bodies: true wherever the filter may be. `node` itself without body fields.
+        uses_response: whether it reads anything of the response, be it only whether there is one.
         either_side: whether it reads whichever side is there (`~h`) and is to be tried in both passes.
-        captures: named groups that are set whenever the filter is true.
-        conditional_captures: named groups under `or`, `not` or a quantifier: not usable as captures.
+        captures: named groups of the regexes that must have matched wherever the filter is true.
+        conditional_captures: named groups under `or`, `not` or a quantifier: they are no captures.
         warnings: problems that do not stop it.
     """
 
@@ -48,4 +53,209 @@ def check(node: ast.Node, names: Mapping[str, object] = _NO_NAMES) -> Checked:
     Raises:
         FilterError: unknown fields or names, types that do not fit, regexes outside the dialect; all of them.
     """
-    raise NotImplementedError
+    checker = _Checker(names)
+    tree = checker.node(node)
+    errors = [problem for problem in checker.problems if problem.severity == "error"]
+    if errors:
+        raise FilterError(errors)
+    facts = analysis.Facts(tree)
+    problems = checker.problems
+    if not facts.phases:
+        title = "this is never true: no moment has all that it reads"
+        problems.append(warning("RP402", title, node.start, node.end, "`~q` holds only before there is a response"))
+    inside, outside = analysis.captures(tree)
+    return Checked(
+        tree, facts.phases, facts.needs_body, analysis.head_only(tree) if facts.needs_body else tree,
+        facts.uses_response, facts.either_side, inside, outside - inside, tuple(problems),
+    )  # fmt: skip
+
+
+class _Checker:
+    """Types one filter. A part that is wrong adds its problem and becomes a constant, so that all of them are found."""
+
+    def __init__(self, names: Mapping[str, object], stack: tuple[str, ...] = (), depth: int = 0) -> None:
+        self.names = names
+        self.stack = stack
+        self.depth = depth
+        self.problems: list[Problem] = []
+        self.operands = Operands(names, self.problems.append)
+
+    def node(self, node: ast.Node) -> typed.Node:
+        self.depth += 1
+        try:
+            if self.depth > _MAX_DEPTH:
+                raise FilterError([error("RP217", "the filter is nested too deeply", node.start, node.end)])
+            return self._node(node)
+        except FilterError as exc:
+            self.problems.extend(exc.problems)
+            return typed.Const(False, node.start, node.end)
+        finally:
+            self.depth -= 1
+
+    def _node(self, node: ast.Node) -> typed.Node:
+        if isinstance(node, ast.And):
+            return self.conjunction(node)
+        if isinstance(node, ast.Or):
+            return typed.Or(tuple([self.node(item) for item in node.items]), node.start, node.end)
+        if isinstance(node, ast.Not):
+            return typed.Not(self.node(node.item), node.start, node.end)
+        if isinstance(node, ast.Compare):
+            return self.comparison(node)
+        if isinstance(node, ast.Tilde):
+            if node.argument is not None and node.name != "c":
+                self.operands.count(node.argument)
+            return tilde.desugar(node)
+        if isinstance(node, ast.Truthy):
+            return self.truthy(node)
+        if isinstance(node, ast.Has):
+            return typed.Test(self.read(node.value), "has", None, node.start, node.end)
+        if isinstance(node, ast.Quantified):
+            return self.quantified(node)
+        return self.named(node)
+
+    def conjunction(self, node: ast.And) -> typed.Node:
+        if node.doubtful:
+            title = "two filters side by side mean `and`, which binds looser than `|` here"
+            help = "write the `&` out, with brackets around the part with `|`"
+            self.problems.append(warning("RP205", title, node.start, node.end, help))
+        return typed.And(tuple([self.node(item) for item in node.items]), node.start, node.end)
+
+    def comparison(self, node: ast.Compare) -> typed.Node:
+        read = self.read(node.left)
+        op = node.op
+        if op not in OPERATORS[read.kind]:
+            self.refuse_operator(node, read)
+        positive = {"!=": "==", "!~": "~", "!~*": "~*", "not in": "in"}.get(op, op)
+        test = self.test(node, read, positive)
+        return test if positive == op else typed.Not(test, node.start, node.end)
+
+    def test(self, node: ast.Compare, read: typed.Read, op: str) -> typed.Node:
+        start, end, right = node.start, node.end, node.right
+        operands = self.operands
+        if op in ("~", "~*"):
+            return typed.Test(read, "~", operands.regex(read, right, op == "~*"), start, end)
+        if op == "like":
+            return typed.Test(read, "like", operands.like(read, right), start, end)
+        if op == "glob":
+            return typed.Test(read, "glob", operands.glob(read, right), start, end)
+        if op == "in":
+            return typed.Test(read, "in", operands.members(read, right), start, end)
+        if op in ("contains", "startswith", "endswith", "under"):
+            return typed.Test(read, op, operands.texts(read, op, right), start, end)  # type: ignore[arg-type]
+        value = operands.scalar(read, op, right)
+        if isinstance(value, bool):
+            test: typed.Node = typed.Test(read, "true", None, start, end)
+            return test if value else typed.Not(test, start, end)
+        assert op in get_args(typed.Op), op
+        return typed.Test(read, op, value, start, end)  # type: ignore[arg-type]
+
+    def refuse_operator(self, node: ast.Compare, read: typed.Read) -> None:
+        name = lookup.shown(node.left)
+        title = f"`{node.op}` is not for `{name}`, which is {read.kind.value}"
+        help = f"it has {' '.join(sorted(OPERATORS[read.kind]))}"
+        if node.op in ("<", "<=", ">", ">=") and read.kind in TEXTUAL:
+            help = f"numbers can be ordered, text cannot; perhaps `len({name}) {node.op} …`"
+        elif read.kind is Kind.INT:
+            help = f"a set can hold ranges: `{name} in {{500..599}}`"
+        elif node.op == "under":
+            help = "`under` is for hosts and paths; use `startswith` or `endswith`"
+        raise FilterError([error("RP306", title, node.op_start, node.op_start + len(node.op), help)])
+
+    def truthy(self, node: ast.Truthy) -> typed.Node:
+        value = node.value
+        if (
+            isinstance(value, ast.Field)
+            and not value.keys
+            and lookup.find(value.name) is None
+            and "." not in value.name
+        ):
+            help = f'`~u {value.name}` or `url ~ "{value.name}"` searches the URL'
+            near = lookup.near(value.name)
+            help = f"did you mean `{near}`?" if near else help
+            raise FilterError([error("RP215", f"`{value.name}` is not a field", node.start, node.end, help)])
+        read = self.read(value)
+        if read.kind is not Kind.BOOL:
+            name = lookup.shown(value)
+            title = f"`{name}` is {read.kind.value}, not a condition"
+            help = f"compare it, or write `has({name})`"
+            raise FilterError([error("RP303", title, node.start, node.end, help)])
+        return typed.Test(read, "true", None, node.start, node.end)
+
+    def quantified(self, node: ast.Quantified) -> typed.Node:
+        before = len(self.problems)
+        item = self.node(node.item)
+        reads = analysis.multi_reads(item)
+        if len(self.problems) > before and any(problem.severity == "error" for problem in self.problems[before:]):
+            return typed.Const(False, node.start, node.end)
+        if len(reads) != 1:
+            title = (
+                f"`{node.kind}` is about one field with several values; here {'is none' if not reads else 'are two'}"
+            )
+            help = f'such as `{node.kind}(request.header["x"] == "a")`'
+            raise FilterError([error("RP306", title, node.start, node.end, help)])
+        (read,) = reads
+        return typed.Each(node.kind, read, analysis.bind(item, read), node.start, node.end)
+
+    def named(self, node: ast.Named) -> typed.Node:
+        value = self.operands.named(node)
+        if isinstance(value, (str, tuple)):
+            what = "a list" if isinstance(value, tuple) else "a text"
+            help = f"compare with it: `host in ${node.name}`" if isinstance(value, tuple) else ""
+            raise FilterError([error("RP313", f"`${node.name}` is {what}, not a filter", node.start, node.end, help)])
+        if node.name in self.stack:
+            way = " → ".join(f"${name}" for name in (*self.stack[self.stack.index(node.name) :], node.name))
+            raise FilterError([error("RP312", f"`${node.name}` needs itself: {way}", node.start, node.end)])
+        inner = _Checker(self.names, (*self.stack, node.name), self.depth)
+        inner.operands.regexes = self.operands.regexes
+        tree = inner.node(value)  # type: ignore[arg-type]
+        self.operands.regexes = inner.operands.regexes
+        errors = [problem for problem in inner.problems if problem.severity == "error"]
+        if errors:
+            raise FilterError(
+                [
+                    replace(problem, title=f"in `${node.name}`: {problem.title}", start=node.start, end=node.end)
+                    for problem in errors
+                ]
+            )
+        return analysis.moved(tree, node.start, node.end)
+
+    def read(self, value: ast.Value) -> typed.Read:
+        if isinstance(value, ast.Call):
+            return self.call(value)
+        original = value.name.startswith("orig.")
+        spec = lookup.field(value)
+        return self.indexed(spec, value, original)
+
+    def call(self, value: ast.Call) -> typed.Read:
+        function, inner = lookup.function(value)
+        read = self.read(inner)
+        if read.kind not in function.takes:
+            title = f"`{function.name}` is for text; `{lookup.shown(inner)}` is {read.kind.value}"
+            raise FilterError([error("RP303", title, inner.start, inner.end)])
+        return replace(read, functions=(*read.functions, function))
+
+    def indexed(self, spec: Field, value: ast.Field, original: bool) -> typed.Read:
+        keys = value.keys
+        if not spec.keyed:
+            if keys:
+                title = f"`{value.name}` has one value and takes no index"
+                raise FilterError([error("RP303", title, value.start, value.end, f"write `{value.name}`")])
+            return typed.Read(spec, original)
+        if not keys or isinstance(keys[0], int) or len(keys) > 2 or (len(keys) == 2 and isinstance(keys[1], str)):
+            title = f"`{value.name}` needs a name in brackets"
+            help = f'such as `{value.name}["x"]`, or `[*]` for all'
+            raise FilterError([error("RP303", title, value.start, value.end, help)])
+        name, index = keys[0], keys[1] if len(keys) == 2 else ast.STAR
+        if isinstance(index, int) and index < 0:
+            raise FilterError([error("RP303", "an index counts from 0", value.start, value.end)])
+        key: str | bytes | None = name if isinstance(name, str) else None
+        if spec.names and isinstance(name, str):
+            key = self.header_name(name, value)
+        return typed.Read(spec, original, key, index if isinstance(index, int) else None)
+
+    def header_name(self, name: str, value: ast.Field) -> bytes:
+        if name.endswith(":"):
+            title = f"`{name}` is not a header name"
+            help = f'write `{value.name}["{name[:-1]}"]`'
+            self.problems.append(warning("RP311", title, value.start, value.end, help))
+        return name.lower().encode("utf-8", "surrogateescape")

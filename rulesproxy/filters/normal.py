@@ -28,7 +28,11 @@ def normal_host(host: str) -> str:
 
 def normal_path(path: str) -> str:
     """The path of a request target: without its query, unreserved characters decoded (RFC 3986 section 6.2.2.2)."""
-    path = path.partition("?")[0]
+    return decoded_path(path.partition("?")[0])
+
+
+def decoded_path(path: str) -> str:
+    """`path` with its percent-encoded unreserved characters decoded."""
     return path if "%" not in path else _UNRESERVED(_decode, path)
 
 

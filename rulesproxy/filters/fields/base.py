@@ -65,7 +65,8 @@ class Field:
         keyed: it wants an index: `request.header["x"]`.
         names: its keys are header names, in any case.
         many: it has several values without an index.
-        fold: its values are lower-case, so literals are made lower-case.
+        fold: its values have no upper-case letters.
+        normal: makes a whole literal what its values are.
         words: what an enum can be.
         bounds: the smallest and the largest number that is possible.
         body: the body without which it cannot be read.
@@ -83,6 +84,7 @@ class Field:
     names: bool = False
     many: bool = False
     fold: bool = False
+    normal: Callable[[str], str] | None = None
     words: tuple[str, ...] = ()
     bounds: tuple[int, int] | None = None
     body: Phase = NONE

@@ -26,7 +26,7 @@ def client_port(view: FlowView) -> int:
 
 def tls(view: FlowView) -> bool:
     """Whether the client speaks TLS with us."""
-    return view.flow.client_conn.tls
+    return bool(view.flow.client_conn.tls)
 
 
 def sni(view: FlowView) -> str | None:
@@ -39,5 +39,5 @@ FIELDS = (
     Field("client.ip", Kind.ADDRESS, ALL, client_ip, "connection", optional=True),
     Field("client.port", Kind.INT, ALL, client_port, "connection", bounds=(0, 65535)),
     Field("tls", Kind.BOOL, FROM_HELLO, tls, "connection"),
-    Field("sni", Kind.HOST, FROM_HELLO, sni, "connection", fold=True, optional=True),
+    Field("sni", Kind.HOST, FROM_HELLO, sni, "connection", fold=True, normal=normal_host, optional=True),
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.filters.fields import message
 from rulesproxy.filters.fields.base import Field, Kind
-from rulesproxy.filters.normal import normal_host, normal_path, raw_path
+from rulesproxy.filters.normal import decoded_path, normal_host, normal_path, raw_path
 from rulesproxy.filters.phases import FROM_REQUEST, Phase
 from rulesproxy.flow.forms import host_of_authority, parse_query
 from rulesproxy.flow.headers import to_str
@@ -25,7 +25,7 @@ def method(view: FlowView) -> str:
 
 def scheme(view: FlowView) -> str:
     """`http` or `https`."""
-    return view.request.scheme
+    return view.request.scheme.lower()
 
 
 def host(view: FlowView) -> str:
@@ -97,16 +97,35 @@ def header_block(view: FlowView) -> str:
 
 
 FIELDS = (
-    Field("method", Kind.METHOD, FROM_REQUEST, method, "request", original=True),
-    Field("scheme", Kind.ENUM, FROM_REQUEST, scheme, "request", fold=True, words=("http", "https"), original=True),
-    Field("host", Kind.HOST, _FROM_TARGET, host, "request", fold=True, original=True),
+    Field("method", Kind.METHOD, FROM_REQUEST, method, "request", normal=str.upper, original=True),
+    Field(
+        "scheme",
+        Kind.ENUM,
+        FROM_REQUEST,
+        scheme,
+        "request",
+        fold=True,
+        normal=str.lower,
+        words=("http", "https"),
+        original=True,
+    ),
+    Field("host", Kind.HOST, _FROM_TARGET, host, "request", fold=True, normal=normal_host, original=True),
     Field("port", Kind.INT, _FROM_TARGET, port, "request", bounds=(0, 65535), original=True),
-    Field("path", Kind.PATH, FROM_REQUEST, path, "request", original=True),
+    Field("path", Kind.PATH, FROM_REQUEST, path, "request", normal=decoded_path, original=True),
     Field("path.raw", Kind.PATH, FROM_REQUEST, path_raw, "request", original=True),
     Field("query", Kind.TEXT, FROM_REQUEST, query, "request", keyed=True, original=True),
     Field("url", Kind.TEXT, FROM_REQUEST, url, "request", original=True),
     Field("request.header", Kind.TEXT, FROM_REQUEST, header, "request", keyed=True, names=True),
-    Field("request.content_type", Kind.TEXT, FROM_REQUEST, content_type, "request", fold=True, optional=True),
+    Field(
+        "request.content_type",
+        Kind.TEXT,
+        FROM_REQUEST,
+        content_type,
+        "request",
+        fold=True,
+        normal=str.lower,
+        optional=True,
+    ),
     Field("~d", Kind.HOST, _FROM_TARGET, hosts, "request", fold=True, many=True),
     Field("~u", Kind.TEXT, FROM_REQUEST, pretty_url, "request"),
     Field("~hq", Kind.TEXT, FROM_REQUEST, header_block, "request"),

@@ -47,7 +47,16 @@ def present(view: FlowView) -> bool:
 FIELDS = (
     Field("response.status", Kind.INT, FROM_RESPONSE, status, "response", bounds=(0, 999), optional=True),
     Field("response.header", Kind.TEXT, FROM_RESPONSE, header, "response", keyed=True, names=True),
-    Field("response.content_type", Kind.TEXT, FROM_RESPONSE, content_type, "response", fold=True, optional=True),
+    Field(
+        "response.content_type",
+        Kind.TEXT,
+        FROM_RESPONSE,
+        content_type,
+        "response",
+        fold=True,
+        normal=str.lower,
+        optional=True,
+    ),
     Field("~hs", Kind.TEXT, FROM_RESPONSE, header_block, "response", optional=True),
     Field("~h", Kind.TEXT, FROM_REQUEST, header_block, "response", flexible=True, optional=True),
     Field("~s", Kind.BOOL, ALL, present, "response"),

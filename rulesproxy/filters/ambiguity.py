@@ -1,0 +1,249 @@
+"""Whether a backtracking engine can need exponential time for a regex.
+
+It can where one loop of the regex reads the same text in two ways. The regex becomes a Glushkov automaton, whose states
+are its characters; two different walks around a loop over the same text are then a path in the product of the automaton
+with itself that leaves the diagonal and comes back to it (Weber and Seidl 1991). A transition that two parts of the
+regex make is such a second way as well.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rulesproxy.filters.shape import Tree
+
+_MAX_STATES = 200
+"""More states in one loop are not analysed but refused."""
+_UNROLLED = 8
+"""A repeat up to this many times is written out; a longer one counts as a loop, as it costs like one."""
+_ALL = (1 << 257) - 1
+"""A set of characters: one bit for each below 256, and one for all others."""
+
+
+def ambiguous(tree: Tree, flags: int) -> str:
+    """What is wrong with a regex, in words; empty where nothing is."""
+    if not _nested(tree, 0):
+        return ""
+    automaton = _Automaton()
+    try:
+        automaton.sequence(tree, flags)
+    except _TooBig:
+        return "it is too large to be sure that it does not"
+    return automaton.verdict()
+
+
+def _nested(tree: Tree, depth: int) -> bool:
+    """Whether a repeat holds a repeat or an alternative: without that there is nothing to look for."""
+    for op, argument in tree:
+        name = str(op)
+        if name in ("MAX_REPEAT", "MIN_REPEAT"):
+            inner = depth + (argument[1] > 1)
+            if (depth and argument[0] != argument[1]) or _nested(argument[2], inner):
+                return True
+        elif name == "BRANCH":
+            if depth or any(_nested(arm, depth) for arm in argument[1]):
+                return True
+        elif name == "SUBPATTERN" and _nested(argument[3], depth):
+            return True
+    return False
+
+
+class _TooBig(Exception):
+    pass
+
+
+class _Part:
+    """A piece of the automaton: the states it can start and end with, and whether it can be empty."""
+
+    __slots__ = ("empty", "first", "last")
+
+    def __init__(self, first: list[int], last: list[int], empty: bool) -> None:
+        self.first, self.last, self.empty = first, last, empty
+
+
+class _Automaton:
+    def __init__(self) -> None:
+        self.sets: list[int] = []
+        self.follow: list[set[int]] = []
+        self.double: set[tuple[int, int]] = set()
+
+    # Building
+
+    def state(self, chars: int) -> _Part:
+        if len(self.sets) >= 4 * _MAX_STATES:
+            raise _TooBig
+        self.sets.append(chars)
+        self.follow.append(set())
+        index = len(self.sets) - 1
+        return _Part([index], [index], False)
+
+    def join(self, before: list[int], after: list[int]) -> None:
+        for a in before:
+            for b in after:
+                if b in self.follow[a]:
+                    self.double.add((a, b))
+                self.follow[a].add(b)
+
+    def chain(self, one: _Part, two: _Part) -> _Part:
+        self.join(one.last, two.first)
+        first = one.first + two.first if one.empty else one.first
+        last = one.last + two.last if two.empty else two.last
+        return _Part(first, last, one.empty and two.empty)
+
+    def sequence(self, tree: Tree, flags: int) -> _Part:
+        part = _Part([], [], True)
+        for op, argument in tree:
+            part = self.chain(part, self.item(str(op), argument, flags))
+        return part
+
+    def item(self, name: str, argument: Any, flags: int) -> _Part:
+        if name in ("MAX_REPEAT", "MIN_REPEAT"):
+            low, high, body = argument
+            return self.repeat(low, high, body, flags)
+        if name == "SUBPATTERN":
+            return self.sequence(argument[3], (flags | argument[1]) & ~argument[2])
+        if name == "BRANCH":
+            parts = [self.sequence(arm, flags) for arm in argument[1]]
+            return _Part(
+                [state for part in parts for state in part.first],
+                [state for part in parts for state in part.last],
+                any(part.empty for part in parts),
+            )
+        if name == "AT":
+            return _Part([], [], True)
+        if name.startswith("ASSERT"):
+            # Only our own end of line is one.
+            return _Part([], [], True)
+        return self.state(_characters(name, argument, flags))
+
+    def repeat(self, low: int, high: int, body: Tree, flags: int) -> _Part:
+        if high <= _UNROLLED:
+            part = _Part([], [], True)
+            copies = [self.sequence(body, flags) for _ in range(high)]
+            for index, copy in reversed(list(enumerate(copies))):
+                part = self.chain(copy, part)
+                part.empty = part.empty or index >= low
+            return part
+        part = self.sequence(body, flags)
+        self.join(part.last, part.first)
+        if part.empty and low > 1:
+            # The engine may leave any of the wanted rounds empty: as many ways as there are choices of rounds.
+            self.join(part.last, part.first)
+        return _Part(part.first, part.last, part.empty or low == 0)
+
+    # Judging
+
+    def verdict(self) -> str:
+        for loop in _loops(self.follow):
+            if any(a in loop and b in loop for a, b in self.double):
+                return "a repeat in a repeat reads the same text in two ways"
+            if len(loop) > _MAX_STATES:
+                return "it is too large to be sure that it does not"
+            if self.two_ways(loop):
+                return "a loop in it reads the same text in two ways"
+        return ""
+
+    def two_ways(self, loop: set[int]) -> bool:
+        """Whether some pair of different states lies between two pairs of equal ones."""
+        after: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        before: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        todo = [(state, state) for state in loop]
+        seen = set(todo)
+        while todo:
+            pair = todo.pop()
+            after[pair] = steps = []
+            for a in self.follow[pair[0]] & loop:
+                for b in self.follow[pair[1]] & loop:
+                    if self.sets[a] & self.sets[b]:
+                        step = (a, b) if a <= b else (b, a)
+                        steps.append(step)
+                        before.setdefault(step, []).append(pair)
+                        if step not in seen:
+                            seen.add(step)
+                            todo.append(step)
+        back = [(state, state) for state in loop]
+        reached = set(back)
+        while back:
+            for pair in before.get(back.pop(), ()):
+                if pair not in reached:
+                    reached.add(pair)
+                    back.append(pair)
+        return any(a != b for a, b in seen & reached)
+
+
+def _loops(follow: list[set[int]]) -> list[set[int]]:
+    """The strongly connected parts of a graph that hold a loop."""
+    reach = [_reachable(follow, state) for state in range(len(follow))]
+    loops: list[set[int]] = []
+    done: set[int] = set()
+    for state in range(len(follow)):
+        if state in done or state not in reach[state]:
+            continue
+        loop = {other for other in reach[state] if state in reach[other]}
+        done |= loop
+        loops.append(loop)
+    return loops
+
+
+def _reachable(follow: list[set[int]], start: int) -> set[int]:
+    seen: set[int] = set()
+    todo = list(follow[start])
+    while todo:
+        state = todo.pop()
+        if state not in seen:
+            seen.add(state)
+            todo.extend(follow[state] - seen)
+    return seen
+
+
+def _characters(name: str, argument: Any, flags: int) -> int:
+    """The set of characters that one item can match."""
+    chars = _ALL
+    if name == "ANY":
+        chars = _ALL if flags & re.DOTALL else _ALL & ~(1 << ord("\n"))
+    elif name == "LITERAL":
+        chars = _bit(argument)
+    elif name == "NOT_LITERAL":
+        # A bit above 255 stands for many characters: its absence cannot be said.
+        chars = _ALL & ~_bit(argument) if argument < 256 else _ALL
+    elif name == "IN":
+        chars = _class(argument)
+    return _both_cases(chars) if flags & re.IGNORECASE else chars
+
+
+def _class(items: list[tuple[Any, Any]]) -> int:
+    chars, negated = 0, False
+    for op, argument in items:
+        name = str(op)
+        if name == "NEGATE":
+            negated = True
+        elif name == "LITERAL":
+            chars |= _bit(argument)
+        elif name == "RANGE":
+            low, high = argument
+            for code in range(low, min(high, 255) + 1):
+                chars |= 1 << code
+            if high > 255:
+                chars |= 1 << 256
+        elif name == "CATEGORY":
+            chars |= _category(str(argument))
+    return (_ALL & ~chars) | 1 << 256 if negated else chars
+
+
+def _category(name: str) -> int:
+    members = {"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}
+    pattern = members[name.removeprefix("CATEGORY_").removeprefix("NOT_")]
+    test = re.compile(pattern, re.ASCII).match
+    chars = sum(1 << code for code in range(256) if test(chr(code)))
+    return _ALL & ~chars if "NOT_" in name else chars
+
+
+def _bit(code: int) -> int:
+    return 1 << min(code, 256)
+
+
+def _both_cases(chars: int) -> int:
+    upper = chars >> ord("A") & (1 << 26) - 1
+    lower = chars >> ord("a") & (1 << 26) - 1
+    return chars | upper << ord("a") | lower << ord("A")

@@ -1,0 +1,330 @@
+"""Right sides: a literal is read by the kind of the value beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_network
+
+from rulesproxy.diagnostics import suggest
+from rulesproxy.filters import ast, hints
+from rulesproxy.filters.fields import TEXTUAL, Kind, public_names
+from rulesproxy.filters.normal import normal_address
+from rulesproxy.filters.problem import FilterError, Problem, error
+from rulesproxy.filters.regex import Regex, regex
+from rulesproxy.filters.typed import Members, Network, Read, Scalar
+
+_GROUP = re.compile(r"\{([^{}]*)\}")
+_GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
+_INT_RANGE = re.compile(r"\s*(-?\d+)(?:\s*\.\.\s*(-?\d+))?\s*", re.ASCII).fullmatch
+_PARTIAL = frozenset({"contains", "startswith", "endswith", "glob"})
+
+
+@dataclass(slots=True)
+class Operands:
+    """Reads the right sides of one filter.
+
+    Attributes:
+        names: lists, filters and variables.
+        warn: takes what does not stop the filter.
+        regexes: how many regexes there were.
+    """
+
+    names: Mapping[str, object]
+    warn: Callable[[Problem], None]
+    regexes: int = 0
+
+    def scalar(self, read: Read, op: str, literal: ast.Operand | ast.Item) -> Scalar:
+        """The value that `==` or an order compares with."""
+        if isinstance(literal, ast.Named):
+            return self.scalar(read, op, self.variable(read, literal))
+        if isinstance(literal, ast.Set):
+            raise _bad("RP303", f"`{op}` compares with one value", literal, "use `in` for a set")
+        if isinstance(literal, (ast.Field, ast.Call)):
+            raise _bad("RP303", "the right side is a value, never a field", literal)
+        if isinstance(literal, ast.Range):
+            raise _bad("RP303", f"`{op}` compares with one value", literal, "use `in {…}` for a range")
+        kind = read.kind
+        if kind in TEXTUAL:
+            return self.text(read, op, literal)
+        if kind is Kind.INT:
+            return self.integer(read, op, literal)
+        if kind is Kind.ADDRESS:
+            return self.address(read, literal)
+        if isinstance(literal, ast.Bool):
+            return literal.value
+        raise _bad("RP303", f"{_name(read)} is true or false", literal, f"write {_name(read)} alone, or `not`")
+
+    def members(self, read: Read, right: ast.Operand) -> Members:
+        """The operand of `in`."""
+        values: set[Scalar] = set()
+        ranges: list[tuple[Scalar, Scalar]] = []
+        networks: list[Network] = []
+        for item in self.items(read, right):
+            if isinstance(item, ast.Range):
+                ranges.append(self.range(read, item))
+                continue
+            if read.kind is Kind.ADDRESS and isinstance(item, (ast.Address, ast.Text)) and "/" in item.value:
+                networks.append(_network(item))
+                continue
+            values.add(self.scalar(read, "==", item))
+        return Members(frozenset(values), tuple(ranges), tuple(networks))
+
+    def texts(self, read: Read, op: str, right: ast.Operand) -> tuple[str, ...]:
+        """The operand of `contains`, `startswith`, `endswith` and `under`: one text or several."""
+        items = self.items(read, right) if isinstance(right, (ast.Set, ast.Named)) else (right,)
+        texts = []
+        for item in items:
+            if isinstance(item, ast.Range):
+                raise _bad("RP303", f"`{op}` wants text", item)
+            if isinstance(item, (ast.Field, ast.Call, ast.Set)):
+                raise _bad("RP303", "the right side is a value, never a field", item)
+            text = self.text(read, op, item)
+            texts.append(text if op != "under" else _top(read, text, item))
+        return tuple(dict.fromkeys(texts))
+
+    def items(self, read: Read, right: ast.Operand) -> tuple[ast.Item, ...]:
+        """The items of a set, with lists in place of their names; of a name alone as well."""
+        if isinstance(right, ast.Named):
+            return self.listed(read, right)
+        if not isinstance(right, ast.Set):
+            return (right,) if not isinstance(right, (ast.Field, ast.Call)) else ()
+        if not right.items:
+            raise _bad("RP209", "this set is empty", right, "it holds values, separated by spaces: `{GET POST}`")
+        items: list[ast.Item] = []
+        for item in right.items:
+            items.extend(self.listed(read, item) if isinstance(item, ast.Named) else (item,))
+        return tuple(items)
+
+    def regex(self, read: Read, right: ast.Operand, ignore_case: bool) -> Regex:
+        """The operand of `~`."""
+        right = self.one_text(read, right)
+        self.count(right)
+        return regex(right, ignore_case=ignore_case, fold=read.field.fold and not read.functions)
+
+    def count(self, node: ast.Text) -> None:
+        """One more regex in this filter."""
+        self.regexes += 1
+        if self.regexes > MAX_REGEXES:
+            raise _bad("RP217", f"the filter has more than {MAX_REGEXES} regexes", node, "use `in {…}` or a list")
+
+    def like(self, read: Read, right: ast.Operand) -> Regex:
+        """The operand of `like`: a pattern of a whole path, as a regex."""
+        return _like(self.one_text(read, right), read)
+
+    def glob(self, read: Read, right: ast.Operand) -> tuple[str, ...]:
+        """The operand of `glob`: the pieces between the stars."""
+        return tuple(re.split(r"\*+", self.text(read, "glob", self.one_text(read, right))))
+
+    def one_text(self, read: Read, right: ast.Operand) -> ast.Text:
+        """An operand that must be one quoted text."""
+        item = self.variable(read, right) if isinstance(right, ast.Named) else right
+        if not isinstance(item, ast.Text):
+            raise _unquoted(item)
+        return item
+
+    def text(self, read: Read, op: str, literal: ast.Operand | ast.Item) -> str:
+        """A text in the spelling of the values of `read`."""
+        if isinstance(literal, ast.Named):
+            literal = self.variable(read, literal)
+        value = _written(read, literal)
+        hints.about_text(read, op, value, literal, self.warn)
+        field = read.field
+        if read.functions:
+            return value
+        if field.words and op in ("==", "in"):
+            _check_word(read, value.lower(), literal)
+        if field.normal is None:
+            return value
+        if op in _PARTIAL and field.fold:
+            return value.lower()
+        return field.normal(value)
+
+    def integer(self, read: Read, op: str, literal: ast.Operand | ast.Item) -> int | float:
+        """A number in the bounds of the field."""
+        if isinstance(literal, ast.Text):
+            fix = f"remove the quotes: `{literal.value}`" if literal.value.isdigit() else ""
+            raise _bad("RP303", f"{_name(read)} is a number, this is text", literal, fix)
+        if not isinstance(literal, ast.Number):
+            raise _bad("RP303", f"{_name(read)} is a number", literal)
+        if literal.unit:
+            raise _bad("RP303", f"{_name(read)} is a number without a unit", literal, f"write `{literal.value}`")
+        bounds = None if read.functions else read.field.bounds
+        if bounds and op == "==" and not bounds[0] <= literal.value <= bounds[1]:
+            raise _bad("RP308", f"{_name(read)} is {bounds[0]} to {bounds[1]}", literal)
+        return literal.value
+
+    def address(self, read: Read, literal: ast.Operand | ast.Item) -> Scalar:
+        """An IP address."""
+        if not isinstance(literal, (ast.Address, ast.Text)):
+            raise _bad("RP303", f"{_name(read)} is an IP address", literal)
+        if "/" in literal.value:
+            _network(literal)
+            raise _bad("RP307", "a network is not one address", literal, f"use `in {{{literal.value}}}`")
+        address = normal_address(literal.value)
+        if address is None:
+            raise _bad("RP308", f"`{literal.value}` is not an IP address", literal)
+        return address
+
+    def range(self, read: Read, item: ast.Range) -> tuple[Scalar, Scalar]:
+        """Both ends of a range."""
+        if read.kind not in (Kind.INT, Kind.ADDRESS):
+            raise _bad("RP303", f"{_name(read)} has no ranges", item)
+        low, high = self.scalar(read, "==", item.low), self.scalar(read, "==", item.high)
+        if type(low) is not type(high) and read.kind is Kind.ADDRESS:
+            raise _bad("RP308", "a range has two addresses of one kind", item)
+        if low > high:  # type: ignore[operator]
+            raise _bad("RP308", "this range is empty", item, "write the smaller end first")
+        return low, high
+
+    def variable(self, read: Read, ref: ast.Named) -> ast.Item:
+        """The value of a `$name` that must be a variable, as if it were written here."""
+        value = self.named(ref)
+        if isinstance(value, str):
+            return _item(value, read, ref)
+        what = "a list" if isinstance(value, tuple) else "a filter"
+        help = f"use `in ${ref.name}`" if isinstance(value, tuple) else ""
+        raise _bad("RP313", f"`${ref.name}` is {what}; one value is wanted here", ref, help)
+
+    def listed(self, read: Read, ref: ast.Named) -> tuple[ast.Item, ...]:
+        """The items of a list, or the one of a variable, as if they were written here."""
+        value = self.named(ref)
+        if not isinstance(value, (str, tuple)):
+            raise _bad("RP313", f"`${ref.name}` is a filter; values are wanted here", ref)
+        return tuple([_item(text, read, ref) for text in ((value,) if isinstance(value, str) else value)])
+
+    def named(self, ref: ast.Named) -> object:
+        """What `$name` stands for."""
+        if ref.name not in self.names:
+            near = suggest(ref.name, self.names)
+            help = f"did you mean `${near}`?" if near else "names are made in `lists:`, `filters:` and `vars:`"
+            raise _bad("RP312", f"unknown name `${ref.name}`", ref, help)
+        return self.names[ref.name]
+
+
+MAX_REGEXES = 32
+"""Regexes of one filter. A rule with more wants a list."""
+
+
+def _bad(code: str, title: str, node: ast.Operand | ast.Item, help: str = "") -> FilterError:
+    return FilterError([error(code, title, node.start, node.end, help)])
+
+
+def _written(read: Read, literal: ast.Operand | ast.Item) -> str:
+    """The text of a literal where text is wanted: methods, words of enums and addresses of hosts need no quotes."""
+    if isinstance(literal, ast.Text):
+        return literal.value
+    if isinstance(literal, ast.Word) and read.kind in (Kind.METHOD, Kind.ENUM):
+        return literal.value
+    if isinstance(literal, ast.Address) and read.kind is Kind.HOST:
+        if "/" in literal.value:
+            raise _bad("RP303", f"{_name(read)} is a name, not an address", literal, "use `client.ip in {…}`")
+        return literal.value
+    if isinstance(literal, ast.Number):
+        title = f"{_name(read)} is text, `{_shown(literal)}` is a number"
+        raise _bad("RP303", title, literal, f'add quotes: `"{_shown(literal)}"`')
+    raise _unquoted(literal)
+
+
+def _unquoted(node: ast.Operand | ast.Item) -> FilterError:
+    if isinstance(node, ast.Bool):
+        return _bad("RP303", "text is wanted here", node, f'add quotes: `"{str(node.value).lower()}"`')
+    if isinstance(node, ast.Set):
+        return _bad("RP303", "one text is wanted here", node, "join several conditions with `or`")
+    if isinstance(node, (ast.Field, ast.Call)) or (isinstance(node, ast.Word) and node.value in public_names()):
+        return _bad("RP207", "the right side is a value, never a field", node, "text needs quotes")
+    value = node.value if isinstance(node, (ast.Word, ast.Address, ast.Text)) else _shown(node)
+    return _bad("RP207", "this text needs quotes", node, f'write `"{value}"`')
+
+
+def _name(read: Read) -> str:
+    name = f"orig.{read.field.name}" if read.original else read.field.name
+    return f"`{read.functions[-1].name}(…)`" if read.functions else f"`{name}`"
+
+
+def _shown(node: object) -> str:
+    return f"{node.value}{node.unit}" if isinstance(node, ast.Number) else "…"
+
+
+def _check_word(read: Read, value: str, literal: ast.Operand | ast.Item) -> None:
+    if value not in read.field.words:
+        near = suggest(value, read.field.words)
+        help = f"did you mean `{near}`?" if near else ""
+        raise _bad("RP303", f"{_name(read)} is one of {', '.join(read.field.words)}", literal, help)
+
+
+def _network(literal: ast.Address | ast.Text) -> Network:
+    try:
+        network = ip_network(literal.value, strict=False)
+    except ValueError as exc:
+        raise _bad("RP308", f"`{literal.value}` is not a network", literal, _plain(exc)) from None
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped and network.prefixlen >= 96:
+        return ip_network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+    return network
+
+
+def _plain(exc: ValueError) -> str:
+    return "the prefix is at most 32, or 128 for IPv6" if "prefix" in str(exc) or "netmask" in str(exc) else ""
+
+
+def _item(text: str, read: Read, ref: ast.Named) -> ast.Item:
+    """A value from a list or a variable, where nothing is quoted: it is what the field wants."""
+    if read.kind is Kind.INT:
+        found = _INT_RANGE(text)
+        if found is None:
+            raise _bad("RP313", f"`${ref.name}` holds `{text}`, {_name(read)} is a number", ref)
+        low, high = (None if end is None else ast.Number(int(end), "", ref.start, ref.end) for end in found.groups())
+        assert low is not None
+        return low if high is None else ast.Range(low, high, ref.start, ref.end)
+    if read.kind is Kind.ADDRESS:
+        first, dots, last = text.partition("..")
+        for end in (first, last) if dots else (first.partition("/")[0],):
+            if normal_address(end) is None:
+                raise _bad("RP313", f"`${ref.name}` holds `{text}`, {_name(read)} is an IP address", ref)
+        one = ast.Address(first, ref.start, ref.end)
+        return ast.Range(one, ast.Address(last, ref.start, ref.end), ref.start, ref.end) if dots else one
+    return ast.Text(text, ref.start, ref.end, ref.start, (ref.start,) * len(text))
+
+
+def _top(read: Read, text: str, node: ast.Operand | ast.Item) -> str:
+    """The operand of `under` without the marks that add nothing: `*.` of a host, the last `/` of a path."""
+    if read.kind is Kind.PATH:
+        return text.rstrip("/")
+    top = text.removeprefix("*").removeprefix(".")
+    if not top:
+        raise _bad("RP303", "`under` wants a host name", node, 'such as `"example.com"`')
+    return top
+
+
+def _like(text: ast.Text, read: Read) -> Regex:
+    """The regex of a path pattern: literal text, `{name}` for a part of a segment."""
+    if not text.value.startswith("/"):
+        raise _bad("RP500", "a path pattern starts with `/`", text, f'write `"/{text.value}"`')
+    parts, at, previous = [r"\A"], 0, -1
+    normal = read.field.normal or (lambda value: value)
+    for match in _GROUP.finditer(text.value):
+        name = match.group(1)
+        start, end = text.place(match.start()), text.place(match.end())
+        if not _GROUP_NAME(name):
+            title = f"`{match.group()}` is not a capture"
+            raise FilterError([error("RP500", title, start, end, "a capture is like `{id}`: letters, digits and `_`")])
+        if match.start() == previous:
+            raise FilterError([error("RP500", "two captures need something between them", start, end)])
+        parts.append(re.escape(normal(text.value[at : match.start()])))
+        parts.append(f"(?P<{name}>[^/]+)")
+        at = previous = match.end()
+    rest = text.value[at:]
+    if "{" in rest or "}" in text.value[:0] + rest:
+        start = text.place(at + min(rest.find(mark) for mark in "{}" if mark in rest))
+        raise FilterError(
+            [error("RP500", "a brace that belongs to no capture", start, start + 1, "a capture is like `{id}`")]
+        )
+    parts.append(re.escape(normal(rest)) + r"\Z")
+    try:
+        pattern = re.compile("".join(parts), re.ASCII)
+    except re.error as exc:
+        raise _bad("RP500", f"bad path pattern: {exc.msg}", text) from None
+    first = text.value.partition("{")[0]
+    shape = None if len(parts) > 2 else ("==", normal(rest))
+    return Regex(text.value, pattern, shape, normal(first) if read.field.normal else first)  # type: ignore[arg-type]

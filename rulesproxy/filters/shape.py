@@ -1,0 +1,129 @@
+"""The parse tree of a regex, and the plain text in it: tests that can stand for it, prefixes and suffixes.
+
+The tree is that of the standard library's own parser, which is no public interface: everything that knows it is here
+and in `ambiguity`, and tests pin what is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import string
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+Tree: TypeAlias = Sequence[tuple[Any, Any]]
+"""Pairs of an operation and its argument; operations print as their names."""
+
+_Shape: TypeAlias = tuple[Literal["==", "startswith", "endswith", "contains", "under"], str]
+_UPPER = frozenset(string.ascii_uppercase)
+_LETTERS = frozenset(string.ascii_letters)
+
+
+def parse(pattern: str, flags: int) -> Tree:
+    """The tree of a pattern that compiles."""
+    tree: Tree = importlib.import_module("re._parser").parse(pattern, flags)
+    return tree
+
+
+class Shapes:
+    """What plain text says about a regex.
+
+    Attributes:
+        shape: a test that holds exactly where a search finds something, if there is one.
+        prefix: what every text that it finds something in starts with; empty where nothing is known.
+        suffix: what every such text ends with.
+    """
+
+    def __init__(self, tree: Tree, flags: int, fold: bool) -> None:
+        self.shape: _Shape | None = None
+        self.prefix = ""
+        self.suffix = ""
+        if flags & re.MULTILINE:
+            # `^` and `$` say nothing of the whole text.
+            return
+        self._ignore_case = bool(flags & re.IGNORECASE)
+        self._fold = fold
+        items = _flat(tree)
+        under = self._under(items)
+        if under:
+            self.shape, self.suffix = ("under", under), under
+            return
+        at_start = bool(items) and _is_at(items[0], "AT_BEGINNING", "AT_BEGINNING_STRING")
+        at_end = bool(items) and _is_at(items[-1], "AT_END_STRING")
+        body = items[at_start : len(items) - at_end] if len(items) > 1 else [] if at_start or at_end else items
+        if not at_start:
+            while body and _may_be_empty(body[0]):
+                body = body[1:]
+        if not at_end:
+            while body and _may_be_empty(body[-1]):
+                body = body[:-1]
+        if at_start:
+            self.prefix = self._text(body)
+        if at_end:
+            self.suffix = self._text(body[::-1])[::-1]
+        text = self._text(body)
+        if len(text) == len(body):
+            self.shape = (_TESTS[at_start, at_end], text)
+
+    def _text(self, items: list[tuple[Any, Any]]) -> str:
+        """The literal characters at the start of `items`, as long as they mean one text each."""
+        chars = []
+        for op, argument in items:
+            if str(op) != "LITERAL":
+                break
+            char = chr(argument)
+            if self._ignore_case and char in _LETTERS:
+                if not self._fold:
+                    break
+                char = char.lower()
+            elif self._fold and char in _UPPER:
+                # It never occurs; the regex itself may say so.
+                break
+            chars.append(char)
+        return "".join(chars)
+
+    def _under(self, items: list[tuple[Any, Any]]) -> str:
+        r"""The text of `(^|\.)text$`, with any kind of group."""
+        if len(items) < 3 or not _is_at(items[-1], "AT_END_STRING") or str(items[0][0]) != "BRANCH":
+            return ""
+        arms = sorted(_arm_name(arm) for arm in items[0][1][1])
+        text = self._text(items[1:-1])
+        return text if arms == ["", "."] and len(text) == len(items) - 2 else ""
+
+
+_TESTS: dict[tuple[bool, bool], Literal["==", "startswith", "endswith", "contains"]] = {
+    (True, True): "==",
+    (True, False): "startswith",
+    (False, True): "endswith",
+    (False, False): "contains",
+}
+
+
+def _flat(tree: Tree) -> list[tuple[Any, Any]]:
+    """The items of a sequence, those of groups without flags of their own among them."""
+    items: list[tuple[Any, Any]] = []
+    for op, argument in tree:
+        if str(op) == "SUBPATTERN" and not argument[1] and not argument[2]:
+            items.extend(_flat(argument[3]))
+        else:
+            items.append((op, argument))
+    return items
+
+
+def _is_at(item: tuple[Any, Any], *names: str) -> bool:
+    return str(item[0]) == "AT" and str(item[1]) in names
+
+
+def _may_be_empty(item: tuple[Any, Any]) -> bool:
+    return str(item[0]) in ("MAX_REPEAT", "MIN_REPEAT") and item[1][0] == 0
+
+
+def _arm_name(arm: Tree) -> str:
+    """`""` for the start of the text, `.` for a full stop, something else for the rest."""
+    items = _flat(arm)
+    if len(items) == 1 and _is_at(items[0], "AT_BEGINNING", "AT_BEGINNING_STRING"):
+        return ""
+    if len(items) == 1 and str(items[0][0]) == "LITERAL":
+        return chr(items[0][1])
+    return "?"
