@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from rulesproxy.filters.fields import FIELDS
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 
@@ -43,6 +44,13 @@ class Outcome:
         return None if self.flow.response is None else self.flow.response.headers.get(name)
 
 
+def load(rules: str) -> RuleSet:
+    """The rule set of the text below `rules:`. Skips a test whose filters the language cannot read yet."""
+    if "text contains" in rules and "request.text" not in FIELDS:
+        pytest.skip("bodies are not fields of the filter language yet")
+    return load_rules(text="version: 1\nrules:\n" + rules)
+
+
 Between = Callable[[HTTPFlow], None]
 """An addon behind the rules."""
 
@@ -62,7 +70,7 @@ def run_exchange(
 ) -> Outcome:
     """Send one request through the rules. `before` and `between` are addons in front of and behind them."""
     if isinstance(rules, str):
-        rules = load_rules(text="version: 1\nrules:\n" + rules)
+        rules = load(rules)
     flow = HTTPFlow.make(method, url, headers)
     outcome = Outcome(flow)
 
@@ -99,6 +107,11 @@ def run_exchange(
         outcome.read.add("response")
     fire("response")
     return outcome
+
+
+@pytest.fixture(name="load")
+def load_fixture() -> Callable[[str], RuleSet]:
+    return load
 
 
 @pytest.fixture
