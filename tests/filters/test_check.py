@@ -143,10 +143,12 @@ def test_captures(text, inside, outside, values):
         ('request.header["Host:"] == "a"', ["RP311"]),
         ('host == "a:1" or path == "b" or method == GTE', ["RP309", "RP315", "RP305"]),
         ("$f", []),
+        ("host in $urls", ["RP309"]),
+        ("host under $urls", ["RP309"]),
     ],
 )
 def test_warnings(text, codes):
-    found = checked(text, f=parse("method == GTE")).warnings
+    found = checked(text, f=parse("method == GTE"), urls=("a.test", "http://b", "http://c")).warnings
     assert [warning.code for warning in found] == codes
     for warning in found:
         assert warning.severity == "warning"

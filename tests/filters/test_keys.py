@@ -66,7 +66,11 @@ def sets(whole, wide):
         ("~all", None, None),
         ("not ~all", [], []),
         ('not ~all or host == "a"', ["a"], []),
-        (" or ".join(f'host == "{number}.test"' for number in range(40)), [f"{number}.test" for number in range(40)], []),
+        (
+            " or ".join(f'host == "{number}.test"' for number in range(40)),
+            [f"{number}.test" for number in range(40)],
+            [],
+        ),
     ],
 )
 def test_hosts(text, hosts, suffixes):

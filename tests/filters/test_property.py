@@ -12,7 +12,11 @@ from rulesproxy.filters.reference import matches
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 
-NAMES = {"hosts": ("a.test", "b.a.test", "c"), "nets": ("10.0.0.0/8", "::1"), "f": parse('host under "a.test" and not tls')}
+NAMES = {
+    "hosts": ("a.test", "b.a.test", "c"),
+    "nets": ("10.0.0.0/8", "::1"),
+    "f": parse('host under "a.test" and not tls'),
+}
 
 HOSTS = ["a.test", "b.a.test", "xa.test", "test", "c", "10.0.0.1", "A.TEST.", "[::1]"]
 PATHS = ["/", "/v1", "/v1/", "/v1/users", "/v12", "/%76%31/x", "/a%2Fb", "/v1/users/7.json", "", "*"]
@@ -80,7 +84,10 @@ def longer(inner):
 
 
 FILTERS = st.recursive(LEAF, longer, max_leaves=8)
-PAIRS = st.lists(st.tuples(st.sampled_from(["X", "x", "Content-Type", "Host"]), st.sampled_from([*VALUES, "b.a.test:80"])), max_size=3)
+PAIRS = st.lists(
+    st.tuples(st.sampled_from(["X", "x", "Content-Type", "Host"]), st.sampled_from([*VALUES, "b.a.test:80"])),
+    max_size=3,
+)
 
 
 @st.composite
@@ -102,7 +109,8 @@ def checked(text):
         return check(parse(text), NAMES)
     except FilterError as exc:
         # A quantifier around a field with one value is the only mistake that is generated.
-        assert {problem.code for problem in exc.problems} <= {"RP306"}
+        if {problem.code for problem in exc.problems} != {"RP306"}:
+            raise
         return None
 
 
@@ -134,10 +142,60 @@ def test_compiler_interpreter_and_keys(text, some):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(max_size=40) | st.lists(st.sampled_from(
-    ["host", "==", '"a"', "'", "(", ")", "{", "}", "~u", "~q", "~c", "200", "4xx", "and", "or", "not", "in", "|", "&", "!", "~", " ",
-     "$x", "[", "]", "=", ",", "path", "r#", '"', "\\", "..", "1", "10KB", "::1", "any(", "has(", "lower(", "GET", "AND", "é", "“", "*"]
-), max_size=12).map(" ".join) | st.lists(st.sampled_from(list("~uqchost=!<>&|()[]{}\"'\\ $.,1a*+?")), max_size=20).map("".join))
+@given(
+    st.text(max_size=40)
+    | st.lists(
+        st.sampled_from(
+            [
+                "host",
+                "==",
+                '"a"',
+                "'",
+                "(",
+                ")",
+                "{",
+                "}",
+                "~u",
+                "~q",
+                "~c",
+                "200",
+                "4xx",
+                "and",
+                "or",
+                "not",
+                "in",
+                "|",
+                "&",
+                "!",
+                "~",
+                " ",
+                "$x",
+                "[",
+                "]",
+                "=",
+                ",",
+                "path",
+                "r#",
+                '"',
+                "\\",
+                "..",
+                "1",
+                "10KB",
+                "::1",
+                "any(",
+                "has(",
+                "lower(",
+                "GET",
+                "AND",
+                "é",
+                "“",
+                "*",
+            ]
+        ),
+        max_size=12,
+    ).map(" ".join)
+    | st.lists(st.sampled_from(list("~uqchost=!<>&|()[]{}\"'\\ $.,1a*+?")), max_size=20).map("".join)
+)
 def test_any_text_is_read_or_refused_in_place(text):
     """Nothing but `FilterError` comes out, with places inside the text."""
     try:
@@ -149,7 +207,11 @@ def test_any_text_is_read_or_refused_in_place(text):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(max_size=12), st.text(max_size=30), st.lists(st.tuples(st.text(max_size=5), st.text(max_size=8)), max_size=3))
+@given(
+    st.text(max_size=12),
+    st.text(max_size=30),
+    st.lists(st.tuples(st.text(max_size=5), st.text(max_size=8)), max_size=3),
+)
 def test_no_flow_makes_a_filter_raise(method, url, headers):
     try:
         flow = HTTPFlow.make(method, url, headers, status=200, response_headers=headers)

@@ -109,6 +109,8 @@ def test_meaning(source, text, found):
         ("a|b", False, None),
         ("a[b]c", False, ("contains", "abc")),
         ("a[bc]", False, None),
+        ("^/[^a]", False, None),
+        ("[^a]$", False, None),
         ("(?i)foo", False, None),
         ("(?i)foo", True, ("contains", "foo")),
         ("(?i)FOO", True, ("contains", "foo")),
@@ -216,7 +218,27 @@ def test_the_tree_of_the_standard_library_is_as_we_know_it():
 
 
 PIECES = st.sampled_from(
-    ["a", "b", "A", "/", r"\.", ".", "^", "$", "a*", "b?", "[ab]", "(?:a|b)", "(a)", "(?:^|/)", "x{0,2}", "(?i:a)", "(a.*)", r"\b"]
+    [
+        "a",
+        "b",
+        "A",
+        "/",
+        r"\.",
+        ".",
+        "^",
+        "$",
+        "a*",
+        "b?",
+        "[ab]",
+        "(?:a|b)",
+        "[^a]",
+        "(a)",
+        "(?:^|/)",
+        "x{0,2}",
+        "(?i:a)",
+        "(a.*)",
+        r"\b",
+    ]
 )
 TEXTS = st.text("abAB/.x\n", max_size=8)
 
