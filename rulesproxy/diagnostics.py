@@ -125,7 +125,7 @@ def edit_distance(a: str, b: str, limit: int) -> int:
             row.append(cost)
         if min(row) > limit:
             return limit + 1
-    return row[-1]
+    return min(row[-1], limit + 1)
 
 
 # Showing
@@ -142,8 +142,8 @@ def render(diagnostic: Diagnostic) -> str:
         lines += _excerpt(spans, diagnostic.span.source, width)
     for kind, text in [("help", diagnostic.help), *[("note", note) for note in diagnostic.notes]]:
         if text:
-            lines.append(f"{' ' * width} = {kind}: {_shown(text)}")
-    lines.append(f"{' ' * width} = see: rulesproxy explain {diagnostic.code}")
+            lines.append(f"{' ' * width}  = {kind}: {_shown(text)}")
+    lines.append(f"{' ' * width}  = see: rulesproxy explain {diagnostic.code}")
     return "\n".join(lines)
 
 
@@ -176,33 +176,49 @@ def _place(span: Span | None) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _excerpt(spans: list[tuple[Span, str, str]], source: Source, width: int) -> list[str]:
+_Mark: TypeAlias = tuple[Span, str, str]
+"""A span, the words beside its marks, and the character of the marks."""
+
+_LINE = 140
+"""Characters of a line that are shown; of a longer one the part around the mark."""
+
+
+def _excerpt(spans: list[_Mark], source: Source, width: int) -> list[str]:
     """The marked lines of one file in their order, then those of others under their own arrow."""
-    blank = f"{' ' * width} |"
+    blank = f"{' ' * width}  |"
     lines = [blank]
-    own = sorted([span for span in spans if span[0].source.path == source.path], key=lambda span: span[0].line)
+    own = sorted([mark for mark in spans if mark[0].source.path == source.path], key=lambda mark: mark[0].line)
     last = 0
-    for span, text, mark in own:
-        if last and span.line > last + 1:
-            lines.append(f"{' ' * width} :")
-        if span.line != last:
-            lines.append(f"{span.line:>{width}} | {_shown(source.line(span.line))}".rstrip())
-        lines.append(f"{blank} {_underline(span, source.line(span.line), mark)} {text}".rstrip())
-        last = span.line
+    for mark in own:
+        number = mark[0].line
+        if last and number > last + 1:
+            lines.append(f"{' ' * width}  :")
+        shown, marks = _marked(mark)
+        if number != last:
+            lines.append(f" {number:>{width}} | {shown}".rstrip())
+        lines.append(f"{blank} {marks}")
+        last = number
     lines.append(blank)
-    for span, text, mark in [span for span in spans if span[0].source.path != source.path]:
-        line = span.source.line(span.line)
-        lines += [f"{' ' * width} --> {span}", blank, f"{span.line:>{width}} | {_shown(line)}".rstrip()]
-        lines += [f"{blank} {_underline(span, line, mark)} {text}".rstrip(), blank]
+    for mark in [mark for mark in spans if mark[0].source.path != source.path]:
+        shown, marks = _marked(mark)
+        lines += [f"{' ' * width} --> {_shown(str(mark[0]))}", blank]
+        lines += [f" {mark[0].line:>{width}} | {shown}".rstrip(), f"{blank} {marks}", blank]
     return lines
 
 
-def _underline(span: Span, line: str, mark: str) -> str:
-    """The marks below a line; characters that take two columns of a terminal get two marks."""
-    end = span.end_column if span.end_line == span.line else len(line) + 1
-    before = line[: span.column - 1]
-    marked = line[span.column - 1 : end - 1]
-    return " " * _columns(before) + mark * max(1, _columns(marked))
+def _marked(mark: _Mark) -> tuple[str, str]:
+    """A line as it is shown, and the marks below it; a character of two columns gets two marks."""
+    span, text, character = mark
+    line = span.source.line(span.line)
+    start, end = span.column - 1, span.end_column - 1 if span.end_line == span.line else len(line)
+    left = 0
+    if len(line) > _LINE:
+        left = max(0, min(start - _LINE // 2, len(line) - _LINE))
+        line = ("…" if left else "") + line[left : left + _LINE] + ("…" if left + _LINE < len(line) else "")
+        left -= 1 if left else 0
+    before, marked = line[: start - left], line[start - left : end - left]
+    marks = " " * _columns(before) + character * max(1, _columns(marked))
+    return _shown(line), f"{marks} {text}".rstrip()
 
 
 def _columns(text: str) -> int:
