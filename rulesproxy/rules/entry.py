@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 RULE_KEYS = ("id", "description", "tags", "enabled", "match", "stop", "on-error", "do")
 SYNONYMS = {
     "when": "match", "if": "match", "filter": "match", "on": "match", "matches": "match", "name": "id",
-    "desc": "description", "comment": "description", "note": "description", "actions": "do", "action": "do", "then": "do",
+    "desc": "description", "comment": "description", "note": "description", "actions": "do", "action": "do",
+    "then": "do",
     "deny": "block", "drop": "block", "reject": "block", "abort": "block", "modify": "rewrite", "maplocal": "map-local",
     "map_local": "map-local", "file": "map-local", "on_error": "on-error", "final": "stop", "last": "stop",
 }  # fmt: skip

@@ -170,9 +170,9 @@ def passes_key(key: Key) -> Callable[[FlowView], bool]:
     """A function that tells whether a flow has what a key asks for."""
 
     def passes(view: FlowView) -> bool:
-        if key.hosts is not None or key.suffixes is not None:
-            if not any(_host_passes(key, host) for host in view.hosts):
-                return False
+        anywhere = key.hosts is None and key.suffixes is None
+        if not anywhere and not any(_host_passes(key, host) for host in view.hosts):
+            return False
         if key.paths is None and key.prefixes is None:
             return True
         path = view.path

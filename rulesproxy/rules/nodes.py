@@ -170,6 +170,9 @@ def read_nodes(source: Source) -> Node:
         return _Builder(file).build(cast("Iterator[_Event]", yaml.parse(source.text, Loader=loader)))
     except yaml.YAMLError as error:
         raise NodeError([explain_error(file, error)]) from None
+    except UnicodeEncodeError as error:
+        title = "half a surrogate pair is no character"
+        raise NodeError([_problem(file, error.start, error.start + 1, "RP002", title, "remove it")]) from None
 
 
 class _Mark(Protocol):
@@ -265,14 +268,14 @@ class _Builder:
             self.anchors[anchor] = (node, self.made - before + 1)
 
     def _alias(self, event: _Event) -> None:
-        from rulesproxy.rules.traps import starts_filter
+        from rulesproxy.rules.traps import QUOTE, starts_filter
 
         if starts_filter(self._key()):
             self._note(
                 event,
                 "RP014",
                 "YAML reads a filter that starts with `*` as an alias",
-                "quote the whole filter with single quotes",
+                QUOTE,
             )
             self._add(Scalar(self.file, "", "", event.start_mark.index, event.end_mark.index, False))
             return

@@ -49,8 +49,13 @@ def _split_units(raw: str, style: str) -> list[tuple[int, str, bool]]:
         elif style == '"' and char == "\\":
             width = {"x": 4, "u": 6, "U": 10}.get(raw[at + 1], 2)
             decoded = chr(int(raw[at + 2 : at + width], 16)) if width > 2 else _ESCAPES.get(raw[at + 1], raw[at + 1])
-            if raw[at + 1] not in "\r\n":
-                units.append((at, decoded, True))
+            if raw[at + 1] in "\r\n":
+                # A line break that is escaped vanishes together with the indentation behind it.
+                at += 1
+                while at < end and raw[at] in " \t\r\n":
+                    at += 1
+                continue
+            units.append((at, decoded, True))
             at += width
         else:
             units.append((at, char, char not in _SOFT))

@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 
 def compile_regex(scalar: Scalar, reader: Reader) -> re.Pattern[str]:
     """The compiled pattern; a bad one goes to the reader."""
+    from rulesproxy.filters.ast import Text
+    from rulesproxy.filters.problem import FilterError
+    from rulesproxy.filters.regex import regex
+    from rulesproxy.rules.schema import Bad
+
     try:
-        return re.compile(scalar.text, re.ASCII)
-    except re.error as error:
-        at = min(error.pos or 0, max(len(scalar.text) - 1, 0))
-        reader.fail("RP500", scalar.part(at, at + 1), f"this regular expression does not compile: {error.msg}")
+        return regex(Text(scalar.text, 0, len(scalar.text))).pattern
+    except FilterError as error:
+        for problem in error.problems:
+            span = scalar.part(problem.start, problem.end)
+            reader.note(problem.code, span, problem.title, problem.help, problem.label, severity=problem.severity)
+        raise Bad from None

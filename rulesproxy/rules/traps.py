@@ -169,7 +169,7 @@ def _in_filter(file: File, line: str, line_start: int, at: int, problem: str) ->
         return Diagnostic(
             "RP014",
             "error",
-            f"a plain YAML value cannot start with `{text[0]}`",
+            f"a plain YAML value cannot start with {_named(text[0])}",
             file.span(start, start + 1),
             help=QUOTE,
         )
@@ -187,6 +187,10 @@ def _in_filter(file: File, line: str, line_start: int, at: int, problem: str) ->
             "RP011", "error", "YAML reads `: ` inside the filter as the end of a key", file.span(at, at + 1), help=QUOTE
         )
     return None
+
+
+def _named(character: str) -> str:
+    return "a backtick" if character == "`" else f"`{character}`"
 
 
 def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: str) -> Diagnostic:

@@ -80,7 +80,7 @@ async def test_chromium_loads_a_page_that_a_rule_changed(tmp_path: Path) -> None
             timeout=90,
         )
         dom = page.out.decode()
-        assert "<p id=\"who\">a rule</p>" in dom, f"{dom}\n{page.err[-2000:]}\n{proxy.log}"
+        assert '<p id="who">a rule</p>' in dom, f"{dom}\n{page.err[-2000:]}\n{proxy.log}"
         assert "script of a rule" in dom
         assert "does not trust" not in proxy.log
         # The page came through the proxy, and the script never asked the origin.

@@ -47,6 +47,11 @@ class OriginConnection:
         self.peername = writer.get_extra_info("peername")
 
     @property
+    def closed(self) -> bool:
+        """Whether the connection is gone, as far as is known without reading."""
+        return self._writer.transport.is_closing()
+
+    @property
     def tls(self) -> object:
         """The `ssl.SSLObject`, None without TLS."""
         return self._writer.get_extra_info("ssl_object")
@@ -137,6 +142,8 @@ Answer: TypeAlias = Callable[[Request], "bytes | Awaitable[bytes]"]
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close a connection with a TCP reset."""
+    if writer.transport.is_closing():
+        return
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
@@ -260,6 +267,13 @@ class Origin:
         """Wait until these bytes have come, on whichever connection."""
         async with asyncio.timeout(LIMIT):
             while not any(data in connection.received for connection in self.connections):
+                self._moved.clear()
+                await self._moved.wait()
+
+    async def wait_ended(self) -> None:
+        """Wait until every client so far has left."""
+        async with asyncio.timeout(LIMIT):
+            while not all(connection.ended for connection in self.connections):
                 self._moved.clear()
                 await self._moved.wait()
 

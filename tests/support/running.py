@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,6 +13,10 @@ from rulesproxy import Proxy
 from tests.support import pki
 from tests.support.client import RawClient
 from tests.support.leaks import no_leaks
+from tests.support.recorder import Observer, Recorder
+
+READING = {"streaming": Observer, "buffering": Recorder}
+"""The two ways in which a body goes through: seen by nobody, or by an addon that wants all of it."""
 
 
 @cache
@@ -21,12 +26,32 @@ def home() -> Path:
 
 
 @asynccontextmanager
-async def running(*addons: object, **options: object) -> AsyncIterator[Proxy]:
-    """A proxy with these addons and options. Fails where it leaves sockets or tasks behind."""
+async def running(*addons: object, errors: bool = False, **options: object) -> AsyncIterator[Proxy]:
+    """A proxy with these addons and options.
+
+    Fails where it leaves sockets or tasks behind, and, unless `errors`, where it logs an error: whatever peers do, that
+    is a bug of ours.
+    """
     options.setdefault("upstream_ca", (str(pki.ca_file()),))
     options.setdefault("shutdown_grace", 0.5)
-    async with no_leaks(), Proxy(addons=addons, home=home(), **options) as proxy:  # type: ignore[arg-type]
-        yield proxy
+    with errors_of() as logged:
+        async with no_leaks(), Proxy(addons=addons, home=home(), **options) as proxy:  # type: ignore[arg-type]
+            yield proxy
+    assert errors or not logged, f"the proxy logged errors: {[record.getMessage() for record in logged]}"
+
+
+@contextmanager
+def errors_of() -> Iterator[list[logging.LogRecord]]:
+    """What the proxy logs at the level of errors."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = records.append  # type: ignore[method-assign, assignment]
+    logger = logging.getLogger("rulesproxy")
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
 
 
 @asynccontextmanager

@@ -41,7 +41,7 @@ class Block(Action):
     end: End | None = None
 
     examples: ClassVar = (
-        Example("match: host under ads.test\nblock:", "GET http://x.ads.test/", "403"),
+        Example("match: host under 'ads.test'\nblock:", "GET http://x.ads.test/", "403"),
         Example("match: ~all\nblock: 451", "GET http://a.test/", "451\ncontent-type: text/plain; charset=utf-8"),
         Example(
             "match: response.status == 500\nblock:\n  status: 502\n  body: sorry\n  headers: {retry-after: '5'}",

@@ -22,7 +22,7 @@ from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Range, Reader
 
 _DRIVE = re.compile(r"[A-Za-z]:").match
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})").fullmatch
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch
 _ENCODED_SEPARATOR = re.compile(r"%(?:2[fF]|5[cC]|00)").search
 
 
@@ -78,11 +78,11 @@ class MapLocal(Action):
 
     examples: ClassVar = (
         Example(
-            "match: path == /me\nmap-local: mocks/me.json", "GET http://a.test/me",
+            "match: path == '/me'\nmap-local: mocks/me.json", "GET http://a.test/me",
             "200\ncontent-type: application/json\n\n{}",
         ),
         Example(
-            "match: path under /app\nmap-local: {dir: mocks, strip: /app}", "GET http://a.test/app/../me.json", "404"
+            "match: path under '/app'\nmap-local: {dir: mocks, strip: /app}", "GET http://a.test/app/../me.json", "404"
         ),
     )  # fmt: skip
 

@@ -37,7 +37,7 @@ class Redirect(Action):
             "GET http://a.test/old/x/y?z=1", "302\nlocation: https://new.test/x/y?z=1",
         ),
         Example(
-            "match: path == /\nredirect: {to: /home, status: 301, keep-query: false}",
+            "match: path == '/'\nredirect: {to: /home, status: 301, keep-query: false}",
             "GET http://a.test/?a=b", "301\nlocation: /home",
         ),
     )  # fmt: skip

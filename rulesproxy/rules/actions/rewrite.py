@@ -128,7 +128,7 @@ class RewriteResponse(Action):
 
     examples: ClassVar = (
         Example(
-            "match: host == a.test\nrewrite:\n  response:\n    status: 404\n    headers: {remove: [x-powered-*]}",
+            "match: host == 'a.test'\nrewrite:\n  response:\n    status: 404\n    headers: {remove: [x-powered-*]}",
             "GET http://a.test/", "404\nserver: s\n!x-powered-by", response="200\nserver: s\nx-powered-by: php",
         ),
         Example(

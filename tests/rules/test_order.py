@@ -1,0 +1,405 @@
+"""The order of rules: from top to bottom, every matching rule applies, until one answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.rules.ruleset import RuleSet
+
+Exchange = Callable[..., Any]
+Load = Callable[[str], RuleSet]
+
+TAG = """
+  - id: {id}
+    match: {match}
+    rewrite:
+      {side}:
+        headers: {{ add: {{ x-hit: {id} }} }}
+"""
+
+
+def tag(id: str, match: str = "~all", side: str = "request") -> str:
+    """A rule that leaves its name in the header x-hit."""
+    return TAG.format(id=id, match=match, side=side)
+
+
+BLOCK = "\n  - id: block\n    match: {match}\n    block: 403\n"
+
+HITS = [
+    pytest.param(tag("a") + tag("b"), {}, ["a", "b"], id="file order"),
+    pytest.param(tag("b") + tag("a"), {}, ["b", "a"], id="not the order of names"),
+    pytest.param(
+        tag("a") + BLOCK.format(match="~all") + tag("b"), {}, ["a", "block"], id="an answer ends the request pass"
+    ),
+    pytest.param(
+        tag("a") + BLOCK.format(match="~all") + tag("b", side="response"),
+        {},
+        ["a", "block", "b"],
+        id="response rules apply to local answers",
+    ),
+    pytest.param(
+        tag("b", side="response") + BLOCK.format(match="~all"),
+        {},
+        ["block", "b"],
+        id="also those above the answer",
+    ),
+    pytest.param(
+        "  - id: s\n    match: ~all\n    stop: true\n" + tag("a") + tag("b", side="response"),
+        {},
+        ["s"],
+        id="stop skips the rules below on both sides",
+    ),
+    pytest.param(
+        "  - id: s\n    match: path == '/x'\n    stop: true\n" + tag("a"),
+        {"url": "http://a.test/y"},
+        ["a"],
+        id="stop needs its match",
+    ),
+    pytest.param(
+        "  - id: s\n    match: response.status == 200\n    stop: true\n" + tag("a") + tag("b", side="response"),
+        {},
+        ["a", "s"],
+        id="stop of the response side leaves the request side",
+    ),
+    pytest.param(
+        "  - id: s\n    match: ~all\n    stop: true\n    rewrite: {response: {status: 201}}\n"
+        + tag("b", side="response"),
+        {},
+        ["s"],
+        id="stop with a response action stops behind it",
+    ),
+    pytest.param(
+        tag("head") + tag("body", 'request.text contains "x"') + tag("below"),
+        {"method": "POST", "body": b"x"},
+        ["head", "body", "below"],
+        id="a body rule keeps its place",
+    ),
+    pytest.param(
+        tag("body", 'request.text contains "x"') + BLOCK.format(match="~all"),
+        {"method": "POST", "body": b"x"},
+        ["body", "block"],
+        id="a body rule above a head rule comes first",
+    ),
+    pytest.param(
+        BLOCK.format(match="~all") + tag("body", 'request.text contains "x"'),
+        {"method": "POST", "body": b"x"},
+        ["block"],
+        id="nothing is read below an answer",
+    ),
+    pytest.param(
+        tag("first", 'response.text contains "x"', "response") + tag("second", side="response"),
+        {"response_body": b"x"},
+        ["first", "second"],
+        id="a response body rule keeps its place",
+    ),
+    pytest.param(
+        "  - id: two\n    match: ~all\n    block: 403\n    rewrite:\n      request:\n        headers: {x-a: b}\n",
+        {},
+        ["two"],
+        id="an answer inside a rule runs last",
+    ),
+    pytest.param(
+        "  - id: off\n    match: ~all\n    enabled: false\n    block:\n" + tag("a"),
+        {},
+        ["a"],
+        id="disabled rules do nothing",
+    ),
+    pytest.param(
+        tag("a") + "  - id: do\n    match: ~all\n    do:\n      - rewrite: {request: {headers: {x-b: '1'}}}\n"
+        "      - rewrite: {request: {headers: {remove: x-hit}}}\n",
+        {},
+        ["a", "do"],
+        id="do lists actions",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rules", "request_of", "hits"), HITS)
+def test_rules_run_from_top_to_bottom(
+    exchange: Exchange, rules: str, request_of: dict[str, Any], hits: list[str]
+) -> None:
+    assert exchange(rules, **request_of).hits == hits
+
+
+def test_a_later_rule_sees_what_an_earlier_one_changed(exchange: Exchange) -> None:
+    rules = """
+  - match: path == "/a"
+    rewrite: { request: { path: /b } }
+  - id: b
+    match: path == "/b"
+    rewrite: { request: { path: /c, headers: { x-b: "1" } } }
+  - id: not
+    match: path == "/a"
+    block:
+  - id: orig
+    match: orig.path == "/a" and request.header["x-b"] == "1" and path == "/c"
+    rewrite: { request: { headers: { x-orig: "1" } } }
+"""
+    outcome = exchange(rules, url="http://a.test/a")
+    assert outcome.hits[1:] == ["b", "orig"]
+    assert outcome.upstream.path == "/c"
+
+
+def test_both_sides_of_a_rule_decide_alike(exchange: Exchange) -> None:
+    """Response actions see the request as it stood at their rule, not as it was sent."""
+    rules = """
+  - id: before
+    match: path == "/a"
+    rewrite: { response: { headers: { x-before: "1" } } }
+  - id: both
+    match: path == "/a"
+    rewrite: { request: { path: /b }, response: { headers: { x-both: "1" } } }
+  - id: after
+    match: path == "/b"
+    rewrite: { response: { headers: { x-after: "1" } } }
+  - id: never
+    match: path == "/a"
+    rewrite: { response: { headers: { x-never: "1" } } }
+"""
+    outcome = exchange(rules, url="http://a.test/a")
+    assert outcome.hits == ["both", "before", "after"]
+    assert [outcome.header(f"x-{name}") for name in ("before", "both", "after", "never")] == ["1", "1", "1", None]
+    assert exchange(rules, url="http://a.test/b").hits == ["after"]
+
+
+def test_what_addons_change_behind_the_rules_does_not_move_them(exchange: Exchange) -> None:
+    rules = tag("r", 'host == "a.test"', "response") + tag("other", 'host == "b.test"', "response")
+
+    def move(flow: HTTPFlow) -> None:
+        flow.request.host = "b.test"
+
+    outcome = exchange(rules, between=move)
+    assert outcome.hits == ["r"]
+    assert outcome.upstream.host == "b.test"
+
+
+def test_rules_below_an_answer_see_the_request_at_the_end(exchange: Exchange) -> None:
+    rules = "  - match: path == '/a'\n    rewrite: {request: {path: /b}}\n" + BLOCK.format(match='path == "/b"')
+    rules += tag("r", 'path == "/b"', "response") + tag("no", 'path == "/a"', "response")
+    assert exchange(rules, url="http://a.test/a").hits[1:] == ["block", "r"]
+
+
+def test_a_response_that_is_set_skips_the_request_pass(exchange: Exchange) -> None:
+    def answer(flow: HTTPFlow) -> None:
+        flow.response = HTTPResponse.make(204)
+
+    outcome = exchange(tag("request") + tag("response", side="response"), before=answer)
+    assert outcome.hits == ["response"]
+    assert outcome.upstream is None
+
+
+def test_a_response_set_while_the_pass_waits_ends_it(exchange: Exchange) -> None:
+    def answer(flow: HTTPFlow) -> None:
+        flow.response = HTTPResponse.make(204)
+
+    rules = tag("body", 'request.text contains "x"') + tag("below") + tag("response", side="response")
+    assert exchange(rules, body=b"x", method="POST", between=answer).hits == ["response"]
+
+
+def test_block_in_the_response_pass_replaces_the_answer_and_goes_on(exchange: Exchange) -> None:
+    rules = BLOCK.format(match="response.status == 500") + tag("seen", "response.status == 403", "response")
+    rules += tag("not", "response.status == 500", "response")
+    outcome = exchange(rules, status=500, response_body=b"secret")
+    assert (outcome.hits, outcome.status) == (["block", "seen"], 403)
+    assert "secret" not in outcome.text
+
+
+@pytest.mark.parametrize("end", ["close", "reset", "timeout"])
+def test_block_can_end_the_connection(exchange: Exchange, end: str) -> None:
+    early = exchange(f"  - id: b\n    match: ~all\n    block: {end}\n" + tag("below"))
+    assert (early.hits, early.flow.plan.end, early.flow.response) == (["b"], end, None)
+    late = exchange(
+        f"  - id: b\n    match: response.status == 500\n    block: {end}\n" + tag("l", side="response"), status=500
+    )
+    assert (late.hits, late.flow.plan.end) == (["b"], end)
+
+
+BUFFERING = [
+    pytest.param(tag("a", 'request.text contains "x"'), {}, {"request"}, id="the filter reads the request"),
+    pytest.param(tag("a", 'path == "/no" and request.text contains "x"'), {}, set(), id="the head says no"),
+    pytest.param(tag("a", 'not request.text contains "x" and path == "/no"'), {}, set(), id="under not"),
+    pytest.param(
+        "  - match: ~all\n    rewrite: {request: {body: x}}\n", {}, {"request"}, id="the action edits the request"
+    ),
+    pytest.param(
+        "  - match: ~all\n    rewrite: {response: {body: x}}\n", {}, {"response"}, id="the action edits the response"
+    ),
+    pytest.param("  - match: path == '/no'\n    rewrite: {response: {body: x}}\n", {}, set(), id="not for others"),
+    pytest.param(
+        tag("a", 'response.text contains "x"', "response"), {}, {"response"}, id="the filter reads the response"
+    ),
+    pytest.param(
+        tag("a", 'response.status == 404 and response.text contains "x"', "response"),
+        {},
+        set(),
+        id="the response head says no",
+    ),
+    pytest.param(
+        tag("a", 'request.text contains "x"', "response"), {}, {"request"}, id="a response rule reads the request body"
+    ),
+    pytest.param(
+        tag("a", 'request.text contains "x" and response.status == 200', "response"),
+        {},
+        {"request"},
+        id="and the status",
+    ),
+    pytest.param(
+        tag("a", 'host == "b.test" and request.text contains "x" and response.status == 200', "response"),
+        {},
+        set(),
+        id="but not of another host",
+    ),
+    pytest.param(tag("a") + tag("b", side="response"), {}, set(), id="heads only"),
+]
+
+
+@pytest.mark.parametrize(("rules", "request_of", "read"), BUFFERING)
+def test_bodies_are_read_only_where_a_rule_needs_them(
+    exchange: Exchange, rules: str, request_of: dict[str, Any], read: set[str]
+) -> None:
+    outcome = exchange(rules, method="POST", body=b"x", response_body=b"x", **request_of)
+    assert outcome.read == read
+
+
+def test_a_response_rule_that_reads_the_request_body_decides(exchange: Exchange) -> None:
+    rules = tag("a", 'request.text contains "x" and response.status == 200', "response")
+    assert exchange(rules, method="POST", body=b"x").hits == ["a"]
+    assert exchange(rules, method="POST", body=b"y").hits == []
+    assert exchange(tag("a", 'request.text contains "x"', "response"), method="POST", body=b"x").hits == ["a"]
+
+
+def test_a_body_over_the_limit_makes_the_rule_not_apply(
+    exchange: Exchange, caplog: pytest.LogCaptureFixture, load: Load
+) -> None:
+    rules = tag("a", 'request.text contains "x"') + tag("n", 'not request.text contains "y"') + tag("below")
+    loaded = load(rules)
+    with caplog.at_level("WARNING", logger="rulesproxy"):
+        for _ in range(3):
+            outcome = exchange(loaded, method="POST", body=b"x" * 20_000)
+            assert outcome.hits == ["below"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert all("over the limit" in line for line in told)
+
+
+def test_events_that_no_rule_needs_do_not_exist(load: Load) -> None:
+    def events(rules: str) -> set[str]:
+        loaded = load(rules)
+        names = ("http_connect", "requestheaders", "request", "responseheaders", "response")
+        return {name for name in names if callable(getattr(loaded, name, None))}
+
+    assert events("  []") == set()
+    assert events(tag("a")) == {"requestheaders"}
+    assert events(tag("a", 'request.text contains "x"')) == {"requestheaders", "request"}
+    assert events(tag("a", side="response")) == {"requestheaders", "responseheaders"}
+    assert events("  - match: ~all\n    rewrite: {response: {body: x}}\n") == {
+        "requestheaders", "responseheaders", "response"
+    }  # fmt: skip
+    assert events("  - match: host == 'a.test'\n    block:\n") == {"http_connect", "requestheaders"}
+
+
+CONNECT = [
+    pytest.param("  - {match: host == 'a.test', block: 451}\n", 451, id="status"),
+    pytest.param("  - {match: host == 'a.test', block: }\n", 403, id="default"),
+    pytest.param("  - {match: host == 'a.test', block: 204}\n", 403, id="never a 2xx"),
+    pytest.param("  - {match: host == 'b.test', block: 451}\n", None, id="another host"),
+    pytest.param("  - {match: host == 'a.test' and path == '/x', block: 451}\n", None, id="not decided yet"),
+    pytest.param(
+        "  - {match: host == 'a.test', stop: true}\n  - {match: ~all, block: 451}\n", None, id="an allow rule above"
+    ),
+    pytest.param(
+        "  - {match: host == 'a.test' and path == '/x', redirect: /y}\n  - {match: host == 'a.test', block: 451}\n",
+        None,
+        id="a rule above may answer first",
+    ),
+    pytest.param(
+        "  - {match: host == 'b.test' and path == '/x', redirect: /y}\n  - {match: host == 'a.test', block: 451}\n",
+        451,
+        id="but not for another host",
+    ),
+    pytest.param(
+        "  - {match: host == 'a.test', rewrite: {response: {status: 200}}}\n  - {match: host == 'a.test', block: 451}\n",
+        451,
+        id="response rules above do not matter",
+    ),
+    pytest.param("  - {match: host == 'a.test' and port == 8443, block: 451}\n", None, id="the port counts"),
+]
+
+
+@pytest.mark.parametrize(("rules", "status"), CONNECT)
+def test_block_refuses_connect(rules: str, status: int | None, load: Load) -> None:
+    loaded = load(rules)
+    flow = HTTPFlow.make("CONNECT", "https://a.test/")
+    flow.request.path = ""
+    handler = getattr(loaded, "http_connect", None)
+    if handler is not None:
+        handler(flow)
+    assert (None if flow.response is None else flow.response.status_code) == status
+    assert bool(flow.hits) == (status is not None)
+
+
+HOSTS = [
+    pytest.param("  []", [], ["a.test"], id="no rules"),
+    pytest.param(
+        "  - {match: host == 'a.test' and path == '/x', block: }\n", ["a.test"], ["b.test", "x.a.test"], id="exact"
+    ),
+    pytest.param(
+        "  - {match: host under 'a.test', rewrite: {response: {status: 200}}}\n",
+        ["a.test", "x.a.test"],
+        ["xa.test"],
+        id="under",
+    ),
+    pytest.param("  - {match: path == '/x', block: }\n", ["a.test", "b.test"], [], id="everywhere"),
+    pytest.param(
+        "  - {match: host == 'a.test', stop: true}\n  - {match: path == '/x', block: }\n",
+        ["b.test"],
+        ["a.test"],
+        id="let pass",
+    ),
+    pytest.param(
+        "  - {match: host == 'a.test' and path == '/y', stop: true}\n  - {match: path == '/x', block: }\n",
+        ["a.test"],
+        [],
+        id="let pass in part",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rules", "wanted", "unwanted"), HOSTS)
+def test_only_hosts_that_rules_can_touch_are_decrypted(
+    rules: str, wanted: list[str], unwanted: list[str], load: Load
+) -> None:
+    loaded = load(rules)
+    assert [host for host in wanted + unwanted if loaded.wants_host(host)] == wanted
+
+
+def test_a_failing_rule_is_isolated(exchange: Exchange, caplog: pytest.LogCaptureFixture) -> None:
+    """A capture with a line break cannot become a header: the rule fails, and its own on-error decides."""
+    rules = """
+  - id: bad
+    match: query["x"] ~ r"(?s)(?P<x>.*)"
+    {policy}
+    redirect: { to: /y }
+    rewrite: { request: { headers: { x-copy: "${x}" } } }
+""" + tag("below")
+    url = "http://a.test/?x=a%0d%0ab"
+    closed = exchange(rules.replace("{policy}", "on-error: closed"), url=url)
+    assert (closed.status, closed.hits) == (502, ["bad"])
+    opened = exchange(rules.replace("{policy}", "on-error: open"), url=url)
+    assert (opened.status, opened.hits) == (200, ["bad", "below"])
+    assert "x-copy" not in opened.upstream.headers
+    assert any("rule bad" in record.getMessage() for record in caplog.records)
+
+
+def test_a_rule_alone_behaves_as_a_set_of_one(exchange: Exchange, load: Load) -> None:
+    loaded = load(BLOCK.format(match='host == "a.test"'))
+    alone = loaded.rules[0]
+    flow = HTTPFlow.make("GET", "http://a.test/")
+    alone.requestheaders(flow)  # type: ignore[operator]
+    assert (flow.hits, flow.response and flow.response.status_code) == (["block"], 403)
+    assert alone.events == {"requestheaders", "http_connect"}
+    assert not hasattr(alone, "response")
