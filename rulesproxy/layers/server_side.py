@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPResponse
-from rulesproxy.layers.framing import Framing, frame_request
+from rulesproxy.layers.framing import Framing, frame_request, without_framing
 from rulesproxy.layers.outcome import FlowFailed, where
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.upstream import DialError, Key, Upstream
@@ -23,6 +23,7 @@ from rulesproxy.proto.http1 import (
     encode_last_chunk,
     encode_request_head,
     encode_response_head,
+    end_to_end,
 )
 
 if TYPE_CHECKING:
@@ -154,33 +155,31 @@ class ServerSide:
         assert upstream is not None
         reader, stream = upstream.reader, upstream.stream
         reader.expect(exchange.flow.request.method)
-        while True:
-            message = reader.next_message()
-            if message is NEED_DATA:
-                stream.deadline = exchange.now() + exchange.limits.response_head
-                try:
-                    while message is NEED_DATA:
-                        data = await stream.read()
-                        if data:
-                            reader.feed(data)
-                        elif reader.started:
-                            reader.feed_eof()
-                        else:
-                            raise _Stale
-                        message = reader.next_message()
-                except StreamClosed:
-                    if reader.started:
-                        raise self._broke_off() from None
-                    raise _Stale from None
-                except StreamTimeout:
-                    why = f"{self.name} did not answer within {exchange.limits.response_head:g} s"
-                    raise FlowFailed("timeout", why, 504) from None
-                except ProtocolError as exc:
-                    raise self._bad(exc) from None
-            if isinstance(message, ResponseHead):
-                if message.status >= 200 or message.status == 101:
-                    break
-                self._interim(message)
+        # One deadline for all of it: interim responses are no progress.
+        stream.deadline = exchange.now() + exchange.limits.response_head
+        try:
+            while True:
+                while (message := reader.next_message()) is NEED_DATA:
+                    data = await stream.read()
+                    if data:
+                        reader.feed(data)
+                    elif reader.started:
+                        reader.feed_eof()
+                    else:
+                        raise _Stale
+                if isinstance(message, ResponseHead):
+                    if message.status >= 200 or message.status == 101:
+                        break
+                    self._interim(message)
+        except StreamClosed:
+            if reader.started:
+                raise self._broke_off() from None
+            raise _Stale from None
+        except StreamTimeout:
+            why = f"{self.name} did not answer within {exchange.limits.response_head:g} s"
+            raise FlowFailed("timeout", why, 504) from None
+        except ProtocolError as exc:
+            raise self._bad(exc) from None
         self.head = message
         response = HTTPResponse(message.status, message.reason, message.version, Headers.of(message.fields))
         response.timestamp_start = exchange.services.clock.wall()
@@ -190,7 +189,8 @@ class ServerSide:
         """Pass a 1xx on (RFC 9110 section 15.2), except a 100 that the client did not ask for."""
         asked = self._exchange.head
         if asked.version != "HTTP/1.0" and (head.status != 100 or asked.expect):
-            self._exchange.client.write(encode_response_head(head.status, head.reason, head.fields))
+            fields = without_framing(end_to_end(head.fields))
+            self._exchange.client.write(encode_response_head(head.status, head.reason, fields))
 
     async def next_message(self) -> bytes | End:
         """The next piece of the response body, or its end.
