@@ -75,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
     files = find_rule_files(args.files, os.environ, Path.cwd()).paths
     if not files and not args.addon:
         return fail("no rule file: name one, or create rules.yaml here", NO_FILE)
+    missing = next((path for path in files if not path.exists()), None)
+    if missing is not None:
+        return fail(f"no such file: {missing}", NO_FILE)
     options = Options()
     declare_options(options)
     try:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rulesproxy.flow.headers import Headers
+from rulesproxy.flow.headers import Field, Headers, to_str
 from rulesproxy.flow.http import HTTPResponse
+from rulesproxy.flow.url import split_authority
 from rulesproxy.layers.framing import Framing, frame_request, without_framing
 from rulesproxy.layers.outcome import FlowFailed, where
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
@@ -97,13 +98,19 @@ class ServerSide:
         """The request head for the wire; `asked` where we have answered the client's Expect ourselves."""
         request, head = self._exchange.flow.request, self._exchange.head
         fields = framing.fields
+        options = [b"TE" for field in fields if field[0] == b"te"][:1]
         if head.upgrade and head.upgrade != "h2c":
             upgrade = request.headers.first(b"upgrade")
             if upgrade is not None:
-                fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", upgrade)]
-        elif head.expect and asked:
+                options.append(b"Upgrade")
+                fields = [*fields, (b"upgrade", b"Upgrade", upgrade)]
+        if options:
+            fields = [*fields, (b"connection", b"Connection", b", ".join(options))]
+        if head.expect and asked:
             fields = [field for field in fields if field[0] != b"expect"]
         try:
+            if request.headers.raw is not head.fields:
+                _check_host(fields)
             return encode_request_head(request.method, request.path, fields)
         except ValueError as exc:
             raise FlowFailed("handler", f"a rule or an addon made a request that cannot be sent: {exc}") from None
@@ -256,3 +263,15 @@ class ServerSide:
 
     def _bad(self, exc: ProtocolError) -> FlowFailed:
         return FlowFailed("protocol", f"{self.name} sent a bad response: {exc}")
+
+
+def _check_host(fields: list[Field]) -> None:
+    """One Host, and one that a server reads as we do (RFC 9112 section 3.2).
+
+    Raises:
+        ValueError: it is missing, there are several, or it is no host.
+    """
+    hosts = [field[2] for field in fields if field[0] == b"host"]
+    if len(hosts) != 1:
+        raise ValueError(f"it has {len(hosts)} Host fields instead of one")
+    split_authority(to_str(hosts[0]), 0)
