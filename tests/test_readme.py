@@ -120,6 +120,14 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+def test_the_tilde_filters_are_all_of_them(name: str) -> None:
+    from rulesproxy.filters.tilde import TILDE
+
+    (listed,) = re.findall(r"`(~all [^`]*)`", (ROOT / name).read_text("utf-8"))
+    assert listed.split() == [f"~{each}" for each in TILDE]
+
+
 def test_the_gate_finds_the_test_command() -> None:
     """`.ci/run` takes the first line of a block that names pytest; it must make its own environment."""
     lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.text.splitlines() if "pytest" in line]
