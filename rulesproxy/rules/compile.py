@@ -83,14 +83,15 @@ class Compiled:
         "shadows_connect", "stop", "uses_response",
     )  # fmt: skip
 
+    matches: Filter
+    may: Filter
+    captures: Callable[[FlowView], Captures] | None
+
     def __init__(self, rule: Rule, number: int) -> None:
         checked = rule.filter
         self.rule = rule
         self.number = number
         self.name = rule.name
-        self.matches: Filter = compile_filter(checked)
-        self.may: Filter = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
-        self.captures: Callable[[FlowView], Captures] | None = compile_captures(checked) if checked.captures else None
         self.stop = rule.stop
         self.either_side = checked.either_side
         self.uses_response = checked.uses_response
@@ -110,6 +111,21 @@ class Compiled:
         )
         self.edits_response_body = any(action.edits_body == "response" for action in response)
         self._bind_connect(checked, actions)
+
+    def __getattr__(self, name: str) -> object:
+        # Compiled when a flow first comes to this rule: of thousands of rules most never see one.
+        checked = self.rule.filter
+        value: object
+        if name == "matches":
+            value = compile_filter(checked)
+        elif name == "may":
+            value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
+        elif name == "captures":
+            value = compile_captures(checked) if checked.captures else None
+        else:
+            raise AttributeError(name)
+        setattr(self, name, value)
+        return value
 
     def _bind_request(self, checked: Checked, request: list[Action], response: list[Action]) -> None:
         decidable = bool(checked.phases & REQUEST_SIDE) and not checked.uses_response

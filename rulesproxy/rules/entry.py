@@ -64,8 +64,7 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     written = _written(node, reader)
     name, identity = _identity(node, reader, scope)
     checked, text, tree = _filter(node, reader, scope)
-    fields = capture_fields(tree, scope.names) if tree is not None else {}
-    captures = None if checked is None else {capture: fields.get(capture, "") for capture in checked.captures}
+    captures = _captures(checked, tree, scope)
     reader.names = Names(captures, scope.vars, reader.names.env)
     steps = [step for entry in written if (step := _step(entry, reader)) is not None]
     stop = _flag(node, "stop", False, reader)
@@ -86,6 +85,16 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     steps.sort(key=lambda step: step.action.answers)
     negated = _negated(tree, scope) if stop and checked.phases & Phase.C and tree is not None else None
     return Rule(name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span)
+
+
+def _captures(checked: Checked | None, tree: ast.Node | None, scope: Scope) -> dict[str, str] | None:
+    """The captures of a filter with the fields they come from; None for a bad filter, of which nothing is known."""
+    if checked is None or tree is None:
+        return None
+    if not checked.captures:
+        return {}
+    fields = capture_fields(tree, scope.names)
+    return {capture: fields.get(capture, "") for capture in checked.captures}
 
 
 @cache
@@ -177,7 +186,7 @@ def _step(written: Written, reader: Reader) -> Step | None:
 def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | None]:
     child = node.get("id")
     line = node.span.line
-    name = f"{PurePath(node.file.source.path).name}:{line}"
+    name = f"{_file_name(node.file.source.path)}:{line}"
     if name in scope.used:
         name = f"{node.file.source.path}:{line}"
     identity = None
@@ -206,6 +215,11 @@ def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | N
         scope.ids.setdefault(identity, child.span)
     scope.used.add(name)
     return name, identity
+
+
+@cache
+def _file_name(path: str) -> str:
+    return PurePath(path).name
 
 
 def _filter(node: Mapping, reader: Reader, scope: Scope) -> tuple[Checked | None, FilterText | None, ast.Node | None]:

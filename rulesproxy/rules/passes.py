@@ -22,7 +22,7 @@ from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Index, Numbers
 
-INDEXED_FROM = 16
+INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
 
 _NO_CAPTURES: Captures = {}
@@ -82,6 +82,8 @@ class Runner:
         self._rules = tuple(rules)
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = Index([rule.key for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
+        if self._index is not None and self._index.useless:
+            self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         self._responds = any(rule.acts_on_response for rule in self._rules)
         self._connects = any(rule.connect is not None for rule in self._rules)

@@ -22,7 +22,7 @@ class RuleAddon:
         events: the events that it needs.
     """
 
-    __slots__ = ("_alone", "compiled")
+    __slots__ = ("__weakref__", "_alone", "compiled")
 
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled

@@ -322,7 +322,8 @@ CONNECT = [
         id="but not for another host",
     ),
     pytest.param(
-        "  - {match: host == 'a.test', rewrite: {response: {status: 200}}}\n  - {match: host == 'a.test', block: 451}\n",
+        "  - {match: host == 'a.test', rewrite: {response: {status: 200}}}\n"
+        "  - {match: host == 'a.test', block: 451}\n",
         451,
         id="response rules above do not matter",
     ),

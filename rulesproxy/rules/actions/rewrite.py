@@ -133,7 +133,7 @@ class RewriteResponse(Action):
         ),
         Example(
             "match: response.status == 200\nrewrite:\n  response:\n    body:\n"
-            "      replace: [{text: http:, with: 'https:'}]",
+            "      replace: [{text: 'http:', with: 'https:'}]",
             "GET http://a.test/", "200\ncontent-length: 12\n!etag\n\nhttps://x/ y",
             response='200\netag: "1"\n\nhttp://x/ y',
         ),
