@@ -302,12 +302,80 @@ RP112 rules that are no list
     Rules have an order, so they are a list: every one starts with `- `.
 RP200 a filter that cannot be read
     The filter language is described in the filter reference.
+RP201 a single equals sign
+    Nothing is assigned in a filter: two values are compared with `==`.
+RP202 an operator of another language
+    The operators are == != < <= > >= ~ !~ ~* !~* glob like contains startswith endswith under in, and not in.
+RP203 a bracket, brace or quote that is not closed
+    The place is that of the opening one.
+RP204 something between the values of a set
+    A set is values in braces with spaces between them: {GET POST}.
+RP205 filters side by side next to an `|`
+    `~` filters side by side mean `and`, as in mitmproxy, and this `and` binds looser than `|`.
+RP206 a chain of comparisons
+    A comparison has two sides. A range does what a chain would: response.status in {200..299}.
+RP207 text without quotes
+    Only methods, the words of enumerations, numbers and addresses need no quotes.
+RP208 a typographic quote
+    Texts stand in straight quotes.
+RP209 a part that is missing
+    Operators and connectives have something on both sides, and brackets something inside.
+RP210 conditions that nothing joins
+    Only `~` filters may stand side by side. Others are joined by `and` or `or`.
+RP211 an operator in capitals
+    and, or, not, in and the other words are lower case.
+RP212 an unknown ~ filter
+    The message lists those that there are.
+RP213 a regex of a ~ filter that is cut in two
+    Without quotes it ends at a blank, a bracket, a quote or a tilde.
+RP215 a word or text that is no condition
+    A word alone is a field name. To search the URL for a text, write ~u and the text.
+RP216 an unknown escape
+    Texts know \\\\ \\" \\' \\n \\r \\t \\xHH and \\uHHHH. A text in r"…" has no escapes at all.
+RP217 a filter that is too large
+    The limits are 4,096 characters, 64 levels and 32 regexes. Lists and named filters have no such limits.
+RP218 `in` without a set
+    Values to choose from stand in braces, also a single one; or they are a list: in $name.
+RP219 a value before the operator
+    The field comes first, the value after the operator.
 RP301 an unknown field
     The filter reference lists every field, and `explain` names the nearest.
+RP302 an unknown function
+    Or one with arguments that it does not take. Most tests are operators, not functions.
+RP303 a value of another type than the field
+    A value is read by the type of the field beside it. Numbers have no quotes, text has.
+RP305 a method that nobody uses
+    Any method is allowed, but this one looks like a slip of one that is in use.
+RP306 an operator that the field does not have
+    Numbers can be ordered, text can be searched, hosts and paths have `under`.
+RP307 a network where one address is wanted
+    An address is in a network, it does not equal one.
+RP308 a number, address or range that is not possible
+    Such as port 70000, a prefix of 33 bits, or a range whose first end is the larger one.
+RP309 a host with a port, a scheme or a path
+    A host is the name alone; `port`, `scheme`, `path` and `url` are fields of their own.
+RP311 a header name with a colon
+    The colon stands between name and value, and belongs to neither.
+RP312 an unknown name
+    $name is a list, a filter or a variable of this set of rule files, and no filter needs itself.
+RP313 a name that stands for something else
+    A filter, a list, a variable or its values do not fit where this name is used.
+RP315 a path without a slash
+    Every path starts with one, so the comparison would always say the same.
+RP316 a question mark in a path
+    The query is not part of `path`.
+RP317 a star where it is not special
+    Only `glob` gives it a meaning; for subdomains there is `under`.
 RP401 a filter that is decided too late for its action
     A request can only be changed while it is there, and a response only once it is.
+RP402 a filter that is never true
+    It reads what is never there at one moment, such as a status while there is no response.
 RP500 a regular expression that does not compile
     The dialect is the part that Python's re and RE2 read in the same way.
+RP501 a regular expression that can take exponential time
+    A repeat in it can read the same text in several ways, and the engine may have to try all of them.
+RP503 a regular expression outside the dialect
+    The dialect has no look-around and no back-references: it is what an engine without backtracking can run.
 RP601 a file that does not exist
     Paths are relative to the rule file.
 RP603 a path of the wrong kind

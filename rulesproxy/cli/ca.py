@@ -9,6 +9,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from rulesproxy.cli import fail
+
 if TYPE_CHECKING:
     from rulesproxy.tls.authority import Authority
 
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         authority = Authority.load_or_create(state_dir())
     except AuthorityError as error:
-        return _fail(str(error))
+        return fail(str(error), 1)
     if authority.created:
         print(f"made a new CA: {authority.cert_path}", file=sys.stderr)
     result: int = args.action(authority, args)
@@ -71,7 +73,7 @@ def _export(authority: Authority, args: argparse.Namespace) -> int:
     data = authority.certificate.public_bytes(Encoding.DER if args.format == "der" else Encoding.PEM)
     if args.file == "-":
         if args.format == "der" and sys.stdout.isatty():
-            return _fail("DER is binary and standard output is a terminal: name a FILE")
+            return fail("DER is binary and standard output is a terminal: name a FILE", 1)
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -80,10 +82,5 @@ def _export(authority: Authority, args: argparse.Namespace) -> int:
         with open(args.file, "wb") as file:
             file.write(data)
     except OSError as error:
-        return _fail(f"cannot write {args.file}: {error.strerror or error}")
+        return fail(f"cannot write {args.file}: {error.strerror or error}", 1)
     return 0
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 1

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = find_rule_files(args.files, os.environ, Path.cwd())
     if not found.paths:
-        print("no rule file: name one, or create rules.yaml here (see `rulesproxy init`)", file=sys.stderr)
+        print("no rule file: name one, or create rules.yaml here", file=sys.stderr)
         return 2
     loaded = load_files(found.paths)
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)

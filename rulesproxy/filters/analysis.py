@@ -25,7 +25,7 @@ class Facts:
         self.needs_body = NONE
         for field in fields:
             self.needs_body |= field.body & BODIES
-        self.uses_response = any(field.side == "response" for field in fields)
+        self.uses_response = any(not field.phases & (Phase.Q | Phase.B) for field in fields if field.side == "response")
         self.either_side = any(field.flexible for field in fields)
 
 

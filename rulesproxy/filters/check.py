@@ -29,7 +29,7 @@ class Checked:
         phases: where the whole filter can be decided and may be true; empty for a filter that never is.
         needs_body: `Phase.B`, `Phase.S`, both or none: the bodies that it reads.
         head_only: what is known without bodies: true wherever the filter may be. `node` itself without body fields.
-        uses_response: whether it reads anything of the response, be it only whether there is one.
+        uses_response: whether it reads what only a response has; `~q`, `~s` and `~h` can be asked before there is one.
         either_side: whether it reads whichever side is there (`~h`) and is to be tried in both passes.
         captures: named groups of the regexes that must have matched wherever the filter is true.
         conditional_captures: named groups under `or`, `not` or a quantifier: they are no captures.

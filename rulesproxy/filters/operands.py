@@ -301,30 +301,34 @@ def _like(text: ast.Text, read: Read) -> Regex:
     """The regex of a path pattern: literal text, `{name}` for a part of a segment."""
     if not text.value.startswith("/"):
         raise _bad("RP500", "a path pattern starts with `/`", text, f'write `"/{text.value}"`')
-    parts, at, previous = [r"\A"], 0, -1
-    normal = read.field.normal or (lambda value: value)
-    for match in _GROUP.finditer(text.value):
-        name = match.group(1)
-        start, end = text.place(match.start()), text.place(match.end())
-        if not _GROUP_NAME(name):
-            title = f"`{match.group()}` is not a capture"
-            raise FilterError([error("RP500", title, start, end, "a capture is like `{id}`: letters, digits and `_`")])
-        if match.start() == previous:
-            raise FilterError([error("RP500", "two captures need something between them", start, end)])
-        parts.append(re.escape(normal(text.value[at : match.start()])))
-        parts.append(f"(?P<{name}>[^/]+)")
-        at = previous = match.end()
-    rest = text.value[at:]
-    if "{" in rest or "}" in text.value[:0] + rest:
-        start = text.place(at + min(rest.find(mark) for mark in "{}" if mark in rest))
-        raise FilterError(
-            [error("RP500", "a brace that belongs to no capture", start, start + 1, "a capture is like `{id}`")]
-        )
-    parts.append(re.escape(normal(rest)) + r"\Z")
+    normal = read.field.normal or str
+    parts: list[str] = []
+    # Texts and names take turns, so that there is a text, perhaps an empty one, on both sides of each name.
+    pieces = _GROUP.split(text.value)
+    at = 0
+    for index, piece in enumerate(pieces):
+        place = text.place(at)
+        if index % 2:
+            if not _GROUP_NAME(piece):
+                help = "a capture is like `{id}`: letters, digits and `_`"
+                end = text.place(at + len(piece) + 2)
+                raise FilterError([error("RP500", f"`{{{piece}}}` is not a capture", place, end, help)])
+            parts.append(f"(?P<{piece}>[^/]+)")
+            at += len(piece) + 2
+            continue
+        brace = re.search("[{}]", piece)
+        if brace:
+            start = text.place(at + brace.start())
+            help = "a capture is like `{id}`"
+            raise FilterError([error("RP500", "this brace belongs to no capture", start, start + 1, help)])
+        if not piece and 0 < index < len(pieces) - 1:
+            end = text.place(at + len(pieces[index + 1]) + 2)
+            raise FilterError([error("RP500", "two captures need something between them", place, end)])
+        parts.append(re.escape(normal(piece)))
+        at += len(piece)
     try:
-        pattern = re.compile("".join(parts), re.ASCII)
+        pattern = re.compile(rf"\A{''.join(parts)}\Z", re.ASCII)
     except re.error as exc:
         raise _bad("RP500", f"bad path pattern: {exc.msg}", text) from None
-    first = text.value.partition("{")[0]
-    shape = None if len(parts) > 2 else ("==", normal(rest))
-    return Regex(text.value, pattern, shape, normal(first) if read.field.normal else first)  # type: ignore[arg-type]
+    first = normal(pieces[0])
+    return Regex(text.value, pattern, ("==", first) if len(pieces) == 1 else None, first)

@@ -28,7 +28,7 @@ MAX_DEPTH = 64
 """Levels of brackets, `not` and connectives: it bounds every recursion over a tree."""
 
 _STRINGS = re.compile(r"""r(#*)".*?"\1|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""", re.DOTALL).sub
-_NESTING = re.compile(r"[()]|!(?![=~])|\bnot\b|[^\s()!]+").finditer
+_NESTING = re.compile(r"[()]|!(?!=|~[^A-Za-z])|\bnot\b|[^\s()!]+").finditer
 _REGEX_OPERATORS = frozenset({"~", "!~", "~*", "!~*"})
 
 
@@ -42,6 +42,8 @@ def parse(text: str) -> ast.Node:
         title = f"the filter has {len(text):,} characters; {MAX_LENGTH:,} is the limit"
         help = "move parts of it into `filters:` and use them as `$name`, or values into `lists:`"
         raise FilterError([error("RP217", title, MAX_LENGTH, len(text), help)])
+    if not text.strip():
+        raise FilterError([error("RP209", "the filter is empty", 0, 0, "to match everything write `~all`")])
     _check_nesting(text)
     from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 

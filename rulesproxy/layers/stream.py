@@ -109,8 +109,8 @@ class MemoryStream:
     ended_cleanly = True
 
     def __init__(self, *data: bytes, peername: Address | None = None, sockname: Address | None = None) -> None:
-        self.peername = peername or ("127.0.0.1", 40000)
-        self.sockname = sockname or ("127.0.0.1", 8080)
+        self.peername: Address | None = peername or ("127.0.0.1", 40000)
+        self.sockname: Address | None = sockname or ("127.0.0.1", 8080)
         self.deadline = FOREVER
         self.eof_ends = False
         self.sent = bytearray()

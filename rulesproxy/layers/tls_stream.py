@@ -11,6 +11,7 @@ import ssl
 
 from rulesproxy.flow.connection import Address
 from rulesproxy.layers.stream import OnEnd, Stream, StreamClosed, StreamTimeout
+from rulesproxy.tls.leaf import normalise
 
 _RECORD = 16384
 """The most that one TLS record carries, so one read never leaves a part behind."""
@@ -51,7 +52,7 @@ class TLSStream:
                 ClientHello asked for, only remembered.
 
         Raises:
-            ValueError: the server's host cannot be asked for, or is missing though it must be verified.
+            ValueError: the server's host is no host, or is missing though it must be verified.
         """
         self.inner = inner
         # A TLS peer that ends its direction of TCP has left (RFC 8446 section 6.1 ends a direction by an alert).
@@ -59,13 +60,18 @@ class TLSStream:
         self.peername: Address | None = inner.peername
         self.sockname: Address | None = inner.sockname
         self.server_side = server_side
-        host = None if server_side or not server_hostname else _bare(server_hostname)
+        name = server_hostname
+        self.sni = name
+        if name and not server_side:
+            host = normalise(name)
+            name = str(host)
+            # RFC 6066 section 3: an address is verified, but never sent.
+            self.sni = name if isinstance(host, str) else None
+        elif context.check_hostname:
+            # `ssl` checks this for sockets only: here it would quietly take a certificate of any host.
+            raise ValueError("a server cannot be verified without its host name")
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        try:
-            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, host)
-        except UnicodeError:
-            raise ValueError(f"{server_hostname!a} is not a host that TLS can ask for") from None
-        self.sni = server_hostname if server_side else _name(host)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, None if server_side else name or None)
         self._decrypt = self._tls.read
         self._encrypt = self._tls.write
         self._unread = b""
@@ -190,9 +196,7 @@ class TLSStream:
 
     @property
     def ended(self) -> bool:
-        if self._unread:
-            return False
-        return self._ended or (self.inner.ended and not self._incoming.pending)
+        return self._ended or self.inner.ended
 
     @property
     def gone(self) -> bool:
@@ -314,8 +318,10 @@ def reason(error: BaseException) -> str:
     """Why TLS failed, as the end of a sentence for a person."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message}"
-    if not isinstance(error, ssl.SSLError) or not error.reason:
+    if not isinstance(error, ssl.SSLError):
         return str(error)
+    if not error.reason:
+        return "TLS failed for a reason that OpenSSL does not tell"
     if error.reason in _DISTRUST:
         return "the peer does not trust our certificate"
     known = _REASONS.get(error.reason)
@@ -360,16 +366,3 @@ _LEFT = {
     True: "the client left during the TLS handshake; some clients that do not trust our CA do so without a word",
     False: "the server closed the connection during the TLS handshake",
 }
-
-
-def _bare(host: str) -> str:
-    """A host as TLS asks for it: no brackets, no zone, no trailing dot (RFC 6066 section 3)."""
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    return (host.partition("%")[0] if ":" in host else host).removesuffix(".")
-
-
-def _name(host: str | None) -> str | None:
-    """The host where it is a name: an address is verified, but never sent."""
-    digits = host.replace(".", "") if host else ""
-    return None if not host or ":" in host or (digits.isascii() and digits.isdigit()) else host

@@ -120,12 +120,7 @@ class Server:
     @property
     def full(self) -> bool:
         """Whether as many clients are connected as the limit allows."""
-        if len(self.connections) < self._limits().client_connections:
-            return False
-        if not self._warned:
-            self._warned = True
-            _log.warning("%d clients are connected, which is the limit: new ones wait", len(self.connections))
-        return True
+        return len(self.connections) >= self._limits().client_connections
 
     def resume(self) -> None:
         """Accept on every listener."""
@@ -135,6 +130,9 @@ class Server:
 
     def pause(self) -> None:
         """Accept on no listener until a client leaves."""
+        if self.full and not self._warned:
+            self._warned = True
+            _log.warning("%d clients are connected, which is the limit: new ones wait", len(self.connections))
         for listener in self.listeners:
             listener.pause()
 
@@ -164,8 +162,9 @@ class Server:
         full = self.full
         self.connections.discard(task)
         if full:
-            self._warned = False
             self.resume()
+        if not self.connections:
+            self._warned = False
         if not task.cancelled() and (exc := task.exception()) is not None:
             _log.error("a connection ended by a bug of ours: %s: %s", type(exc).__name__, exc, exc_info=exc)
 

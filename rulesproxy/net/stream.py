@@ -195,7 +195,9 @@ class SocketStream(asyncio.Protocol):
         if reader is not None:
             if not reader.done():
                 reader.set_result(None)
-        elif self._size > self._high and not self._reading_paused:
+                return
+            # Its task has not run yet, and an event loop may read on many times before it does.
+        if self._size > self._high and not self._reading_paused:
             self._reading_paused = True
             try:
                 self._transport.pause_reading()  # type: ignore[union-attr]

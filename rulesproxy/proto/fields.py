@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from rulesproxy.flow.headers import Field
+from rulesproxy.flow.headers import Field, is_token
 from rulesproxy.flow.url import split_authority
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1_messages import CHUNKED
@@ -18,12 +18,16 @@ UNFRAMED = -3
 
 # Peers repeat themselves: most lines of a head were there in the head before. A line that was judged once is looked up
 # from then on, which makes a head cost less than any parser of single bytes, in C as well. The bounds keep hostile
-# peers from filling memory with lines that never come again.
+# peers from filling memory with what never comes again: a full table is emptied, and the next heads fill it anew.
 _LINES: dict[bytes, Field] = {}
 _LINES_MAX = 1024
 _LINE_MAX = 256
+_NAMES: dict[bytes, bytes] = {}
+_NAMES_MAX = 1024
+_HOSTS: dict[bytes, str] = {}
+_HOSTS_MAX = 1024
 
-_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)").fullmatch
+_CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
 _DIGITS = re.compile(rb"[0-9]{1,18}").fullmatch
 _CODING = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*;[^,]*)?").fullmatch
 
@@ -32,13 +36,15 @@ _SPECIAL = frozenset((b"host", b"connection", b"content-length", b"transfer-enco
 _HOP_BY_HOP = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"te", b"upgrade", b"proxy-authorization"))
 
 # A Connection field must not name fields that are meant for every recipient (RFC 9110 section 7.6.1). Where it does, it
-# is an attempt to make us drop what the next one decides by: framing, routing, access. `close` is an option only.
+# is an attempt to make us drop what the next one decides by: framing, routing, access. The last two are options, not
+# names.
 _NEVER_NAMED = frozenset(
     (
         *(b"host", b"content-length", b"transfer-encoding", b"trailer", b"content-type", b"content-encoding"),
         *(b"content-range", b"content-location", b"cache-control", b"date", b"location", b"via", b"forwarded"),
         *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"origin", b"referer"),
-        *(b"authorization", b"www-authenticate", b"cookie", b"set-cookie", b"expect", b"range", b"close"),
+        *(b"authorization", b"www-authenticate", b"cookie", b"set-cookie", b"expect", b"range"),
+        *(b"close", b"keep-alive"),
     )
 )
 
@@ -132,25 +138,28 @@ def parse_trailers(block: bytes, limit: int) -> list[Field]:
     return fields
 
 
-def check_host(hosts: list[bytes], required: bool) -> str:
-    """The one Host of a request (RFC 9112 section 3.2).
+def parse_host(hosts: list[bytes]) -> str:
+    """The Host of a request (RFC 9112 section 3.2), empty where there is none or an empty one.
 
     Raises:
-        ProtocolError: several, none although `required`, or not `host[:port]`.
+        ProtocolError: several, or not `host[:port]`.
     """
-    if len(hosts) != 1:
-        if hosts:
-            raise ProtocolError("more than one Host field")
-        if required:
-            raise ProtocolError("no Host field: HTTP/1.1 requires one")
+    if len(hosts) > 1:
+        raise ProtocolError("more than one Host field")
+    value = hosts[0] if hosts else b""
+    if not value:
         return ""
-    if not hosts[0]:
-        return ""
-    try:
-        host = hosts[0].decode("ascii")
-        split_authority(host, 0)
-    except ValueError:
-        raise ProtocolError(f"Host {show(hosts[0])} is not a host with an optional port") from None
+    host = _HOSTS.get(value)
+    if host is None:
+        try:
+            host = value.decode("ascii")
+            split_authority(host, 0)
+        except ValueError:
+            raise ProtocolError(f"Host {show(value)} is not a host with an optional port") from None
+        if len(value) <= _LINE_MAX:
+            if len(_HOSTS) >= _HOSTS_MAX:
+                _HOSTS.clear()
+            _HOSTS[value] = host
     return host
 
 
@@ -162,29 +171,48 @@ def end_to_end(fields: list[Field]) -> list[Field]:
     caller decides the framing. `TE: trailers` goes on; over HTTP/1.1 the caller adds `Connection: TE` (section 10.1.4).
     Returns the same list where nothing is removed.
     """
-    drop = _HOP_BY_HOP
-    for lower, _, value in fields:
+    dropped = [field for field in fields if field[0] in _HOP_BY_HOP and not _is_te_trailers(field)]
+    if not dropped:
+        return fields
+    named: set[bytes] = set()
+    for lower, _, value in dropped:
         if lower == b"connection":
-            named = [name for name in _members(value) if name not in _NEVER_NAMED]
-            if not drop.issuperset(named):
-                drop = drop.union(named)
-    kept = [
-        field for field in fields if field[0] not in drop or (field[0] == b"te" and field[2].lower() == b"trailers")
-    ]
-    return fields if len(kept) == len(fields) else kept
+            named.update(_members(value))
+    named -= _NEVER_NAMED
+    if not named and len(dropped) == 1:
+        kept = fields.copy()
+        kept.remove(dropped[0])
+        return kept
+    named |= _HOP_BY_HOP
+    return [field for field in fields if field[0] not in named or _is_te_trailers(field)]
 
 
 def _parse_line(line: bytes) -> Field:
-    match = _LINE(line)
-    if match is None:
+    name, found, value = line.partition(b":")
+    lower = _NAMES.get(name) or _parse_name(name)
+    if lower is None or not found or len(value.translate(None, _CONTROLS)) != len(value):
         raise ProtocolError(f"bad header line {show(line)}")
-    name, value = match.groups()
-    field = (name.lower(), name, value.rstrip(b" \t"))
+    field = (lower, name, value.strip(b" \t"))
     if len(line) <= _LINE_MAX:
         if len(_LINES) >= _LINES_MAX:
             _LINES.clear()
         _LINES[line] = field
     return field
+
+
+def _parse_name(name: bytes) -> bytes | None:
+    if not is_token(name):
+        return None
+    lower = name.lower()
+    if len(name) <= _LINE_MAX:
+        if len(_NAMES) >= _NAMES_MAX:
+            _NAMES.clear()
+        _NAMES[name] = lower
+    return lower
+
+
+def _is_te_trailers(field: Field) -> bool:
+    return field[0] == b"te" and field[2].lower() == b"trailers"
 
 
 def _members(value: bytes) -> list[bytes]:

@@ -7,6 +7,7 @@ trailer section; body data passes through. What two parsers could read different
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import Final
 
 from rulesproxy.limits import DEFAULT, Limits
@@ -22,9 +23,9 @@ from rulesproxy.proto.http1_messages import (
     NeedData,
 )
 
-# Where a reader is; the subclasses need two of them.
+# Where a reader is; the others of this codec need three of them.
 HEAD: Final = 0
-_ENDED: Final = 1  # All is read, only the end has not been emitted.
+ENDED: Final = 1  # All is read, only the end has not been emitted.
 _LENGTH: Final = 2
 _CHUNKS: Final = 3
 _TRAILERS: Final = 4
@@ -42,7 +43,7 @@ _EMPTY = Section(b"", 0)
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 
-class Reader:
+class Reader(ABC):
     """What both readers share: the buffer, the bodies, the end."""
 
     def __init__(self, limits: Limits = DEFAULT) -> None:
@@ -86,7 +87,7 @@ class Reader:
         try:
             if state == HEAD:
                 return self._read_head() if self._buf else NEED_DATA
-            if state == _ENDED:
+            if state == ENDED:
                 self._state = HEAD
                 return END
             if state == _LENGTH:
@@ -124,12 +125,15 @@ class Reader:
 
     # Heads
 
+    @abstractmethod
     def _read_head(self) -> Message | NeedData:
-        raise NotImplementedError
+        """Read a head from a buffer that is not empty."""
+        ...
 
+    @abstractmethod
     def _check_start(self, line: bytes, complete: bool) -> bool:
         """Judge the beginning of a head that is not complete; return whether its start line was judged as a whole."""
-        raise NotImplementedError
+        ...
 
     def _cut_head(self) -> tuple[bytes, bytes] | None:
         """Take a head from the buffer: its start line, and its field lines with CRLF between them; None: incomplete."""
@@ -164,19 +168,18 @@ class Reader:
         self._seen = max(0, size - 3)
 
     def _read_section(self, block: bytes) -> Section:
-        if block == self._block:
-            return self._section
+        """Read a header section that is not the same as the one before."""
         section = Section(block, self._limits.header_count)
         if len(block) <= _SECTION_KEPT:
             self._block, self._section = block, section
         return section
 
     def _begin_body(self, length: int) -> None:
-        if length == NO_BODY:
-            self._state = _ENDED
-        elif length > 0:
-            self._left = length
+        self._left = max(length, 0)
+        if length > 0:
             self._state = _LENGTH
+        elif length == NO_BODY:
+            self._state = ENDED
         else:
             self._state = _CHUNKS if length == CHUNKED else _UNTIL_CLOSE
 
@@ -189,12 +192,12 @@ class Reader:
             return self._need(f"{left} bytes before the end of the body")
         if size > left:
             self._buf = buf[left:]
-            self._state = _ENDED
+            self._state = ENDED
             return bytes(buf[:left])
         self._buf = b""
         self._left = left - size
         if size == left:
-            self._state = _ENDED
+            self._state = ENDED
         return bytes(buf)
 
     def _read_until_close(self) -> Message | NeedData:
@@ -274,6 +277,8 @@ class Reader:
         if end < 0:
             if len(buf) >= limit:
                 raise ProtocolError(f"the trailers are longer than {limit} bytes", 431)
+            if buf.count(b"\n") != buf.count(b"\r\n"):
+                raise ProtocolError("a line of the trailers ends with LF alone: CRLF is required")
             return self._need("inside the trailers")
         trailers = parse_trailers(bytes(buf[:end]), self._limits.header_count)
         self._buf = buf[end + 4 :]

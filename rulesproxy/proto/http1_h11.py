@@ -6,7 +6,8 @@ It costs an order of magnitude. h11 is imported when the first strict reader rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from typing import TYPE_CHECKING, cast
 
 from rulesproxy.flow.headers import to_bytes
 from rulesproxy.limits import DEFAULT, Limits
@@ -44,9 +45,10 @@ class _Strict(Reader):
             raise ProtocolError(self._failure, self._status) from None
         return message
 
+    @abstractmethod
     def _connect(self) -> h11.Connection:
         """An h11 connection that waits for the next message."""
-        raise NotImplementedError
+        ...
 
     def _compare(self, taken: bytes, message: Message | NeedData) -> None:
         import h11
@@ -75,22 +77,22 @@ class _Strict(Reader):
                 self._h11 = None
 
     def _compare_head(self, event: object, message: RequestHead | ResponseHead) -> None:
-        import h11
-
+        kind = type(event).__name__
+        head: h11.Request | h11.Response | h11.InformationalResponse
         if isinstance(message, RequestHead):
-            if not isinstance(event, h11.Request):
-                raise ProtocolError(f"a request, but h11 reads {event!r}")
-            _demand("method", to_bytes(message.method), event.method)
-            _demand("target", to_bytes(message.target), event.target)
+            _demand("message", "Request", kind)
+            request = head = cast("h11.Request", event)
+            _demand("method", to_bytes(message.method), request.method)
+            _demand("target", to_bytes(message.target), request.target)
         else:
             self._interim = message.status < 200
             self._until_close = message.length == UNTIL_CLOSE
-            if not isinstance(event, h11.InformationalResponse if self._interim else h11.Response):
-                raise ProtocolError(f"a response, but h11 reads {event!r}")
-            _demand("status", message.status, event.status_code)
-            _demand("reason", to_bytes(message.reason), event.reason)
-        _demand("version", to_bytes(message.version), b"HTTP/" + event.http_version)
-        ours, theirs = _pairs(message), event.headers.raw_items()
+            _demand("message", "InformationalResponse" if self._interim else "Response", kind)
+            response = head = cast("h11.Response", event)
+            _demand("status", message.status, response.status_code)
+            _demand("reason", to_bytes(message.reason), response.reason)
+        _demand("version", to_bytes(message.version), b"HTTP/" + head.http_version)
+        ours, theirs = _pairs(message), head.headers.raw_items()
         if ours != theirs:
             # h11 puts the value of Transfer-Encoding into lower case.
             _demand("fields", [(name, value.lower()) for name, value in ours], [(n, v.lower()) for n, v in theirs])
@@ -119,6 +121,12 @@ class StrictRequestReader(_Strict, RequestReader):
 
 class StrictResponseReader(_Strict, ResponseReader):
     """`ResponseReader`, with h11 as the second opinion."""
+
+    def expect(self, method: str) -> None:
+        super().expect(method)
+        if self._state == HEAD:
+            # The connection may have been made for another request already, if some bytes came early.
+            self._h11 = None
 
     def _connect(self) -> h11.Connection:
         import h11

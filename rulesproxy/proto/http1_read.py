@@ -10,8 +10,8 @@ import re
 from rulesproxy.flow.headers import is_token, to_str
 from rulesproxy.limits import DEFAULT, Limits
 from rulesproxy.proto import ProtocolError
-from rulesproxy.proto.fields import UNFRAMED, check_host, show
-from rulesproxy.proto.http1_base import TUNNEL, Reader
+from rulesproxy.proto.fields import UNFRAMED, parse_host, show
+from rulesproxy.proto.http1_base import ENDED, TUNNEL, Reader
 from rulesproxy.proto.http1_messages import (
     CHUNKED,
     NEED_DATA,
@@ -57,23 +57,26 @@ class RequestReader(Reader):
             return NEED_DATA
         self._crlf_skipped = False
         method, target, version = _parse_request_line(head[0], self._limits.target)
-        section = self._read_section(head[1])
-        modern = version == "HTTP/1.1"
-        host = check_host(section.hosts, modern)
+        section = self._section if head[1] == self._block else self._read_section(head[1])
+        host = parse_host(section.hosts)
         length = section.length
         if length == UNFRAMED:
             length = NO_BODY
-        elif length == CHUNKED and not modern:
-            raise ProtocolError("Transfer-Encoding in a request of HTTP/1.0")
-        if length != NO_BODY and method == "CONNECT":
+        if length == NO_BODY:
+            self._state = ENDED
+        elif method == "CONNECT":
             raise ProtocolError("a CONNECT request has no body, but a field announces one")
-        self._begin_body(length)
-        if modern:
-            keep_alive = not section.close
-            return RequestHead(
-                method, target, version, section.fields, length, keep_alive, section.expect, section.upgrade, host
-            )
-        return RequestHead(method, target, version, section.fields, length, False, False, "", host)
+        else:
+            self._begin_body(length)
+        if version == "HTTP/1.1":
+            if not section.hosts:
+                raise ProtocolError("no Host field: HTTP/1.1 requires one")
+            keep_alive, expect, upgrade = not section.close, section.expect, section.upgrade
+        elif length == CHUNKED:
+            raise ProtocolError("Transfer-Encoding in a request of HTTP/1.0")
+        else:
+            keep_alive, expect, upgrade = False, False, ""
+        return RequestHead(method, target, version, section.fields, length, keep_alive, expect, upgrade, host)
 
     def _skip_crlf(self) -> RequestHead | NeedData:
         """Skip the one empty line that may come before a request line (RFC 9112 section 2.2)."""
@@ -116,7 +119,7 @@ class ResponseReader(Reader):
         if head is None:
             return NEED_DATA
         version, status, reason = _parse_status_line(head[0])
-        section = self._read_section(head[1])
+        section = self._section if head[1] == self._block else self._read_section(head[1])
         length = section.length
         if length == CHUNKED and version != "HTTP/1.1":
             raise ProtocolError("Transfer-Encoding in a response of HTTP/1.0")

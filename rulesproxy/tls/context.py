@@ -25,7 +25,7 @@ _RENEW = 30 * 86400.0
 """Seconds before its leaf expires that a context is made anew: a proxy may run for months."""
 
 
-class ContextError(Exception):
+class ContextError(ValueError):
     """A file that a context needs cannot be used. `str()` is one line: the file, what is wrong, what to do."""
 
 
@@ -89,6 +89,9 @@ class ClientContexts:
 
     The first use loads the system's trust store (some 20 ms), later ones cost microseconds. A file that changed on
     disk is read again. Not thread-safe: for one event loop.
+
+    The system's CAs are held to RFC 5280 strictly, as by Python 3.13. A company's CA that lacks key identifiers or key
+    usage fails that; naming its file in `ca` is the way to trust it all the same.
     """
 
     def __init__(self, limits: Limits = DEFAULT) -> None:

@@ -88,14 +88,16 @@ def normalise(host: str) -> Name:
     Raises:
         ValueError: neither an address nor a host name of at most 253 characters.
     """
-    text = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    try:
+    address = host
+    if ":" in host:
         # A zone means something on this machine only and has no place in a certificate.
-        return ipaddress.ip_address(text.partition("%")[0])
+        address = host.removeprefix("[").removesuffix("]").partition("%")[0]
+    try:
+        return ipaddress.ip_address(address)
     except ValueError:
         pass
     try:
-        name = text if text.isascii() else text.encode("idna").decode("ascii")
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:
         name = ""
     name = name.lower().removesuffix(".")

@@ -65,7 +65,9 @@ def test_a_request_goes_through_unchanged() -> None:
             b"GET /x HTTP/1.1\r\nHost: a.test:81\r\n\r\n",
             OK,
         )
-        await check(b"GET http://a.test?q HTTP/1.1\r\nHost: a.test\r\n\r\n", b"GET /?q HTTP/1.1\r\nHost: a.test\r\n\r\n", OK)
+        await check(
+            b"GET http://a.test?q HTTP/1.1\r\nHost: a.test\r\n\r\n", b"GET /?q HTTP/1.1\r\nHost: a.test\r\n\r\n", OK
+        )
         await check(
             b"OPTIONS http://a.test HTTP/1.1\r\nHost: a.test\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n", OK
         )
@@ -190,7 +192,12 @@ async def test_a_killed_flow_gets_no_byte() -> None:
         ([b""], 502, "a.test:80 closed the connection without an answer", "disconnected"),
         ([b"SSH-2.0-x\r\n\r\n"], 502, "a.test:80 sent a bad response", "protocol"),
         ([b"HTTP/1.1 200 OK\r\nContent-Le<FIN>"], 502, "a.test:80 sent a bad response", "protocol"),
-        ([b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"], 502, "sent a bad response", "protocol"),
+        (
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"],
+            502,
+            "sent a bad response",
+            "protocol",
+        ),
     ],
 )
 async def test_a_server_that_fails(
@@ -228,7 +235,10 @@ async def test_an_error_handler_may_answer() -> None:
             flow.response = HTTPResponse.make(503, b"later", {"Retry-After": "1"})
 
     got = await Rig(DialError("connection refused", "refused"), addons=[Fallback()]).run(GET)
-    assert got == b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\ncontent-length: 5\r\nConnection: close\r\n\r\nlater"
+    assert (
+        got
+        == b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\ncontent-length: 5\r\nConnection: close\r\n\r\nlater"
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +249,10 @@ async def test_an_error_handler_may_answer() -> None:
         (b"GET http://a.test:99999/ HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
         (b"GET http://user@a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
         (b"CONNECT a.test HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
-        (b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (
+            b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
         (b"GET http://a.test/ HTTP/2.0\r\nHost: a.test\r\n\r\n", 505),
         (b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nX y: 1\r\n\r\n", 400),
         (b"garbage\r\n\r\n", 400),
@@ -292,7 +305,9 @@ async def test_expect_is_answered_by_whoever_reads_the_body() -> None:
 async def test_an_upload_streams_while_it_arrives_and_the_answer_may_overtake_it() -> None:
     trace = Trace()
     rig = Rig([None], addons=[trace])
-    task = await rig.start(b"POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    task = await rig.start(
+        b"POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+    )
     await settle()
     assert rig.sent().endswith(b"1\r\na\r\n")
     rig.client.feed(b"1\r\nb\r\n")
@@ -322,7 +337,9 @@ async def test_a_client_that_leaves_frees_the_server() -> None:
 
 async def test_an_upgrade_turns_into_a_tunnel() -> None:
     trace = Trace()
-    rig = Rig([b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly"], addons=[trace])
+    rig = Rig(
+        [b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly"], addons=[trace]
+    )
     task = await rig.start(
         b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nfirst"
     )
