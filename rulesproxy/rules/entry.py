@@ -63,7 +63,7 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     errors = len(reader.problems)
     written = _written(node, reader)
     name, identity = _identity(node, reader, scope)
-    checked, text, tree = _filter(node, reader, scope)
+    checked, text, tree = _filter(node, reader, scope, errors)
     captures = _captures(checked, tree, scope)
     reader.names = Names(captures, scope.vars, reader.names.env)
     steps = [step for entry in written if (step := _step(entry, reader)) is not None]
@@ -222,7 +222,9 @@ def _file_name(path: str) -> str:
     return PurePath(path).name
 
 
-def _filter(node: Mapping, reader: Reader, scope: Scope) -> tuple[Checked | None, FilterText | None, ast.Node | None]:
+def _filter(
+    node: Mapping, reader: Reader, scope: Scope, errors: int
+) -> tuple[Checked | None, FilterText | None, ast.Node | None]:
     from rulesproxy.filters.check import check
     from rulesproxy.rules.load import parse_filter, report
 
@@ -236,6 +238,9 @@ def _filter(node: Mapping, reader: Reader, scope: Scope) -> tuple[Checked | None
         if trap is not None:
             reader.problems.append(trap)
             return None, None, None
+    if any(problem.code == "RP018" for problem in reader.problems[errors:]):
+        # The filter was cut by YAML: what is left of it deserves no message of its own.
+        return None, None, None
     try:
         text = filter_text(child, reader)
     except Bad:

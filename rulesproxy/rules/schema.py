@@ -130,7 +130,7 @@ class Reader:
                 "RP016",
                 key,
                 f"`{key.text}` is no key {where}",
-                f"{help}; other YAML readers take this word for true or false",
+                f"{help.removesuffix('?')}, which no YAML reader takes for true or false?" if meant else help,
             )
         elif key.flow and (key.text.count('"') % 2 or key.text.count("'") % 2):
             self.note(
@@ -216,17 +216,19 @@ class Reader:
             Bad: at least one key was wrong or missing.
         """
         schema = schema_of(cls)
+        synonyms: dict[str, str] = getattr(cls, "synonyms", {})
         values: dict[str, object] = {}
         failed = False
         for key, child in node.entries:
             field = schema.get(key.text)
             if field is None:
                 failed = True
-                belongs = others(key.text) if others is not None and suggest(key.text, schema) is None else ""
+                near = suggest(key.text, schema, synonyms)
+                belongs = others(key.text) if others is not None and near is None else ""
                 if belongs:
                     self.note("RP102", key, f"`{key.text}` is no key of `{name}`", belongs)
                 else:
-                    self.unknown(key, schema, f"in `{name}`")
+                    self.unknown(key, schema, f"in `{name}`", synonyms)
                 continue
             try:
                 values[field.attribute] = self.value(field.kind, child, key.text)

@@ -34,6 +34,7 @@ class Block(Action):
     events: ClassVar = REQUEST | RESPONSE | {"http_connect"}
     answers: ClassVar = True
     bare: ClassVar = True
+    synonyms: ClassVar = {"code": "status", "text": "body", "message": "body", "header": "headers"}
 
     status: Annotated[int, Range(200, 599)] = 403
     body: Template | None = None

@@ -66,6 +66,7 @@ class MapLocal(Action):
     key: ClassVar = "map-local"
     events: ClassVar = REQUEST
     answers: ClassVar = True
+    synonyms: ClassVar = {"path": "file", "folder": "dir", "root": "dir", "directory": "dir", "prefix": "strip"}
 
     file: Root | None = None
     dir: Root | None = None

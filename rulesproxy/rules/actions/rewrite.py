@@ -34,6 +34,7 @@ class RewriteRequest(Action):
     key: ClassVar = "rewrite.request"
     events: ClassVar = REQUEST
     edits_request: ClassVar = True
+    synonyms: ClassVar = {"header": "headers", "params": "query", "uri": "url", "content": "body", "text": "body"}
 
     method: Template | None = None
     url: URLTemplate | None = None
@@ -121,6 +122,7 @@ class RewriteResponse(Action):
 
     key: ClassVar = "rewrite.response"
     events: ClassVar = RESPONSE
+    synonyms: ClassVar = {"header": "headers", "code": "status", "content": "body", "text": "body"}
 
     status: Annotated[int, Range(200, 599)] | None = None
     headers: HeaderEdits | None = None
