@@ -65,7 +65,8 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     name, identity = _identity(node, reader, scope)
     checked, text, tree = _filter(node, reader, scope, errors)
     captures = _captures(checked, tree, scope)
-    reader.names = Names(captures, scope.vars, reader.names.env)
+    conditional = frozenset[str]() if checked is None else checked.conditional_captures
+    reader.names = Names(captures, scope.vars, reader.names.env, conditional)
     steps = [step for entry in written if (step := _step(entry, reader)) is not None]
     stop = _flag(node, "stop", False, reader)
     enabled = _flag(node, "enabled", True, reader)

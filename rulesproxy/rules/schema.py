@@ -44,11 +44,13 @@ class Names:
             that nothing is known about them.
         vars: the variables of the file.
         env: the environment.
+        conditional: groups of the filter that are not always set, and therefore are no captures.
     """
 
     captures: Mapping[str, str] | None
     vars: Mapping[str, str]
     env: Mapping[str, str]
+    conditional: frozenset[str] = frozenset()
 
 
 class Readable(Protocol):

@@ -106,12 +106,14 @@ class MapLocal(Action):
                 reader.note("RP603", where, f"`{name}` names {kind}", f"write `{'dir' if root.folder else 'file'}`")
 
     def bind(self) -> Handler:
+        edit = self.headers.bind() if self.headers is not None else None
+
         def answer(flow: HTTPFlow, captures: Captures) -> None:
             response = self.answer(flow)
             if response is None:
                 return
-            if self.headers is not None:
-                self.headers.apply(response, flow, captures)
+            if edit is not None:
+                edit(response, flow, captures)
             flow.response = response
 
         return answer

@@ -83,6 +83,8 @@ class RewriteRequest(Action):
             reader.note("RP607", key or node, "`url` and `path` both set the path", "keep one of them")
 
     def bind(self) -> Handler:
+        edit = self.headers.bind() if self.headers is not None else None
+
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
             request = flow.request
             # Everything that can fail is made before anything is changed.
@@ -93,8 +95,8 @@ class RewriteRequest(Action):
             path = self.path.fill(flow, captures) if self.path is not None else None
             if path is not None and not path.startswith("/"):
                 raise ActionError(f"the path {path[:80]!r} does not start with a slash")
-            if self.headers is not None:
-                self.headers.apply(request, flow, captures)
+            if edit is not None:
+                edit(request, flow, captures)
             if url is not None:
                 request.url = url
             if path is not None:
@@ -149,12 +151,14 @@ class RewriteResponse(Action):
         _needs_a_key(node, reader, self.key)
 
     def bind(self) -> Handler:
+        edit = self.headers.bind() if self.headers is not None else None
+
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
             response = flow.response
             if response is None:
                 return
-            if self.headers is not None:
-                self.headers.apply(response, flow, captures)
+            if edit is not None:
+                edit(response, flow, captures)
             if self.status is not None:
                 response.status_code = self.status
                 response.reason = reason_phrase(self.status)
