@@ -16,6 +16,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+GIVEN = os.environ.get("RULESPROXY_WHEEL")
+
+_build = importlib.util.find_spec("build")
+if not GIVEN and (_build is None or _build.origin is None):
+    pytest.skip("no wheel: name one in RULESPROXY_WHEEL, as .ci/run does, or install `build`", allow_module_level=True)
 
 
 def run(*words: str | Path, cwd: Path, code: int = 0) -> str:
@@ -31,11 +36,8 @@ def run(*words: str | Path, cwd: Path, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if given := os.environ.get("RULESPROXY_WHEEL"):
-        return Path(given)
-    spec = importlib.util.find_spec("build")
-    if spec is None or spec.origin is None:
-        pytest.skip("no wheel is built: name one in RULESPROXY_WHEEL, as .ci/run does, or install `build`")
+    if GIVEN:
+        return Path(GIVEN)
     folder = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT, cwd=folder)
     return next(folder.glob("*.whl"))

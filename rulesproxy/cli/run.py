@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.app import ModeError, Proxy, declare_options
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.engine import log
+    from rulesproxy.engine.bind import AddonError
     from rulesproxy.engine.options import Options, OptionsError
     from rulesproxy.engine.script import ScriptError, load_script
     from rulesproxy.net.server import BindError
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         return INVALID
     except BindError as exc:
         return fail(str(exc), CANNOT_BIND)
-    except (OptionsError, AuthorityError) as exc:
+    except (AddonError, OptionsError, AuthorityError) as exc:
         return fail(str(exc), USAGE)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import cast
 
@@ -165,6 +165,29 @@ def addon_name(addon: object) -> str:
         return escape(os.path.basename(getattr(addon, "__file__", None) or addon.__name__))
     name = getattr(addon, "name", None)
     return escape(name if isinstance(name, str) and name else type(addon).__name__)
+
+
+def misspelt(addon: object) -> list[tuple[str, str]]:
+    """The functions of an addon that were probably meant to handle an event: their names, each with that event."""
+    kinds = [] if isinstance(addon, ModuleType) else type(addon).__mro__
+    names = own_functions(vars(addon), addon.__name__) if isinstance(addon, ModuleType) else []
+    for kind in kinds:
+        if not kind.__module__.startswith("rulesproxy."):
+            names += own_functions(vars(kind), kind.__module__)
+    return [
+        (name, event)
+        for name, event in near_misses(dict.fromkeys(names))
+        if takes(getattr(addon, name), len(EVENTS[event].parameters))
+    ]
+
+
+def own_functions(names: Mapping[str, object], module: str) -> list[str]:
+    """The public functions among these that were written in this module."""
+    return [
+        name
+        for name, value in names.items()
+        if isinstance(value, FunctionType) and value.__module__ == module and not name.startswith("_")
+    ]
 
 
 def near_misses(names: Iterable[str]) -> list[tuple[str, str]]:

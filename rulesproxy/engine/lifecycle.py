@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from rulesproxy.engine.bind import AddonError, addon_name, children_of, handler_of, handlers_of, takes
+from rulesproxy.engine.bind import AddonError, addon_name, children_of, handler_of, handlers_of, misspelt, takes
 from rulesproxy.engine.commands import CommandError, Commands, decorated
 from rulesproxy.engine.dispatch import AddonHalt, Bound, dispatch, failure_text
 from rulesproxy.engine.log import logger
@@ -77,8 +77,8 @@ class Node:
         for child in self.children:
             yield from child.walk()
 
-    def begin(self, options: Options, commands: Commands, seen: set[int]) -> None:
-        """Run `start` and `load` of this addon, then of its children. `seen` holds the ids of the chain's addons.
+    def begin(self, options: Options, commands: Commands, seen: dict[int, object]) -> None:
+        """Run `start` and `load` of this addon, then of its children. `seen` has the chain's addons by id.
 
         Raises:
             AddonError: something is wrong with it; `done` is still owed to every node below.
@@ -93,18 +93,20 @@ class Node:
         else:
             raise AddonError(f"addon {addon_name(self.addon)}: `start` always returns yet another addon")
         handlers_of(self.addon)
+        for name, meant in misspelt(self.addon):
+            logger.warning("addon %s: no event is called `%s`; did you mean `%s`?", addon_name(self.addon), name, meant)
         self._load(options, commands)
         for given in children_of(self.addon):
             child = Node(given)
             self.children.append(child)
             child.begin(options, commands, seen)
 
-    def _meet(self, seen: set[int]) -> None:
+    def _meet(self, seen: dict[int, object]) -> None:
         if id(self.addon) in seen:
             # The other one is alive: it must not be ended with this one.
             self.ended = True
             raise AddonError(f"addon {addon_name(self.addon)} is in the chain twice; make another one of its kind")
-        seen.add(id(self.addon))
+        seen[id(self.addon)] = self.addon
 
     def _load(self, options: Options, commands: Commands) -> None:
         entry = Entry(self, options, commands)

@@ -86,7 +86,7 @@ class Engine:
         self._updates = Later(self._dispatch_update)
         context.enter(self)
         try:
-            seen: set[int] = set()
+            seen: dict[int, object] = {}
             for given in addons:
                 node = Node(given)
                 self._nodes.append(node)
@@ -199,7 +199,7 @@ class Engine:
             # The new version may declare its options and commands in another way than the old one.
             self.options.remove(lost)
             self.commands.remove({path for part in leaving.walk() for path in part.commands})
-            node.begin(self.options, self.commands, {id(part.addon) for part in self._walk()})
+            node.begin(self.options, self.commands, {id(part.addon): part.addon for part in self._walk()})
             for part in node.walk():
                 self._configure_first(part)
             self._bind(nodes)

@@ -290,11 +290,10 @@ class Options:
         return changed
 
     def _resolve(self, option: Option) -> tuple[Value, Source]:
-        given = self._given.get(option.name)
-        if given:
-            for source in reversed(SOURCES):
-                if source in given:
-                    return given[source].read(option, source), source
+        given = self._given.get(option.name, {})
+        for source in reversed(SOURCES):
+            if source in given:
+                return given[source].read(option, source), source
         return option.default, "default"
 
 

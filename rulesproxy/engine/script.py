@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import os
 import sys
@@ -11,8 +10,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from rulesproxy.engine.bind import AddonError, handlers_of, near_misses
-from rulesproxy.engine.log import escape, logger
+from rulesproxy.engine.bind import AddonError, handlers_of, near_misses, own_functions
+from rulesproxy.engine.log import escape
 
 
 class ScriptError(Exception):
@@ -39,14 +38,12 @@ def load_script(path: str | os.PathLike[str]) -> ModuleType:
     except AddonError as error:
         _forget(module)
         raise ScriptError(str(error)) from None
-    own = [name for name, value in vars(module).items() if inspect.isfunction(value) and _is_own(module, value)]
-    misses = [f"`{name}`: did you mean `{meant}`?" for name, meant in near_misses(own)]
     if not found and not hasattr(module, "addons"):
         _forget(module)
-        hint = " ".join(misses) or "define a function such as `request(flow)`, or `addons = [...]`"
+        misses = near_misses(own_functions(vars(module), module.__name__))
+        hint = " ".join([f"`{name}`: did you mean `{meant}`?" for name, meant in misses])
+        hint = hint or "define a function such as `request(flow)`, or `addons = [...]`"
         raise ScriptError(f"{shown}: no handler of an event and no `addons` in it; {hint}")
-    for miss in misses:
-        logger.warning("%s: no event is called %s", shown, miss)
     return module
 
 
@@ -88,10 +85,6 @@ def _execute(file: Path, shown: str) -> ModuleType:
 
 def _forget(module: ModuleType) -> None:
     sys.modules.pop(module.__name__, None)
-
-
-def _is_own(module: ModuleType, function: object) -> bool:
-    return getattr(function, "__module__", None) == module.__name__
 
 
 def _place(error: BaseException, file: Path, shown: str) -> str:

@@ -46,7 +46,7 @@ def needed(chain: Chain) -> bool:
     """Whether code that is not ours handles traffic in this chain."""
     traffic = [event for event in EVENTS if event not in LIFECYCLE]
     owners = [bound.owner for event in traffic for bound in getattr(chain, event)]
-    return any(not type(owner).__module__.startswith("rulesproxy.addons.") for owner in owners)
+    return any(not type(owner).__module__.startswith("rulesproxy.") for owner in owners)
 
 
 _lock = threading.Lock()

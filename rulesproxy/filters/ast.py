@@ -84,7 +84,7 @@ class Text:
     value: str
     start: int
     end: int
-    inside: int
+    inside: int = 0
     places: tuple[int, ...] = ()
 
     def place(self, index: int) -> int:

@@ -30,7 +30,7 @@ _SCAN = re.compile(
   """,
     re.VERBOSE | re.DOTALL,
 ).match
-_BARE = re.compile(r"""(?:(?![|&]+(?:[\s~!()]|\Z))[^()~'"\s])+""").match
+_BARE = re.compile(r"""(?:(?![|&]+(?:[\s~!()]|\Z))[^()~'"“”‘’\s])+""").match
 
 _OPERATORS = frozenset({"==", "!=", "<", "<=", ">", ">=", "~", "!~", "~*", "!~*"})
 _WORD_OPERATORS = frozenset({"glob", "like", "contains", "startswith", "endswith", "under", "in"})

@@ -58,6 +58,9 @@ class Operands:
 
     def members(self, read: Read, right: ast.Operand) -> Members:
         """The operand of `in`."""
+        listed = self.long_list(read, "in", right)
+        if listed is not None:
+            return Members(frozenset(listed))
         values: set[Scalar] = set()
         ranges: list[tuple[Scalar, Scalar]] = []
         networks: list[Network] = []
@@ -73,6 +76,9 @@ class Operands:
 
     def texts(self, read: Read, op: str, right: ast.Operand) -> tuple[str, ...]:
         """The operand of `contains`, `startswith`, `endswith` and `under`: one text or several."""
+        listed = self.long_list(read, op, right)
+        if listed is not None:
+            return tuple(dict.fromkeys([_top(read, text, right) for text in listed] if op == "under" else listed))
         items = self.items(read, right) if isinstance(right, (ast.Set, ast.Named)) else (right,)
         texts = []
         for item in items:
@@ -130,16 +136,25 @@ class Operands:
             literal = self.variable(read, literal)
         value = _written(read, literal)
         hints.about_text(read, op, value, literal, self.warn)
-        field = read.field
-        if read.functions:
-            return value
-        if field.words and op in ("==", "in"):
+        if read.field.words and not read.functions and op in ("==", "in"):
             _check_word(read, value.lower(), literal)
-        if field.normal is None:
-            return value
-        if op in _PARTIAL and field.fold:
-            return value.lower()
-        return field.normal(value)
+        return _spelling(read, op)(value)
+
+    def long_list(self, read: Read, op: str, right: ast.Operand) -> list[str] | None:
+        """All texts of a list, which may be long, at once and with one hint at most; None where this is none."""
+        if not isinstance(right, ast.Named) or read.kind not in TEXTUAL or read.field.words:
+            return None
+        texts = self.named(right)
+        if not isinstance(texts, tuple):
+            return None
+        found: list[Problem] = []
+        for text in texts:
+            hints.about_text(read, op, text, right, found.append)
+            if found:
+                self.warn(found[0])
+                break
+        spell = _spelling(read, op)
+        return [spell(text) for text in texts]
 
     def integer(self, read: Read, op: str, literal: ast.Operand | ast.Item) -> int | float:
         """A number in the bounds of the field."""
@@ -209,6 +224,15 @@ MAX_REGEXES = 32
 
 def _bad(code: str, title: str, node: ast.Operand | ast.Item, help: str = "") -> FilterError:
     return FilterError([error(code, title, node.start, node.end, help)])
+
+
+def _spelling(read: Read, op: str) -> Callable[[str], str]:
+    """What makes a literal for `op` be spelled like the values of `read`."""
+    normal = read.field.normal
+    if normal is None or read.functions:
+        return str
+    # A part of a host or a type has no form of its own, but its letters have.
+    return str.lower if op in _PARTIAL and read.field.fold else normal
 
 
 def _written(read: Read, literal: ast.Operand | ast.Item) -> str:

@@ -11,7 +11,8 @@ Pair: TypeAlias = tuple[str, str]
 Pairs: TypeAlias = Iterable[Pair] | Mapping[str, str]
 
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]").fullmatch
-_PART_NAME = re.compile(rb'(?i)^content-disposition:[^\r\n]*;\s*name="?([^"\r\n;]*)"?', re.MULTILINE)
+_DISPOSITION = re.compile(rb"(?im)^content-disposition:[^;\r\n]*").search
+_PARAMETER = re.compile(rb'[ \t]*;[ \t]*([^\s=;"]+)=(?:"([^"\r\n]*)"|([^;\r\n]*))').match
 
 
 def to_pairs(pairs: Pairs) -> list[Pair]:
@@ -57,6 +58,14 @@ class MultiDict(MutableMapping[str, str]):
             return list(self._pairs)
         return [(key, self[key]) for key in self]
 
+    def keys(self, multi: bool = False) -> Iterable[str]:  # type: ignore[override]
+        """Every key once, or with `multi` that of every pair."""
+        return [name for name, _ in self.items(multi)]
+
+    def values(self, multi: bool = False) -> Iterable[str]:  # type: ignore[override]
+        """The first value of every key, or with `multi` that of every pair."""
+        return [value for _, value in self.items(multi)]
+
     def __getitem__(self, key: str) -> str:
         for name, value in self._pairs:
             if name == key:
@@ -88,7 +97,7 @@ class MultiDict(MutableMapping[str, str]):
 
 def parse_query(path: str) -> list[Pair]:
     """The decoded parameters of the query in `path`; `+` is a space."""
-    _, found, query = path.partition("?")
+    _, found, query = path.partition("#")[0].partition("?")
     return parse_form(query) if found else []
 
 
@@ -142,12 +151,29 @@ def multipart_boundary(content_type: str) -> str:
 
 def parse_multipart(content: bytes, boundary: str) -> list[tuple[bytes, bytes]]:
     """The named parts of a multipart body as (name, content) (RFC 7578)."""
+    # A delimiter begins a line, and the line break before it belongs to it (RFC 2046 section 5.1.1).
+    delimiter = re.compile(rb"\r\n--" + re.escape(boundary.encode()) + rb"(--|[ \t]*(?=\r\n))")
     parts = []
-    for part in content.split(b"--" + boundary.encode())[1:]:
-        if part.startswith(b"--"):
-            break
+    content = b"\r\n" + content
+    at = delimiter.search(content)
+    while at is not None and at.group(1) != b"--":
+        following = delimiter.search(content, at.end())
+        part = content[at.end() + 2 : following.start() if following else len(content)]
         head, found, body = part.partition(b"\r\n\r\n")
-        name = _PART_NAME.search(head)
-        if found and name:
-            parts.append((name.group(1), body.removesuffix(b"\r\n")))
+        name = _part_name(head)
+        if found and name is not None:
+            parts.append((name, body))
+        at = following
     return parts
+
+
+def _part_name(head: bytes) -> bytes | None:
+    """The `name` of a part's Content-Disposition; quoted values are skipped whole, whatever stands in them."""
+    disposition = _DISPOSITION(head)
+    parameter = _PARAMETER(head, disposition.end()) if disposition else None
+    while parameter is not None:
+        key, quoted, plain = parameter.groups()
+        if key.lower() == b"name":
+            return quoted if quoted is not None else plain.strip()
+        parameter = _PARAMETER(head, parameter.end())
+    return None

@@ -13,7 +13,7 @@ Field: TypeAlias = tuple[bytes, bytes, bytes]
 """A header field: lower-case name, name as spelled, value."""
 
 Text: TypeAlias = str | bytes
-Fields: TypeAlias = Iterable[tuple[Text, Text]]
+Fields: TypeAlias = Iterable[tuple[Text, Text]] | Mapping[str, str]
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _FORBIDDEN = re.compile(rb"[\x00\r\n]").search
@@ -23,7 +23,11 @@ _KEYS_MAX = 2048
 
 def to_bytes(text: Text) -> bytes:
     """`text` as it goes over the wire. `str` is UTF-8; what was read undecodable comes back unchanged."""
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    if isinstance(text, bytes):
+        return text
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogateescape")
+    raise TypeError(f"text or bytes are wanted here, got {type(text).__name__}: {text!r}")
 
 
 def to_str(data: bytes) -> str:
@@ -74,12 +78,13 @@ class Headers(MutableMapping[str, str]):
     """The fields as triples. Replaced as a whole by every edit, never changed in place."""
 
     def __init__(self, fields: Fields = (), **named: str) -> None:
-        """Take `fields` in order, then `named`, whose underscores stand for hyphens.
+        """Take `fields` in order, pairs or a mapping, then `named`, whose underscores stand for hyphens.
 
         Raises:
             ValueError: a name or a value could not go over the wire.
+            TypeError: a name or a value is neither text nor bytes.
         """
-        self.raw = [check_field(name, value) for name, value in fields]
+        self.fields = fields
         for name, value in named.items():
             self[name.replace("_", "-")] = value
 
@@ -97,7 +102,11 @@ class Headers(MutableMapping[str, str]):
 
     @fields.setter
     def fields(self, fields: Fields) -> None:
-        self.raw = [check_field(name, value) for name, value in fields]
+        if isinstance(fields, Headers):
+            self.raw = fields.raw
+            return
+        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        self.raw = [check_field(name, value) for name, value in pairs]
 
     # Reading
 
@@ -137,6 +146,14 @@ class Headers(MutableMapping[str, str]):
         if multi:
             return [(to_str(name), to_str(value)) for _, name, value in self.raw]
         return [(name, self[name]) for name in self]
+
+    def keys(self, multi: bool = False) -> Iterable[str]:  # type: ignore[override]
+        """The names as first spelled, or with `multi` that of every field."""
+        return [name for name, _ in self.items(multi)]
+
+    def values(self, multi: bool = False) -> Iterable[str]:  # type: ignore[override]
+        """The values joined by name, or with `multi` that of every field."""
+        return [value for _, value in self.items(multi)]
 
     # Editing
 

@@ -116,50 +116,74 @@ class HTTPMessage:
 
     @property
     def text(self) -> str | None:
-        """The body as text in the charset of the Content-Type, or None where it streamed."""
+        """The body as text in the charset of the Content-Type, or None where it streamed.
+
+        Without a charset it is UTF-8 where it can be, else Latin-1. Text that is assigned goes back in the same
+        charset; only where that cannot hold it, it becomes UTF-8 and the Content-Type says so.
+
+        Raises:
+            ValueError: assigned text holds a lone surrogate, which no charset can.
+        """
         content = self.content
-        return None if content is None else content.decode(self._charset(content), "surrogateescape")
+        return None if content is None else self._decode_text(content)
 
     @text.setter
     def text(self, text: str | None) -> None:
         if text is None:
             self.content = None
             return
+        charset = self._declared_charset() or _guessed_charset(self.content or b"")
         try:
-            self.content = text.encode(self._charset(b""), "surrogateescape")
-        except UnicodeEncodeError:
-            # The declared charset cannot hold this text. UTF-8 can, and the header has to say so.
+            encoded = text.encode(charset, "surrogateescape")
+            same = self._decode_text(encoded) == text
+        except ValueError:
+            same = False
+        if not same:
             kind = self.headers.get("content-type", "text/plain").partition(";")[0].strip()
             self.headers["content-type"] = f"{kind}; charset=utf-8"
-            self.content = text.encode("utf-8", "surrogateescape")
+            encoded = text.encode("utf-8", "surrogateescape")
+        self.content = encoded
 
-    def _charset(self, content: bytes) -> str:
-        header = self.headers.get("content-type", "")
-        named = forms.header_parameter(header, "charset")
-        if named:
+    def _decode_text(self, content: bytes) -> str:
+        charset = self._declared_charset()
+        if charset:
             try:
-                "".encode(named)
-            except LookupError:
-                pass
-            else:
-                return named
+                return content.decode(charset, "surrogateescape")
+            except ValueError:
+                pass  # The header is wrong, so guess.
+        return content.decode(_guessed_charset(content), "surrogateescape")
+
+    def _declared_charset(self) -> str:
+        """The charset that the Content-Type names; empty where it names none that is known."""
+        named = forms.header_parameter(self.headers.get("content-type", ""), "charset")
+        if not named:
+            return ""
         try:
-            content.decode("utf-8")
-        except UnicodeDecodeError:
-            return "latin-1"
-        return "utf-8"
+            "".encode(named)
+        except (LookupError, ValueError):  # ValueError: a NUL in the name, or the codec that refuses everything.
+            return ""
+        return named
 
     def json(self) -> object:
         """The body read as JSON.
 
         Raises:
-            ValueError: it is not JSON, or it streamed.
+            ValueError: it is not JSON, is nested too deeply, or it streamed.
         """
         content = self.get_content()
         if content is None:
             raise ValueError("the body was streamed and is not kept")
-        value: object = json.loads(content)
+        try:
+            value: object = json.loads(content)
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply") from None
         return value
+
+    def _fill(self, content: bytes | str) -> None:
+        if isinstance(content, str):
+            self.text = content
+        else:
+            self.content = content
 
     def _copy_to(self, other: HTTPMessage) -> None:
         other._body = self._body
@@ -169,17 +193,24 @@ class HTTPMessage:
         other.timestamp_end = self.timestamp_end
 
 
+def _guessed_charset(content: bytes) -> str:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
+
+
 class HTTPRequest(HTTPMessage):
     """A request.
 
     Attributes:
         method: as received; methods are case-sensitive (RFC 9110 section 9.1).
         scheme: `http` or `https`.
-        port: of the server.
         path: path and query as sent; `*` for the asterisk-form; empty for CONNECT.
     """
 
-    __slots__ = ("_host", "method", "path", "port", "scheme")
+    __slots__ = ("_host", "_port", "method", "path", "scheme")
 
     def __init__(
         self, method: str, scheme: str, host: str, port: int, path: str, http_version: str, headers: Headers
@@ -187,7 +218,7 @@ class HTTPRequest(HTTPMessage):
         self.method = method
         self.scheme = scheme
         self._host = host
-        self.port = port
+        self._port = port
         self.path = path
         # Inlined from HTTPMessage: this runs once per exchange.
         self.http_version = http_version
@@ -199,21 +230,20 @@ class HTTPRequest(HTTPMessage):
         self.timestamp_end = None
 
     @classmethod
-    def make(
-        cls, method: str, url: str, content: bytes | str = b"", headers: Fields | dict[str, str] = ()
-    ) -> HTTPRequest:
+    def make(cls, method: str, url: str, content: bytes | str = b"", headers: Fields = ()) -> HTTPRequest:
         """A request from its parts. Host is added unless `headers` has one, and the length where there is a body.
+
+        `method` is written in capitals: here a person writes it, and no known method has small letters.
 
         Raises:
             ValueError: `url` is not an absolute http or https URL, or a header could not go over the wire.
         """
         scheme, host, port, path = split_url(url)
-        fields = headers.items() if isinstance(headers, dict) else headers
-        request = cls(method, scheme, host, port, path, "HTTP/1.1", Headers(fields))
+        request = cls(method.upper(), scheme, host, port, path, "HTTP/1.1", Headers(headers))
         if "host" not in request.headers:
             request.headers.insert(0, "Host", format_authority(host, port, scheme))
         if content:
-            request.content = to_bytes(content)
+            request._fill(content)
         return request
 
     @property
@@ -226,37 +256,49 @@ class HTTPRequest(HTTPMessage):
         self._host = host
         self.update_host_header()
 
+    @property
+    def port(self) -> int:
+        """The server's port. Assigning moves the Host header with it."""
+        return self._port
+
+    @port.setter
+    def port(self, port: int) -> None:
+        self._port = port
+        self.update_host_header()
+
     def move(self, host: str, port: int) -> None:
         """Send the request to another server, and leave its Host header alone."""
         self._host = host
-        self.port = port
+        self._port = port
 
     def update_host_header(self) -> None:
         """Make Host say what `host`, `port` and `scheme` say (RFC 9110 section 7.2)."""
         if "host" in self.headers:
-            self.headers["host"] = format_authority(self._host, self.port, self.scheme)
+            self.headers["host"] = format_authority(self._host, self._port, self.scheme)
         else:
-            self.headers.insert(0, "Host", format_authority(self._host, self.port, self.scheme))
+            self.headers.insert(0, "Host", format_authority(self._host, self._port, self.scheme))
 
     @property
     def authority(self) -> str:
         """Host and port, the port left out where it is the scheme's own."""
-        return format_authority(self._host, self.port, self.scheme)
+        return format_authority(self._host, self._port, self.scheme)
 
     @property
     def url(self) -> str:
-        """The absolute URL. Assigning moves scheme, host, port, path and the Host header.
+        """The absolute URL; of CONNECT its `host:port`. Assigning moves scheme, host, port, path and the Host header.
 
         Raises:
             ValueError: not an absolute http or https URL.
         """
         if self.method == "CONNECT" and not self.path:
-            return format_authority(self._host, self.port, "")
-        return f"{self.scheme}://{self.authority}{self.path}"
+            return format_authority(self._host, self._port, "")
+        # The target URI of the asterisk-form has no path (RFC 9112 section 3.3).
+        path = "" if self.path == "*" else self.path
+        return f"{self.scheme}://{self.authority}{path}"
 
     @url.setter
     def url(self, url: str) -> None:
-        self.scheme, self._host, self.port, self.path = split_url(url)
+        self.scheme, self._host, self._port, self.path = split_url(url)
         self.update_host_header()
 
     @property
@@ -277,8 +319,10 @@ class HTTPRequest(HTTPMessage):
         self._set_query(forms.to_pairs(pairs))
 
     def _set_query(self, pairs: list[tuple[str, str]]) -> None:
-        path = self.path.partition("?")[0]
-        self.path = f"{path}?{forms.format_query(pairs)}" if pairs else path
+        path, mark, fragment = self.path.partition("#")
+        path = path.partition("?")[0]
+        query = f"?{forms.format_query(pairs)}" if pairs else ""
+        self.path = f"{path}{query}{mark}{fragment}"
 
     @property
     def cookies(self) -> forms.MultiDict:
@@ -325,7 +369,7 @@ class HTTPRequest(HTTPMessage):
     def copy(self) -> HTTPRequest:
         """A copy that shares nothing that can change."""
         other = HTTPRequest(
-            self.method, self.scheme, self._host, self.port, self.path, self.http_version, self.headers.copy()
+            self.method, self.scheme, self._host, self._port, self.path, self.http_version, self.headers.copy()
         )
         self._copy_to(other)
         return other
@@ -351,9 +395,7 @@ class HTTPResponse(HTTPMessage):
         self.timestamp_end = None
 
     @classmethod
-    def make(
-        cls, status_code: int = 200, content: bytes | str = b"", headers: Fields | dict[str, str] = ()
-    ) -> HTTPResponse:
+    def make(cls, status_code: int = 200, content: bytes | str = b"", headers: Fields = ()) -> HTTPResponse:
         """A response from its parts; the length is set.
 
         Raises:
@@ -361,10 +403,10 @@ class HTTPResponse(HTTPMessage):
         """
         if not 100 <= status_code <= 599:
             raise ValueError(f"{status_code} is not an HTTP status: 100 to 599")
-        fields = headers.items() if isinstance(headers, dict) else headers
-        response = cls(status_code, _REASONS.get(status_code, ""), "HTTP/1.1", Headers(fields))
-        response.content = to_bytes(content)
-        if status_code < 200 or status_code == 204:
+        response = cls(status_code, _REASONS.get(status_code, ""), "HTTP/1.1", Headers(headers))
+        response._fill(content)
+        # A 304 may name a length, but that of the body it stands for (RFC 9110 section 8.6).
+        if status_code < 200 or status_code in (204, 304):
             del response.headers["content-length"]
         return response
 
@@ -438,7 +480,7 @@ class HTTPFlow:
         self._plan: Plan | None = None
         # Headers are copy-on-write, so the head as received costs one tuple until somebody asks for it.
         self._received = (
-            request.method, request.scheme, request._host, request.port, request.path, request.http_version,
+            request.method, request.scheme, request._host, request._port, request.path, request.http_version,
             request.headers.raw,
         )  # fmt: skip
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;=\u0080-\U0010ffff]+").fullmatch
+# A name in UTF-8 is taken as a browser takes it. Controls are not, nor the surrogates that stand for undecodable bytes.
+_HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;=\u00a1-\ud7ff\ue000-\U0010ffff]+").fullmatch
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~\-]+)?").fullmatch
 
 
@@ -22,7 +23,7 @@ def split_authority(authority: str, default: int) -> tuple[str, int]:
     """
     if authority.startswith("["):
         host, closed, rest = authority[1:].partition("]")
-        if not closed or not _IPV6(host) or (rest and not rest.startswith(":")):
+        if not closed or not _IPV6(host) or host.count(":") < 2 or (rest and not rest.startswith(":")):
             raise ValueError(f"{authority!r} is not an IPv6 address in brackets with an optional port")
         port = rest[1:]
     else:

@@ -44,8 +44,13 @@ async def run_tunnel(context: Context) -> None:
         await run_next(TLSLayer(context))
     elif server is None and _METHOD(first):
         await run_next(HTTPLayer(context, "http", server_conn.address))
+    elif server is None:
+        await run_next(TCPLayer(context, events=True))
     else:
-        await run_next(TCPLayer(context, server, events=True))
+        try:
+            await run_next(TCPLayer(context, server, events=True))
+        finally:
+            await close_stream(context.services, server, server_conn)
 
 
 async def peek(context: Context) -> bytes:

@@ -198,7 +198,11 @@ class HTTPLayer(Layer):
         flow.timestamp_start = request.timestamp_start = context.services.clock.wall()
         chain = context.services.chain()
         if chain.http_connect:
-            await dispatch(chain.http_connect, flow)
+            chain.hold()
+            try:
+                await dispatch(chain.http_connect, flow)
+            finally:
+                chain.release()
             if flow.killed:
                 self.client.abort()
                 return

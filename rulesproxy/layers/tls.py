@@ -87,7 +87,9 @@ class TLSLayer(Layer):
         inner, services, client_conn = context.stream, context.services, context.client_conn
         host = hello.sni or client_conn.connect_host or (inner.sockname[0] if inner.sockname else "localhost")
         try:
-            tls = TLSStream(inner, services.server_contexts.get(host, ALPN), server_side=True)
+            tls = TLSStream(
+                inner, services.server_contexts.get(host, ALPN), server_side=True, server_hostname=hello.sni
+            )
         except ValueError as exc:
             _log.warning("%s asks for a host that cannot have a certificate: %s", self._peer(), exc)
             inner.abort()

@@ -172,7 +172,7 @@ async def open_stream(services: Services, server_conn: ServerConn) -> Stream:
     if chain.serverconnect:
         await dispatch(chain.serverconnect, server_conn)
         if server_conn.error is not None:
-            raise DialError(server_conn.error, "killed")
+            raise DialError(server_conn.error, "refused")
     server_conn.timestamp_start = services.clock.wall()
     stream = await services.dialer.dial(server_conn.address)
     if server_conn.tls:

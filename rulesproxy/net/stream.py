@@ -192,10 +192,9 @@ class SocketStream(asyncio.Protocol):
         self._chunks.append(data)
         self._size += len(data)
         reader = self._reader
-        if reader is not None:
-            if not reader.done():
-                reader.set_result(None)
-                return
+        if reader is not None and not reader.done():
+            reader.set_result(None)
+            return
             # Its task has not run yet, and an event loop may read on many times before it does.
         if self._size > self._high and not self._reading_paused:
             self._reading_paused = True

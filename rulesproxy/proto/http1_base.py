@@ -153,8 +153,8 @@ class Reader(ABC):
     def _wait_for_head(self, buf: bytes | bytearray) -> None:
         """Refuse what cannot become a good head any more, rather than wait for a time-out (or for 64 KiB)."""
         seen, size = self._seen, len(buf)
-        # A line feed at the very start of the new part may have its CR in the old one, which is looked at again.
-        fresh = buf[max(0, seen - 1) :]
+        # A line feed at the very start of the new part was judged with the old one, which had its CR.
+        fresh = buf[seen:]
         feeds = fresh.count(b"\n") - (1 if seen and fresh.startswith(b"\n") else 0)
         if feeds != fresh.count(b"\r\n"):
             raise ProtocolError("a line of the head ends with LF alone: CRLF is required")

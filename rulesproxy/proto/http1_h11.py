@@ -13,7 +13,7 @@ from rulesproxy.flow.headers import to_bytes
 from rulesproxy.limits import DEFAULT, Limits
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1_base import HEAD, Reader
-from rulesproxy.proto.http1_messages import UNTIL_CLOSE, End, Message, NeedData, RequestHead, ResponseHead
+from rulesproxy.proto.http1_messages import NEED_DATA, UNTIL_CLOSE, End, Message, NeedData, RequestHead, ResponseHead
 from rulesproxy.proto.http1_read import RequestReader, ResponseReader
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class _Strict(Reader):
 
         connection = self._h11
         if connection is None:
+            _demand("message", message, NEED_DATA)
             return
         if isinstance(message, (RequestHead, ResponseHead)):
             # An empty line before a request is no part of it, and h11 does not know it.

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-import inspect
+import json
 import logging
 from types import SimpleNamespace
 
@@ -39,8 +39,7 @@ class Say:
 
         def plain(flow):
             flow.tags.append(name)
-            if action:
-                return action(flow)
+            return action(flow) if action else None
 
         async def suspended(flow):
             await asyncio.sleep(0)
@@ -311,6 +310,8 @@ async def test_layers_are_replaced_in_turn(caplog):
         "addon addon4: next_layer: TypeError: a handler of next_layer returns a layer or None, not bool" in caplog.text
     )
     assert RUNNING[0] is None
+    assert (await dispatch_layer(handlers[:2], Layer("a"))).name == "b"
+    assert (await dispatch_layer((), Layer("a"))).name == "a"
 
 
 # run_guarded
@@ -397,9 +398,10 @@ def test_places():
     assert place(Waits(None), error).startswith(__file__)
     assert place(print, error) == line
     assert place(local, ValueError()) == ""
-
-    foreign = caught(lambda: inspect.signature(dict.fromkeys).bind(1) and int("x"))
-    assert place(local, foreign) or True
+    # Raised below a library function: the line of the handler that called it is the one to look at.
+    deep = caught(lambda: json.loads("{"))
+    assert place(local, deep).startswith(f"{__file__}:")
+    assert "json" in place(print, deep)
 
 
 def test_repr():

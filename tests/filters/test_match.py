@@ -28,7 +28,9 @@ def request(method="GET", url="https://api.example.com/v1/users/7?q=a&q=b&e=&plu
 
 
 def response(status=200, headers=(), **more):
-    return request(status=status, response_headers=[("Content-Type", "Application/JSON; charset=utf-8"), *headers], **more)
+    return request(
+        status=status, response_headers=[("Content-Type", "Application/JSON; charset=utf-8"), *headers], **more
+    )
 
 
 def client(ip, tls=False, sni=None):

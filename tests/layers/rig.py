@@ -16,6 +16,8 @@ from rulesproxy.layers.stream import MemoryStream
 from rulesproxy.layers.upstream import DialError
 from rulesproxy.tls.context import ClientContexts, ServerContexts
 
+REGULAR = Mode("regular")
+
 
 class FrozenClock:
     """A clock that stands still."""
@@ -63,7 +65,7 @@ class Rig:
         self,
         *servers: Sequence[bytes | None] | DialError,
         addons: Sequence[object] = (),
-        mode: Mode = Mode("regular"),
+        mode: Mode = REGULAR,
         **options: object,
     ) -> None:
         self.scripts = list(servers)

@@ -182,6 +182,7 @@ LIMITS = Limits(header_block=400, header_count=5, target=50, chunk_line=20, trai
 LINE = b"GET /%b HTTP/1.1\r\n"
 OVER_LIMITS = [
     (431, GET + b"X: " + b"y" * 400),
+    (431, GET + b"X: " + b"y" * (400 - len(GET) - len(b"X: "))),
     (431, GET + b"X: %b\r\n\r\n" % (b"y" * (400 - len(GET) - len(b"X: \r\n\r\n") + 1))),
     (431, GET + b"A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n\r\n"),
     (414, LINE % (b"x" * 50) + b"Host: a\r\n\r\n"),
@@ -191,6 +192,7 @@ OVER_LIMITS = [
     (400, CHUNKS + b"5;" + b"x" * 500),
     (431, CHUNKS + b"0\r\nX: %b\r\n\r\n" % (b"y" * (60 - len(b"X: \r\n\r\n") + 1))),
     (431, CHUNKS + b"0\r\nX: " + b"y" * 100),
+    (431, CHUNKS + b"0\r\nX: " + b"y" * (60 - len(b"X: "))),
     (431, CHUNKS + b"0\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: 6\r\n\r\n"),
 ]
 WITHIN_LIMITS = [

@@ -249,17 +249,17 @@ def test_a_home_that_cannot_be(tmp_path: Path) -> None:
     ("variables", "expected"),
     [
         ({"RULESPROXY_HOME": "/srv/ca"}, "/srv/ca"),
-        ({"RULESPROXY_HOME": "~/ca"}, "/home/me/ca"),
+        ({"RULESPROXY_HOME": "~/ca"}, "/somewhere/ca"),
         ({"RULESPROXY_HOME": "", "XDG_DATA_HOME": "/data"}, "/data/rulesproxy"),
-        ({"XDG_DATA_HOME": "relative"}, "/home/me/.local/share/rulesproxy"),
-        ({}, "/home/me/.local/share/rulesproxy"),
+        ({"XDG_DATA_HOME": "relative"}, "/somewhere/.local/share/rulesproxy"),
+        ({}, "/somewhere/.local/share/rulesproxy"),
     ],
 )
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these folders are those of XDG")
 def test_the_state_directory(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str) -> None:
     for name in ("RULESPROXY_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/somewhere")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert state_dir() == Path(expected)

@@ -1,0 +1,128 @@
+"""The access log: one line for each exchange, and nothing secret in it."""
+
+import logging
+
+import pytest
+
+from rulesproxy.addons import access_log, default_addons
+from rulesproxy.addons.access_log import AccessLog
+from rulesproxy.engine.bind import chain_of
+from rulesproxy.engine.dispatch import dispatch
+from rulesproxy.flow.error import FlowError
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.plan import FileBody
+
+
+def make(status=200, url="http://a.test/x?y=1", **response):
+    flow = HTTPFlow.make("GET", url, status=status, **response)
+    flow.client_conn.address = ("10.0.0.7", 5000)
+    flow.timestamp_start = 1000.0
+    if flow.response:
+        flow.response.timestamp_end = 1000.012
+    return flow
+
+
+async def line(flow, event, caplog):
+    with caplog.at_level(logging.INFO, logger="rulesproxy"):
+        await dispatch(getattr(chain_of([AccessLog()]), event), flow)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("rulesproxy.access", "INFO")
+    return record
+
+
+def sized(size):
+    flow = make()
+    flow.response.headers["content-length"] = str(size)
+    flow.response.body_source = None
+    return flow
+
+
+def streamed():
+    flow = make()
+    flow.response.body_source = None
+    return flow
+
+
+def from_file(tmp):
+    flow = make()
+    flow.response.body_source = FileBody(tmp / "never-opened", 0, 2048)
+    return flow
+
+
+def changed(**attributes):
+    flow = make()
+    for name, value in attributes.items():
+        setattr(flow, name, value)
+    return flow
+
+
+def slow():
+    flow = make()
+    flow.response.timestamp_end = 1012.34
+    return flow
+
+
+def on_ipv6():
+    flow = make()
+    flow.client_conn.address = ("::1", 5000)
+    return flow
+
+
+@pytest.mark.parametrize(("flow", "expected"), [
+    (make(response_body=b"x" * 512),   "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 512B 12ms"),
+    (make(status=204),                 "10.0.0.7:5000 GET http://a.test/x?y=1 -> 204 0B 12ms"),
+    (sized(2048),                      "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 2.0KiB 12ms"),
+    (sized(5 * 1024**2),               "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 5.0MiB 12ms"),
+    (sized(3 * 1024**4),               "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 3072.0GiB 12ms"),
+    (sized("x\u0663"),                 "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 12ms"),
+    (streamed(),                       "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 12ms"),
+    (changed(timestamp_start=0.0),     "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 0B"),
+    (slow(),                           "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 0B 12.3s"),
+    (on_ipv6(),                        "[::1]:5000 GET http://a.test/x?y=1 -> 200 0B 12ms"),
+    (make(url="http://a.test/\x1b[2J\n\u202e"), r"10.0.0.7:5000 GET http://a.test/\x1b[2J\n\u202e -> 200 0B 12ms"),
+])  # fmt: skip
+async def test_lines(flow, expected, caplog):
+    assert (await line(flow, "response", caplog)).getMessage() == expected
+
+
+async def test_a_file_is_not_opened(tmp_path, caplog):
+    assert (await line(from_file(tmp_path), "response", caplog)).getMessage().endswith("-> 200 2.0KiB 12ms")
+
+
+async def test_errors(caplog, monkeypatch):
+    monkeypatch.setattr(access_log.time, "time", lambda: 1002.0)
+    flow = make(status=None)
+    flow.error = FlowError("a.test:80 refused\nthe connection", "refused")
+    expected = r"10.0.0.7:5000 GET http://a.test/x?y=1 -> error: a.test:80 refused\nthe connection 2000ms"
+    assert (await line(flow, "error", caplog)).getMessage() == expected
+    caplog.clear()
+    flow.response = HTTPResponse.make(502, b"page")
+    record = await line(flow, "error", caplog)
+    assert record.getMessage().endswith(r"-> 502 error: a.test:80 refused\nthe connection 2000ms")
+    assert record.fields == {
+        "client": "10.0.0.7:5000", "method": "GET", "url": "http://a.test/x?y=1", "status": 502, "size": 4,
+        "error": "a.test:80 refused\nthe connection", "seconds": 2.0,
+    }  # fmt: skip
+
+
+async def test_no_header_is_printed(caplog):
+    flow = make(response_headers=[("Set-Cookie", "sid=secret")])
+    flow.request.headers["Authorization"] = "Bearer secret"
+    flow.request.headers["Cookie"] = "sid=secret"
+    record = await line(flow, "response", caplog)
+    assert "secret" not in record.getMessage() + str(record.fields)
+
+
+async def test_nothing_is_done_where_nobody_looks(caplog):
+    with caplog.at_level(logging.WARNING, logger="rulesproxy"):
+        await dispatch(chain_of([AccessLog()]).response, object())
+    assert caplog.records == []
+
+
+def test_it_only_looks():
+    chain = chain_of(default_addons())
+    flow = make()
+    assert [type(addon) for addon in chain.addons] == [AccessLog]
+    assert (chain.wants_host("a.test"), chain.wants_body(flow, "request"), chain.wants_body(flow, "response")) == (
+        False, False, False,
+    )  # fmt: skip

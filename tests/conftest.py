@@ -1,0 +1,19 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.origin import Origin
+
+
+@pytest.fixture(autouse=True)
+def upstream_bytes_are_strict() -> Iterator[None]:
+    """Whatever an origin received in a test is strictly valid HTTP/1.1, or the test fails."""
+    Origin.opened.clear()
+    yield
+    for origin in Origin.opened:
+        origin.check()
+    Origin.opened.clear()
