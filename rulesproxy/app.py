@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -195,6 +196,7 @@ class Proxy:
             OptionsError: an option is bad, or a public address is not allowed.
         """
         self._check_addresses()
+        self._check_upstream_ca()
         if self.rule_files:
             from rulesproxy.rules.ruleset import load_rules
 
@@ -234,6 +236,8 @@ class Proxy:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._tasks.clear()
+        self.server.close_listeners()
+        await self.services.rest()
         grace: float = self.options.shutdown_grace
         await self.server.close(grace)
         await self.services.upstreams.close()
@@ -340,6 +344,16 @@ class Proxy:
             for stream in list(self._streams):
                 stream.sweep(now)
             await self.services.upstreams.sweep(now)
+
+    def _check_upstream_ca(self) -> None:
+        """A bad file is found now, not at the first connection."""
+        for path in self.options.upstream_ca:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+            except ssl.SSLError:
+                raise OptionsError(f"upstream_ca: {path} holds no certificates in PEM") from None
+            except OSError as exc:
+                raise OptionsError(f"upstream_ca: cannot read {path}: {exc.strerror}") from None
 
     def _check_addresses(self) -> None:
         if self.options.allow_public:

@@ -69,10 +69,15 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.rules.load import RulesError
     from rulesproxy.tls.authority import AuthorityError
 
+    # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
+    gc.disable()
     log.setup(args.log_format, -1 if args.quiet else int(args.verbose))
     files = find_rule_files(args.files, os.environ, Path.cwd()).paths
     if not files and not args.addon:
         return fail("no rule file: name one, or create rules.yaml here", NO_FILE)
+    missing = next((path for path in files if not path.exists()), None)
+    if missing is not None:
+        return fail(f"no such file: {missing}", NO_FILE)
     options = Options()
     declare_options(options)
     try:
@@ -88,10 +93,6 @@ def run(args: argparse.Namespace) -> int:
         )
     except (OptionsError, ScriptError, ModeError, ValueError) as exc:
         return fail(str(exc), USAGE)
-    gc.collect()
-    gc.freeze()
-    # Flows are acyclic: the collector is for what addons make, and need not look often.
-    gc.set_threshold(50_000, 20, 100)
     try:
         return _run_loop(proxy, args)
     except RulesError as exc:
@@ -134,6 +135,7 @@ def _run_loop(proxy: Proxy, args: argparse.Namespace) -> int:
 
 async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
     import asyncio
+    import gc
     import logging
     import signal
 
@@ -149,6 +151,10 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
 
     proxy.on_rules_error = _say_rules_error
     await proxy.start()
+    # What is there now stays. Flows are acyclic: the collector is for what addons make, and need not look often.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    gc.enable()
     loop.add_signal_handler(signal.SIGTERM, finish, 0)
     loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
     if hasattr(signal, "SIGHUP"):

@@ -368,7 +368,7 @@ class Exchange:
 
     def _keeps(self, framing: Framing) -> bool:
         """Whether the client's connection goes on behind this response."""
-        if not self._keep or framing.length == CLOSE:
+        if not self._keep or framing.length == CLOSE or self.services.closing:
             return False
         if self._upload is None or not self._upload.running:
             return True

@@ -58,7 +58,7 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
     old = flow.request.http_version == "HTTP/1.0"
     if status < 200 or status == 204:
         # Neither has a length (RFC 9110 section 8.6), nor a coding.
-        return Framing(_without_framing(fields), BODILESS)
+        return Framing(without_framing(fields), BODILESS)
     if status == 304 or flow.request.method == "HEAD":
         return Framing(_without_coding(fields) if old else fields, BODILESS)
     if streamed:
@@ -94,7 +94,7 @@ def _held(message: HTTPMessage) -> int:
 def _set_length(fields: list[Field], length: int) -> list[Field]:
     """`fields` with exactly the one framing field that `length` asks for, in the place of the old one."""
     if length == CLOSE:
-        return _without_framing(fields)
+        return without_framing(fields)
     if length == CHUNKED:
         key, wanted = b"transfer-encoding", b"chunked"
     else:
@@ -120,7 +120,8 @@ def _framing_field(key: bytes, value: bytes) -> Field:
     return _CHUNKED_FIELD if key == b"transfer-encoding" else (key, b"Content-Length", value)
 
 
-def _without_framing(fields: list[Field]) -> list[Field]:
+def without_framing(fields: list[Field]) -> list[Field]:
+    """`fields` of a message that has no body whatever they say."""
     return [field for field in fields if field[0] != b"content-length" and field[0] != b"transfer-encoding"]
 
 

@@ -91,18 +91,25 @@ class HTTPLayer(Layer):
         reader, client = self.reader, self.client
         message = reader.next_message()
         if message is NEED_DATA:
-            now, limits = self.context.services.clock.now, self.context.options.limits
-            started = reader.started
-            client.deadline = now() + (limits.header_read if started else limits.idle)
+            services, limits = self.context.services, self.context.options.limits
+            if not reader.started:
+                client.deadline = services.clock.now() + limits.idle
+                services.resting.add(client)
+                try:
+                    data = await client.read()
+                finally:
+                    services.resting.discard(client)
+                if not data:
+                    return None
+                reader.feed(data)
+                message = reader.next_message()
+            client.deadline = services.clock.now() + limits.header_read
             while message is NEED_DATA:
                 data = await client.read()
                 if not data:
                     return None
                 reader.feed(data)
                 message = reader.next_message()
-                if not started and message is NEED_DATA:
-                    started = True
-                    client.deadline = now() + limits.header_read
             client.deadline = FOREVER
         assert isinstance(message, RequestHead)
         return message

@@ -72,9 +72,13 @@ class Services:
         upstreams: the pool of server connections.
         server_contexts: TLS towards clients.
         client_contexts: TLS towards servers.
+        closing: whether the proxy shuts down: no connection is kept for another request.
+        resting: the clients that are between two requests; they are what a shutdown need not wait for.
     """
 
-    __slots__ = ("chain", "client_contexts", "clock", "dialer", "options", "server_contexts", "upstreams")
+    __slots__ = (
+        "chain", "client_contexts", "clock", "closing", "dialer", "options", "resting", "server_contexts", "upstreams",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,7 +97,15 @@ class Services:
         self.dialer = dialer
         self.server_contexts = server_contexts
         self.client_contexts = client_contexts
+        self.closing = False
+        self.resting: set[Stream] = set()
         self.upstreams: Upstreams = Upstreams(self)
+
+    async def rest(self) -> None:
+        """The proxy shuts down: close the clients that wait for nothing, and let the others finish."""
+        self.closing = True
+        for stream in list(self.resting):
+            await stream.close()
 
     @property
     def upstream_ca(self) -> tuple[Path, ...]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rulesproxy.flow.headers import Headers
+from rulesproxy.flow.headers import Field, Headers, to_str
 from rulesproxy.flow.http import HTTPResponse
-from rulesproxy.layers.framing import Framing, frame_request
+from rulesproxy.flow.url import split_authority
+from rulesproxy.layers.framing import Framing, frame_request, without_framing
 from rulesproxy.layers.outcome import FlowFailed, where
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.upstream import DialError, Key, Upstream
@@ -23,6 +24,7 @@ from rulesproxy.proto.http1 import (
     encode_last_chunk,
     encode_request_head,
     encode_response_head,
+    end_to_end,
 )
 
 if TYPE_CHECKING:
@@ -96,13 +98,19 @@ class ServerSide:
         """The request head for the wire; `asked` where we have answered the client's Expect ourselves."""
         request, head = self._exchange.flow.request, self._exchange.head
         fields = framing.fields
+        options = [b"TE" for field in fields if field[0] == b"te"][:1]
         if head.upgrade and head.upgrade != "h2c":
             upgrade = request.headers.first(b"upgrade")
             if upgrade is not None:
-                fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", upgrade)]
-        elif head.expect and asked:
+                options.append(b"Upgrade")
+                fields = [*fields, (b"upgrade", b"Upgrade", upgrade)]
+        if options:
+            fields = [*fields, (b"connection", b"Connection", b", ".join(options))]
+        if head.expect and asked:
             fields = [field for field in fields if field[0] != b"expect"]
         try:
+            if request.headers.raw is not head.fields:
+                _check_host(fields)
             return encode_request_head(request.method, request.path, fields)
         except ValueError as exc:
             raise FlowFailed("handler", f"a rule or an addon made a request that cannot be sent: {exc}") from None
@@ -154,33 +162,31 @@ class ServerSide:
         assert upstream is not None
         reader, stream = upstream.reader, upstream.stream
         reader.expect(exchange.flow.request.method)
-        while True:
-            message = reader.next_message()
-            if message is NEED_DATA:
-                stream.deadline = exchange.now() + exchange.limits.response_head
-                try:
-                    while message is NEED_DATA:
-                        data = await stream.read()
-                        if data:
-                            reader.feed(data)
-                        elif reader.started:
-                            reader.feed_eof()
-                        else:
-                            raise _Stale
-                        message = reader.next_message()
-                except StreamClosed:
-                    if reader.started:
-                        raise self._broke_off() from None
-                    raise _Stale from None
-                except StreamTimeout:
-                    why = f"{self.name} did not answer within {exchange.limits.response_head:g} s"
-                    raise FlowFailed("timeout", why, 504) from None
-                except ProtocolError as exc:
-                    raise self._bad(exc) from None
-            if isinstance(message, ResponseHead):
-                if message.status >= 200 or message.status == 101:
-                    break
-                self._interim(message)
+        # One deadline for all of it: interim responses are no progress.
+        stream.deadline = exchange.now() + exchange.limits.response_head
+        try:
+            while True:
+                while (message := reader.next_message()) is NEED_DATA:
+                    data = await stream.read()
+                    if data:
+                        reader.feed(data)
+                    elif reader.started:
+                        reader.feed_eof()
+                    else:
+                        raise _Stale
+                if isinstance(message, ResponseHead):
+                    if message.status >= 200 or message.status == 101:
+                        break
+                    self._interim(message)
+        except StreamClosed:
+            if reader.started:
+                raise self._broke_off() from None
+            raise _Stale from None
+        except StreamTimeout:
+            why = f"{self.name} did not answer within {exchange.limits.response_head:g} s"
+            raise FlowFailed("timeout", why, 504) from None
+        except ProtocolError as exc:
+            raise self._bad(exc) from None
         self.head = message
         response = HTTPResponse(message.status, message.reason, message.version, Headers.of(message.fields))
         response.timestamp_start = exchange.services.clock.wall()
@@ -190,7 +196,8 @@ class ServerSide:
         """Pass a 1xx on (RFC 9110 section 15.2), except a 100 that the client did not ask for."""
         asked = self._exchange.head
         if asked.version != "HTTP/1.0" and (head.status != 100 or asked.expect):
-            self._exchange.client.write(encode_response_head(head.status, head.reason, head.fields))
+            fields = without_framing(end_to_end(head.fields))
+            self._exchange.client.write(encode_response_head(head.status, head.reason, fields))
 
     async def next_message(self) -> bytes | End:
         """The next piece of the response body, or its end.
@@ -256,3 +263,15 @@ class ServerSide:
 
     def _bad(self, exc: ProtocolError) -> FlowFailed:
         return FlowFailed("protocol", f"{self.name} sent a bad response: {exc}")
+
+
+def _check_host(fields: list[Field]) -> None:
+    """One Host, and one that a server reads as we do (RFC 9112 section 3.2).
+
+    Raises:
+        ValueError: it is missing, there are several, or it is no host.
+    """
+    hosts = [field[2] for field in fields if field[0] == b"host"]
+    if len(hosts) != 1:
+        raise ValueError(f"it has {len(hosts)} Host fields instead of one")
+    split_authority(to_str(hosts[0]), 0)

@@ -98,6 +98,11 @@ class Stream(Protocol):
         ...
 
     @property
+    def pending(self) -> bool:
+        """Whether something has arrived that nobody has read."""
+        ...
+
+    @property
     def gone(self) -> bool:
         """Whether nothing can reach the peer any more: what `on_end` tells."""
         ...
@@ -186,6 +191,10 @@ class MemoryStream:
     @property
     def ended(self) -> bool:
         return self._eof
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._incoming)
 
     @property
     def gone(self) -> bool:

@@ -199,6 +199,10 @@ class TLSStream:
         return self._ended or self.inner.ended
 
     @property
+    def pending(self) -> bool:
+        return bool(self._unread) or self._incoming.pending > 0 or self.inner.pending
+
+    @property
     def gone(self) -> bool:
         return self._ended or self._error is not None or self.inner.gone
 

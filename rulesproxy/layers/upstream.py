@@ -79,8 +79,8 @@ class Upstreams:
         while idle:
             upstream = idle.pop()
             # A server that has closed, or that speaks without being asked, is not one to send a request to.
-            if not upstream.stream.ended and upstream.reader.idle:
-                upstream.stream.on_end(None)
+            stream = upstream.stream
+            if not stream.ended and not stream.pending and upstream.reader.idle:
                 self.active += 1
                 return upstream
             self._retire(upstream)

@@ -93,6 +93,11 @@ class SocketStream(asyncio.Protocol):
         return self._ended
 
     @property
+    def pending(self) -> bool:
+        """See `Stream.pending`."""
+        return bool(self._chunks)
+
+    @property
     def gone(self) -> bool:
         """See `Stream.gone`."""
         return self._error is not None or (self._ended and self.eof_ends)

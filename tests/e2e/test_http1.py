@@ -131,6 +131,18 @@ async def test_options_of_the_whole_server() -> None:
         assert (await client.request(get(origin.url, method="OPTIONS"))).body == b"OPTIONS * HTTP/1.1"
 
 
+@pytest.mark.parametrize("event", ["request", None])
+async def test_a_plain_client_may_ask_for_https(event: str | None) -> None:
+    """`GET https://…` without a tunnel: the connection to the server is TLS, that to the client is not."""
+    async with (
+        Origin(tls="good") as origin,
+        running(*([Recorder()] if event else [])) as proxy,
+        client_of(proxy) as client,
+    ):
+        assert (await client.request(get(f"https://localhost:{origin.port}/x"))).body == b"GET /x HTTP/1.1"
+        assert origin.requests[0].get("host") == f"localhost:{origin.port}"
+
+
 async def test_ipv6() -> None:
     async with Origin(host="::1") as origin, running(Recorder()) as proxy, client_of(proxy) as client:
         assert (await client.request(get(origin.url + "/"))).status == 200

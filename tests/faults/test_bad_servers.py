@@ -9,7 +9,7 @@ import pytest
 from rulesproxy import HTTPFlow
 from tests.support import pki
 from tests.support.client import RawClient
-from tests.support.origin import Origin, answer, script
+from tests.support.origin import Origin, OriginConnection, answer, script
 from tests.support.running import READING, client_of, get, running
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -74,6 +74,38 @@ CLOSING = {
 async def test_closing(where: str, how: str, reading: str) -> None:
     steps, streamed, buffered = CLOSING[where]
     await check(Origin(script("request", *steps, how)), reading, streamed, buffered)
+
+
+EVERY = {
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n",
+}
+
+
+@reading
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("framing", EVERY)
+async def test_closing_at_every_byte(framing: str, how: str, reading: str) -> None:
+    """A cut answer never looks whole."""
+    reply, size = EVERY[framing], 0
+
+    async def server(connection: OriginConnection) -> None:
+        await connection.read_request()
+        connection.send(reply[:size])
+        await connection.drain()
+        connection.reset() if how == "reset" else await connection.close()
+
+    recorder = READING[reading]()
+    async with Origin(server) as origin, running(recorder) as proxy:
+        for size in range(len(reply)):
+            async with client_of(proxy) as client:
+                client.send(get(f"{origin.url}/"))
+                got = await outcome(client)
+                assert got in (502, BROKEN), f"{got} for {reply[:size]!r}"
+                if reading == "buffering":
+                    assert got == 502
+        await recorder.settled()
+    assert recorder.count("error") == recorder.count("requestheaders") == len(reply)
 
 
 @reading

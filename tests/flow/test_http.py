@@ -311,6 +311,12 @@ def test_host_moves_in_its_place_and_spelling() -> None:
     assert pairs(moved) == [("X", "1"), ("HOST", "b"), ("Y", "2")]
 
 
+def test_move_leaves_the_host_header_alone() -> None:
+    moved = request()
+    moved.move("10.0.0.1", 8080)
+    assert (moved.url, moved.headers["host"]) == ("http://10.0.0.1:8080/path?a=1", "example.com")
+
+
 def test_a_bad_url_changes_nothing() -> None:
     target = request()
     with pytest.raises(ValueError):

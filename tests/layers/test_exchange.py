@@ -344,7 +344,7 @@ async def test_an_upgrade_turns_into_a_tunnel() -> None:
         b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nfirst"
     )
     await settle()
-    assert rig.sent() == b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nfirst"
+    assert rig.sent() == b"GET / HTTP/1.1\r\nHost: a.test\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nfirst"
     assert bytes(rig.client.sent).endswith(b"\r\n\r\nearly")
     rig.client.feed_eof()
     await settle()

@@ -85,7 +85,7 @@ async def run_command(
     """Run `python -m rulesproxy run ARGUMENTS`, wait until it is ready, and end it with SIGTERM.
 
     Args:
-        arguments: rule files and options.
+        arguments: rule files, by absolute path, and options.
         listen: what follows `--listen`; None leaves it away.
         home: the state directory; a fresh one by default.
         environment: what is added to the environment.
@@ -99,7 +99,9 @@ async def run_command(
         state = home or Path(folder) / "state"
         ready_file = Path(folder) / "ready.json"
         listening = [] if listen is None else ["--listen", listen]
-        process = await start(*arguments, *listening, "--ready-file", ready_file, home=state, environment=environment)
+        options = [*listening, "--ready-file", ready_file]
+        # In the empty folder, so that no rule file is found that nobody named.
+        process = await start(*arguments, *options, home=state, environment=environment, cwd=Path(folder))
         command = Command(process, {}, state)
         assert process.stderr is not None
         reading = asyncio.create_task(_collect(process.stderr, command))
@@ -108,10 +110,11 @@ async def run_command(
             yield command
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(STOP):
-                await process.wait()
-        except TimeoutError as exc:
-            raise AssertionError(f"the proxy did not end {STOP:.0f} s after SIGTERM:\n{command.log}") from exc
+            try:
+                async with asyncio.timeout(STOP):
+                    await process.wait()
+            except TimeoutError:
+                raise AssertionError(f"the proxy did not end {STOP:.0f} s after SIGTERM:\n{command.log}") from None
         finally:
             if process.returncode is None:
                 process.kill()
@@ -122,14 +125,14 @@ async def run_command(
 
 
 async def start(
-    *arguments: str | Path, home: Path, environment: dict[str, str] | None = None
+    *arguments: str | Path, home: Path, environment: dict[str, str] | None = None, cwd: Path | None = None
 ) -> asyncio.subprocess.Process:
-    """Start `python -m rulesproxy run ARGUMENTS` and do not wait for anything."""
+    """Start `python -m rulesproxy run ARGUMENTS` in `cwd` and do not wait for anything."""
     variables = {**os.environ, "RULESPROXY_HOME": str(home), "PYTHONPATH": str(ROOT), **(environment or {})}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "rulesproxy", "run", *map(str, arguments),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        env=variables,
+        env=variables, cwd=cwd,
     )  # fmt: skip
 
 
