@@ -76,7 +76,8 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_host_may", "_host_must", "_near", "_request", "_response", "acts_on_request", "acts_on_response",
+        "_bounds", "_host_may", "_host_must", "_late", "_near", "_request", "_response",
+        "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
         "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request", "rule",
@@ -95,6 +96,7 @@ class Compiled:
         self.stop = rule.stop
         self.either_side = checked.either_side
         self.uses_response = checked.uses_response
+        self._late = checked.uses_response or not checked.phases & REQUEST_SIDE
         actions = [step.action for step in rule.steps]
         request = [action for action in actions if on_request(action, checked)]
         response = [action for action in actions if on_response(action, checked)]
@@ -149,9 +151,9 @@ class Compiled:
         """What a flow must have, as far as host and path go."""
         return index_key(self.rule.filter)
 
-    def near(self, view: FlowView) -> bool:
-        """Whether the filter may be true for this flow, as far as its request head tells."""
-        if not self.uses_response:
+    def near(self, view: FlowView, later: bool = False) -> bool:
+        """Whether the filter may be true for this flow, as far as its request head tells; `later`: in either pass."""
+        if not self._late and not (later and self.either_side):
             return self.may(view)
         if self._near is None:
             self._near = passes_key(self.key)

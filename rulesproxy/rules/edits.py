@@ -54,7 +54,10 @@ class Pattern:
         else:
             assert regex is not None
             search = _regex(reader.scalar(regex, "regex", "a regular expression"), reader)
-        return cls(search, Template.read(new, reader, "with"), regex is not None)
+        replacement = Template.read(new, reader, "with")
+        if regex is not None and replacement.constant is not None:
+            _check_references(search, replacement.constant, new, reader)
+        return cls(search, replacement, regex is not None)
 
     def apply(self, text: str, flow: HTTPFlow, captures: Captures) -> str:
         """The text with every match replaced; `\\1` and `\\g<name>` mean groups of the regular expression."""
@@ -62,6 +65,18 @@ class Pattern:
         # A value that comes from the message must never be read as a reference to a group.
         fixed = self.replacement.constant is not None and self.groups
         return self.search.sub(new if fixed else lambda match: new, text)
+
+
+def _check_references(search: re.Pattern[str], replacement: str, node: Node, reader: Reader) -> None:
+    try:
+        search.sub(replacement, "")
+    except (re.error, IndexError) as error:
+        reader.fail(
+            "RP500",
+            node,
+            f"the replacement cannot be used: {error}",
+            "groups are `\\1` and `\\g<name>`; a backslash is `\\\\`",
+        )
 
 
 def _regex(scalar: Scalar, reader: Reader) -> re.Pattern[str]:

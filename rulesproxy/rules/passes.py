@@ -236,7 +236,7 @@ class Runner:
             if number not in self._editors:
                 continue
             rule = self._rules[number]
-            if rule.near(self._view(flow, state, view, number)):
+            if rule.near(self._view(flow, state, view, number), later=True):
                 prepare_for_body_edit(flow.request)
                 return
 

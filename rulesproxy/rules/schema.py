@@ -69,13 +69,12 @@ class Reader:
         problems: the diagnostics so far.
     """
 
-    __slots__ = ("folder", "names", "problems", "touched")
+    __slots__ = ("folder", "names", "problems")
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.names = Names({}, {}, os.environ if env is None else env)
         self.problems: list[Diagnostic] = []
-        self.touched: list[Path] = []
 
     # Reporting
 
@@ -157,8 +156,7 @@ class Reader:
         if origin is Literal:
             return self.choice(node, name, get_args(kind))
         if origin is tuple:
-            inner = get_args(kind)[0]
-            return tuple(self.value(inner, item, name) for item in self.items(node))
+            return self._list(get_args(kind)[0], node, name)
         if kind is str:
             return self.text(node, name)
         if kind is bool:
@@ -166,6 +164,17 @@ class Reader:
         if kind is int:
             return self.integer(node, name, Range(-(2**53), 2**53))
         return kind.read(node, self, name)
+
+    def _list(self, kind: Any, node: Node, name: str) -> tuple[Any, ...]:
+        values, failed = [], False
+        for item in self.items(node):
+            try:
+                values.append(self.value(kind, item, name))
+            except Bad:
+                failed = True
+        if failed:
+            raise Bad
+        return tuple(values)
 
     def text(self, node: Node, name: str) -> str:
         return self.scalar(node, name, "text").text

@@ -156,6 +156,9 @@ def test_the_server_is_asked_for_a_whole_readable_body(exchange: Exchange) -> No
     asked = exchange(rule, headers=headers).upstream.headers
     assert [name in asked for name in ("if-none-match", "if-modified-since")] == [False, False]
     assert asked["accept-encoding"] == "gzip, br;q=0.5"
+    for late in ("~s & ~d a.test", "~h x-only-in-the-response"):
+        late_rule = f"  - match: {late}\n    rewrite: {{response: {{body: x}}}}\n"
+        assert "if-none-match" not in exchange(late_rule, headers=headers).upstream.headers
     for other in (rule.replace("a.test", "b.test"), rule.replace("{body: x}", "{status: 404}")):
         assert exchange(other, headers=headers).upstream.headers["accept-encoding"] == "gzip, magic, br;q=0.5"
 

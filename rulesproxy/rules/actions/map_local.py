@@ -37,7 +37,6 @@ class Root:
     def read(cls, node: Node, reader: Reader, name: str) -> Root:
         scalar = reader.scalar(node, name, "a file or a folder")
         path = reader.folder / scalar.text
-        reader.touched.append(path)
         try:
             mode = path.stat().st_mode
         except (OSError, ValueError):
