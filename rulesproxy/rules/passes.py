@@ -171,7 +171,7 @@ class Runner:
     def _apply_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled, whole: bool) -> bool:
         """Do what a matching rule does in the request pass; whether the pass is over."""
         captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
-        if rule.acts_on_response:
+        if rule.acts_on_response and not rule.either_side:
             if state.matched is None:
                 state.matched = {}
             state.matched[rule.number] = captures
