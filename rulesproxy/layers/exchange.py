@@ -396,7 +396,8 @@ class Exchange:
         client.on_end(None)
         client.deadline = FOREVER
         await self.server.release()
-        if not keep:
+        if not keep and (self.flow.request.timestamp_end is None or client.pending or self.reader.started):
+            # Something of the client's is unread, and closing on it would reset the connection.
             await self.layer.linger()
         return keep
 
