@@ -272,7 +272,7 @@ class Runner:
 
     def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> None:
         rules = self._rules
-        view = self._base_view(flow, state)
+        view: FlowView | None = None
         at = state.at
         while at < len(state.numbers):
             number = state.numbers[at]
@@ -280,33 +280,44 @@ class Runner:
             rule = rules[number]
             if not rule.acts_on_response:
                 continue
-            known = state.matched.get(number) if state.matched is not None else None
-            if known is None and rule.decides_on_request and not rule.either_side and at <= state.reached:
-                continue
-            seen = self._view(flow, state, view, number)
-            if rule.holds_response:
-                if not whole:
-                    if known is None and not rule.may(seen):
+            captures = state.matched.get(number) if state.matched is not None else None
+            if captures is None:
+                if rule.decides_on_request and not rule.either_side and at <= state.reached:
+                    # The request pass has been at this rule, and it did not match.
+                    continue
+                if view is None:
+                    view = self._base_view(flow, state)
+                seen = self._view(flow, state, view, number)
+                if not whole and rule.holds_response:
+                    if not rule.may(seen):
                         continue
-                    state.at = at - 1
-                    state.waits = "response"
-                    return
-                if flow.response is not None and flow.response.body_source is None:
-                    self._tell(rule, flow, "response")
+                elif self._lacks(rule, flow, rule.reads_request) or not rule.matches(seen):
                     continue
-            if known is None:
-                if rule.reads_request and flow.request.body_source is None:
-                    self._tell(rule, flow, "request")
-                    continue
-                if not rule.matches(seen):
-                    continue
-                known = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
+                else:
+                    captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
+            if captures is None or (rule.holds_response and not whole):
+                state.at = at - 1
+                state.waits = "response"
+                return
+            if self._lacks(rule, flow, False):
+                continue
             hit(flow, rule)
-            run_guarded(rule.bound("response" if whole else "responseheaders"), flow, known)
-            view = self._base_view(flow, state)
+            run_guarded(rule.bound("response" if whole else "responseheaders"), flow, captures)
+            # A new view is cheaper than making the old one forget what it has read.
+            view = None
             if rule.stop or ended(flow):
                 break
         state.at = len(state.numbers)
+
+    def _lacks(self, rule: Compiled, flow: HTTPFlow, request: bool) -> bool:
+        """Whether a body that this rule needs was not kept, the request's only if `request`; it does not apply then."""
+        if rule.holds_response and flow.response is not None and flow.response.body_source is None:
+            self._tell(rule, flow, "response")
+            return True
+        if request and flow.request.body_source is None:
+            self._tell(rule, flow, "request")
+            return True
+        return False
 
     def _base_view(self, flow: HTTPFlow, state: Pass) -> FlowView:
         """A view whose request is the one at the end of the request pass."""
