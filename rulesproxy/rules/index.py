@@ -19,8 +19,8 @@ Numbers: TypeAlias = tuple[int, ...]
 
 NONE: Numbers = ()
 
-_BUCKET = 8
-"""A bucket of rules up to this size is handed out whole: testing a few filters is cheaper than another look-up."""
+_BUCKET = 1
+"""A bucket of rules up to this size is handed out whole; looking at the path costs less than a second candidate."""
 _LENGTHS = 24
 """Different lengths of prefixes that are looked up; with more, prefixes are cut to the next shorter one."""
 _HOSTS = 4096
