@@ -130,6 +130,9 @@ def flows(draw):
     flow.request.body_source = draw(st.sampled_from(BODIES))
     if flow.response is not None:
         flow.response.body_source = draw(st.sampled_from(BODIES))
+    for message in (flow.request, flow.response):
+        if message is not None and message.body_source:
+            message.headers["Content-Length"] = str(len(message.body_source))
     flow.websocket = draw(st.booleans())
     flow.tags = draw(st.sampled_from([[], ["a"], ["b", "ab"]]))
     flow.error = draw(st.sampled_from([None, None, FlowError("a b", "timeout")]))
