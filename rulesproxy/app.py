@@ -287,10 +287,8 @@ class Proxy:
             return False
         self.rules_error = None
         await self.use(rules)
-        _log.info(
-            "revision %d: %s from %s, %.0f ms",
-            self.revision, counted(len(rules.rules)), ", ".join(map(str, self.rule_files)), (self.clock.now() - started) * 1000,
-        )  # fmt: skip
+        took, files = (self.clock.now() - started) * 1000, ", ".join(map(str, self.rule_files))
+        _log.info("revision %d: %s from %s, %.0f ms", self.revision, counted(len(rules.rules)), files, took)
         return True
 
     async def use(self, rules: RuleSet) -> None:
