@@ -54,16 +54,20 @@ async def run_tunnel(context: Context) -> None:
 
 async def peek(context: Context) -> bytes:
     """The client's first bytes, as many as it takes to tell what it speaks; they are left to be read."""
-    stream = context.stream
+    stream, resting = context.stream, context.services.resting
     data = b""
     stream.deadline = context.services.clock.now() + context.options.limits.idle
     try:
+        # Browsers connect in advance: a client that has said nothing is none that a shutdown waits for.
+        resting.add(stream)
         while not data or (_undecided(data) and len(data) < 64):
             more = await stream.read()
+            resting.discard(stream)
             if not more:
                 break
             data += more
     finally:
+        resting.discard(stream)
         stream.unread(data)
         stream.deadline = FOREVER
     context.peeked = data

@@ -73,7 +73,7 @@ class Services:
         server_contexts: TLS towards clients.
         client_contexts: TLS towards servers.
         closing: whether the proxy shuts down: no connection is kept for another request.
-        resting: the clients that are between two requests; they are what a shutdown need not wait for.
+        resting: the clients that have said nothing yet, or are between two requests; a shutdown need not wait for them.
     """
 
     __slots__ = (

@@ -181,12 +181,14 @@ async def test_sigterm_lets_flows_finish(rules: Path) -> None:
         connection.send(answer(200, b"done"))
 
     async with Origin(later) as origin, run_command(rules) as proxy, await RawClient.connect(proxy.port) as client:
+        early = await RawClient.connect(proxy.port)  # Browsers connect in advance: no reason to wait either.
         client.send(get(f"{origin.url}/x"))
         await origin.wait_received(b"\r\n\r\n")
         proxy.process.send_signal(signal.SIGTERM)
         assert (await client.read_response()).body == b"done"
         async with asyncio.timeout(3):  # The client is idle now, and no reason to wait for the grace.
             await proxy.process.wait()
+        assert await early.read_to_end() == b""
 
 
 async def test_sigterm_under_load(rules: Path) -> None:
