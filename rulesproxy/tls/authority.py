@@ -127,8 +127,14 @@ def _check_private(path: Path) -> None:
         return  # The mode bits mean nothing there; the user's own data directory is private.
     try:
         mode = path.stat().st_mode & 0o777
+        folder = path.parent.stat().st_mode & 0o777
     except OSError as error:
         raise _unreadable(path, error) from None
+    if folder & 0o022:
+        # Whoever can write there can put a key of their own in the place of this one.
+        raise AuthorityError(
+            f"other users of this machine can write to {path.parent} (mode {folder:04o}): run `chmod 700 {path.parent}`"
+        )
     if mode & 0o077:
         raise AuthorityError(
             f"{path} can be used by other users of this machine (mode {mode:04o}): run `chmod 600 {path}`"
@@ -160,9 +166,7 @@ def _read_certificates(path: Path) -> list[x509.Certificate]:
             certificate.extensions  # noqa: B018  It is parsed here, so that a broken one is found here.
             certificate.public_key()
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise AuthorityError(
-            f"{path} is not a certificate in PEM ({error}): put the right one there, {_START_OVER}"
-        ) from None
+        raise AuthorityError(f"{path} is not a certificate in PEM: put the right one there, {_START_OVER}") from error
     return certificates
 
 

@@ -146,6 +146,16 @@ def test_processes_that_start_at_once_end_with_one_ca(tmp_path: Path) -> None:
     assert sorted(path.name for path in home.iterdir()) == [".lock", KEY, CERT]
 
 
+@pytest.mark.parametrize("bits", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, bits: int) -> None:
+    Authority.load_or_create(tmp_path)
+    tmp_path.chmod(bits)
+    with pytest.raises(AuthorityError, match=f"chmod 700 {tmp_path}"):
+        Authority.load_or_create(tmp_path)
+    tmp_path.chmod(0o755)
+    assert not Authority.load_or_create(tmp_path).created
+
+
 @pytest.mark.parametrize("bits", [0o644, 0o640, 0o604, 0o620, 0o602])
 def test_a_key_that_others_can_use_is_refused(tmp_path: Path, bits: int) -> None:
     Authority.load_or_create(tmp_path)
