@@ -19,6 +19,8 @@ _BACKLOG = 1024
 _BATCH = 32
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE = 0.5
+# A shortage lasts: it is not told at every pause.
+_QUIET = 60.0
 
 
 class BindError(Exception):
@@ -68,7 +70,7 @@ class Listener:
                     # The client is gone before it was accepted (ECONNABORTED and its kin, accept(2)).
                     continue
                 self.pause()
-                _log.error("out of file descriptors: new clients wait until others leave (raise `ulimit -n`)")
+                self._server.say_exhausted(self._loop.time())
                 self._loop.call_later(_PAUSE, self._server.resume)
                 return
             self._server.start(sock, self._serve)
@@ -88,6 +90,7 @@ class Server:
         self._limits = limits
         self._closing = False
         self._warned = False
+        self._quiet_until = 0.0
 
     def listen(self, host: str, port: int, serve: Serve) -> Listener:
         """Bind and listen on a host and port; port 0 takes a free one. Clients wait until `resume`.
@@ -135,6 +138,12 @@ class Server:
             _log.warning("%d clients are connected, which is the limit: new ones wait", len(self.connections))
         for listener in self.listeners:
             listener.pause()
+
+    def say_exhausted(self, now: float) -> None:
+        """Say, once a minute, that no descriptor is left for another client."""
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            _log.error("out of file descriptors: new clients wait until others leave (raise `ulimit -n`)")
 
     def start(self, sock: socket.socket, serve: Serve) -> None:
         """Serve an accepted socket in its own task."""
