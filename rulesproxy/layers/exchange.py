@@ -14,11 +14,11 @@ from rulesproxy.engine.dispatch import Chain, dispatch
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_request, frame_response, framed
 from rulesproxy.layers.layer import run_next
-from rulesproxy.layers.outcome import FlowEnded, FlowFailed, obey, where
+from rulesproxy.layers.outcome import FlowEnded, FlowFailed, obey, spoiled, where
 from rulesproxy.layers.server_side import ServerSide
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.upload import Upload
@@ -90,6 +90,13 @@ class Exchange:
             await self._fail("client", "the client stopped sending or reading", 408)
         except StreamClosed as exc:
             await self._fail("client", f"the client is gone: {exc}")
+        except (AttributeError, TypeError):
+            why = spoiled(self.flow)
+            if why is None:
+                raise
+            if not isinstance(self.flow.request, HTTPRequest):
+                self.flow.request = self.layer.request_of(self.head)[0]
+            await self._fail("handler", f"an addon broke this flow: {why}")
         finally:
             # Nothing of this exchange is left behind, however it went.
             if self._upload is not None:
@@ -214,8 +221,9 @@ class Exchange:
             await dispatch(chain.responseheaders, flow)
             obey(flow)
         response, head = flow.response, self.server.head
-        assert response is not None
         assert head is not None
+        if response is None:
+            raise _taken()
         if response is not received or response.body_source != b"":
             # A handler has replaced it. What the server still sends is of no use to anybody.
             return await self._send_local()
@@ -243,7 +251,8 @@ class Exchange:
 
     async def _send_local(self) -> bool:
         response = self.flow.response
-        assert response is not None
+        if response is None:
+            raise _taken()
         if self._upload is not None:
             await self._upload.stop()
             self._keep = self._keep and self.server.sent
@@ -330,7 +339,8 @@ class Exchange:
         await self._fire_response()
         obey(flow)
         response = flow.response
-        assert response is not None
+        if response is None:
+            raise _taken()
         framing = frame_response(flow, self.server.head, streamed=False)
         keep = self._keeps(framing)
         out = [self._encode_head(framing, keep)]
@@ -380,6 +390,9 @@ class Exchange:
         fields = framing.fields
         if not keep:
             fields = [*fields, (b"connection", b"Connection", b"close")]
+        if response.status_code < 200:
+            # It would be an interim response, and its client would wait for the final one (RFC 9110 section 15.2).
+            raise FlowFailed("handler", f"a rule or an addon answered with {response.status_code}, which ends nothing")
         try:
             return encode_response_head(response.status_code, response.reason, fields)
         except ValueError as exc:
@@ -493,3 +506,7 @@ class Exchange:
             self.client.abort()
         else:
             await self.layer.end(how)
+
+
+def _taken() -> FlowFailed:
+    return FlowFailed("handler", "an addon broke this flow: it took the response away")

@@ -117,7 +117,7 @@ class HTTPLayer(Layer):
     async def _exchange(self, head: RequestHead) -> bool:
         """Run the exchange of one request. Whether the connection can carry another."""
         context = self.context
-        request, address = self._request(head)
+        request, address = self.request_of(head)
         flow = HTTPFlow(request, context.client_conn, ServerConn(address))
         flow.websocket = head.upgrade == "websocket"
         if self.reverse:
@@ -132,7 +132,7 @@ class HTTPLayer(Layer):
         finally:
             chain.release()
 
-    def _request(self, head: RequestHead) -> tuple[HTTPRequest, Address]:
+    def request_of(self, head: RequestHead) -> tuple[HTTPRequest, Address]:
         """The request that a head asks for, and the address it goes to unless somebody changes it.
 
         The identity is the authority of the target: the absolute-form wins over Host, which is rewritten to it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import Kind
-from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 
 
 class FlowFailed(Exception):
@@ -35,6 +35,23 @@ def obey(flow: HTTPFlow) -> None:
     plan = flow.planned
     if plan is not None and plan.end is not None:
         raise FlowEnded(plan.end)
+
+
+def spoiled(flow: HTTPFlow) -> str | None:
+    """What a handler has put on this flow that no exchange can go on with; None where there is nothing like that.
+
+    It is asked when something has failed, so that flows pay nothing for it.
+    """
+    request, response = flow.request, flow.response
+    if not isinstance(request, HTTPRequest):
+        return f"the request of a flow is an HTTPRequest, not {type(request).__name__}"
+    if response is None:
+        return None
+    if not isinstance(response, HTTPResponse):
+        return f"the response of a flow is an HTTPResponse, not {type(response).__name__}"
+    if not isinstance(response.status_code, int):
+        return f"a status is a number, not {type(response.status_code).__name__}"
+    return None
 
 
 def where(address: Address) -> str:

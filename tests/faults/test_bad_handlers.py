@@ -50,6 +50,39 @@ async def test_handlers_that_fail(make: object, on_error: str, event: str) -> No
     assert "it broke" in message or "0.1" in message
 
 
+SPOILED = {
+    "no request": ("request", "request", None, "HTTPRequest"),
+    "a text for a response": ("request", "response", "hello", "HTTPResponse"),
+    "no response head": ("responseheaders", "response", None, "took the response away"),
+    "no response": ("response", "response", None, "took the response away"),
+    "an interim response": ("request", "response", HTTPResponse.make(101), "101"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+async def test_handlers_that_break_their_flow(name: str) -> None:
+    event, attribute, value, says = SPOILED[name]
+
+    def handler(flow: HTTPFlow) -> None:
+        setattr(flow, attribute, value)
+
+    async with Origin() as origin, running(Do(**{event: handler})) as proxy, client_of(proxy) as client:
+        response = await client.request(get(origin.url + "/"))
+        assert response.status == 502
+        assert says.encode() in response.body
+
+
+async def test_a_status_that_is_no_number() -> None:
+    def handler(flow: HTTPFlow) -> None:
+        assert flow.response is not None
+        flow.response.status_code = "abc"  # type: ignore[assignment]
+
+    async with Origin() as origin, running(Do(response=handler)) as proxy, client_of(proxy) as client:
+        response = await client.request(get(origin.url + "/"))
+        assert response.status == 502
+        assert b"a status is a number, not str" in response.body
+
+
 @pytest.mark.parametrize(
     "event", ["clientconnect", "next_layer", "serverconnect", "serverconnected", "clientdisconnect"]
 )
