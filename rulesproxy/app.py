@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rulesproxy")
 
 _SWEEP = 1.0
+# A tunnel in which no byte has moved for this long carries nobody's answer just now.
+_TUNNEL_IDLE = 0.5
 
 
 class ModeError(ValueError):
@@ -181,6 +183,7 @@ class Proxy:
         self._streams: set[SocketStream] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._watcher: Watch | None = None
+        self._check_tunnels = False
 
     # Life
 
@@ -308,6 +311,21 @@ class Proxy:
         await self.engine.replace(self._rules, rules, {"rules"})
         self._rules = rules
         self.revision += 1
+        await self._end_tunnels()
+
+    async def _end_tunnels(self) -> None:
+        """End the idle tunnels of hosts that the rules want decrypted now; those that are busy, once they are idle."""
+        wants, now = self.engine.chain.wants_host, self.clock.now()
+        wanted = {layer: names for layer, names in self.services.tunnels.items() if any(map(wants, names))}
+        ended = []
+        for layer, names in wanted.items():
+            if await layer.end_if_idle(now, _TUNNEL_IDLE):
+                self.services.tunnels.pop(layer, None)
+                ended.append(names[0])
+        self._check_tunnels = len(ended) < len(wanted)
+        if ended:
+            hosts = ", ".join(sorted(set(ended)))
+            _log.info("idle tunnels were closed, since the rules are about their hosts now: %s", hosts)
 
     def request_reload(self) -> None:
         """Load the rule files again soon, whether they have changed or not."""
@@ -356,6 +374,8 @@ class Proxy:
             for stream in list(self._streams):
                 stream.sweep(now)
             await self.services.upstreams.sweep(now)
+            if self._check_tunnels:
+                await self._end_tunnels()
 
     def _check_upstream_ca(self) -> None:
         """A bad file is found now, not at the first connection."""

@@ -13,6 +13,7 @@ from rulesproxy.limits import Limits
 from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 if TYPE_CHECKING:
+    from rulesproxy.layers.tcp import TCPLayer
     from rulesproxy.layers.upstream import Upstreams
 
 Intercept: TypeAlias = Literal["auto", "all", "none"]
@@ -74,10 +75,12 @@ class Services:
         client_contexts: TLS towards servers.
         closing: whether the proxy shuts down: no connection is kept for another request.
         resting: the clients that have said nothing yet, or are between two requests; a shutdown need not wait for them.
+        tunnels: what is passed through because nobody wanted its host, and the names of that host.
     """
 
     __slots__ = (
-        "chain", "client_contexts", "clock", "closing", "dialer", "options", "resting", "server_contexts", "upstreams",
+        "chain", "client_contexts", "clock", "closing", "dialer", "options", "resting", "server_contexts", "tunnels",
+        "upstreams",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +102,7 @@ class Services:
         self.client_contexts = client_contexts
         self.closing = False
         self.resting: set[Stream] = set()
+        self.tunnels: dict[TCPLayer, tuple[str, ...]] = {}
         self.upstreams: Upstreams = Upstreams(self)
 
     async def rest(self) -> None:

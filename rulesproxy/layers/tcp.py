@@ -11,7 +11,7 @@ from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.tcp import TCPFlow, TCPMessage
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.outcome import where
-from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
+from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.upstream import DialError, close_stream, open_stream
 
 _log = logging.getLogger("rulesproxy")
@@ -23,18 +23,31 @@ class TCPLayer(Layer):
     Attributes:
         server: the server's stream where there is one already; else it is dialled.
         events: whether the `tcp_*` events fire.
+        ended: whether it was ended from outside.
         failed: why there is no server, where it has been dialled in vain.
     """
 
-    __slots__ = ("_idle_until", "events", "failed", "server")
+    __slots__ = ("ended", "events", "failed", "server")
 
     def __init__(
         self, context: Context, server: Stream | None = None, *, events: bool, failed: DialError | None = None
     ) -> None:
         super().__init__(context)
         self.failed = failed
+        self.ended = False
         self.server = server
         self.events = events
+
+    async def end_if_idle(self, now: float, seconds: float) -> bool:
+        """Close the client's side, in order, if no byte has moved for that long. Whether it is closed."""
+        stream = self.context.stream
+        # The deadline is set anew whenever bytes move.
+        moved = stream.deadline - self.context.options.limits.tunnel_idle
+        if not self.ended and moved <= now - seconds:
+            self.ended = True
+            stream.write_eof()
+            await stream.close()
+        return self.ended
 
     async def run(self) -> None:
         """Relay until both directions have ended, or one breaks."""
@@ -81,7 +94,6 @@ class TCPLayer(Layer):
 
     async def _relay(self, chain: Chain, flow: TCPFlow, server: Stream) -> None:
         client = self.context.stream
-        self._idle_until = FOREVER
         upward = asyncio.ensure_future(self._pump(chain, flow, client, server, True))
         downward = asyncio.ensure_future(self._pump(chain, flow, server, client, False))
         tasks = {upward, downward}
@@ -92,7 +104,7 @@ class TCPLayer(Layer):
                 task.cancel()
             await asyncio.wait(tasks)
         broken = next((exc for task in done if (exc := task.exception()) is not None), None)
-        if broken is None:
+        if broken is None or self.ended:
             return
         if not isinstance(broken, (StreamClosed, StreamTimeout)):
             raise broken

@@ -51,7 +51,15 @@ class TLSLayer(Layer):
         elif context.server_conn is not None and (hello.passthrough or not self._wanted(hello)):
             # The client's bytes are TLS already: another handshake of ours around them would hang both sides.
             context.server_conn = ServerConn(context.server_conn.address)
-            await run_next(TCPLayer(context, events=context.options.tcp_events_in_tunnels))
+            layer = TCPLayer(context, events=context.options.tcp_events_in_tunnels)
+            tunnels = context.services.tunnels
+            if not hello.passthrough and context.options.intercept == "auto":
+                # Other rules may want it one day.
+                tunnels[layer] = tuple(filter(None, (hello.sni, context.client_conn.connect_host)))
+            try:
+                await run_next(layer)
+            finally:
+                tunnels.pop(layer, None)
         else:
             await self._decrypt(hello)
 

@@ -307,3 +307,20 @@ async def test_the_project_file_gives_options_and_addons(tmp_path: Path) -> None
         response = await client.request(get(origin.url + "/"))
         assert b"x-order: addon\r\nx-order: rule\r\n" in response.body
         assert (await client.request(get(origin.url + "/" + "x" * 300))).status == 414
+
+
+async def test_a_reload_closes_the_idle_tunnels_of_hosts_that_it_wants(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    text = "version: 1\nrules:\n  - id: it\n    match: host == 'HOST' and path == '/x'\n    block:\n"
+    rules.write_text(text.replace("HOST", "other.test"))
+    async with Origin(tls="good") as origin, run_command(rules) as proxy, await RawClient.connect(proxy.port) as client:
+        await client.tunnel(f"localhost:{origin.port}", None)
+        request = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert (await client.request(request)).status == 200
+        rules.write_text(text.replace("HOST", "localhost"))
+        await proxy.wait_log("idle tunnels were closed, since the rules are about their hosts now: localhost")
+        assert await client.read_to_end() == b""
+        async with await RawClient.connect(proxy.port) as again:
+            await again.tunnel(f"localhost:{origin.port}", proxy.ca_path)
+            assert (await again.request(request)).status == 403
+        assert "tunnel to" not in proxy.log
