@@ -19,7 +19,7 @@ class Source:
     """A text that diagnostics point into: the file's name as the user wrote it, and its contents."""
 
     path: str
-    text: str
+    text: str = field(repr=False)
 
     def line(self, number: int) -> str:
         """The line of that number, counted from 1, without its end; empty past the last."""

@@ -66,14 +66,22 @@ def test_rule_files_pass_the_check(block: Block, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("block", every("python"))
-def test_python_compiles_and_is_an_addon(block: Block, tmp_path: Path) -> None:
+def test_python_compiles(block: Block) -> None:
+    compile(block.text, block.name, "exec")
+
+
+def test_the_addon_answers(tmp_path: Path) -> None:
+    from rulesproxy import HTTPFlow
     from rulesproxy.engine.script import load_script
 
-    compile(block.text, block.name, "exec")
-    if "addons" in block.text:
-        file = tmp_path / "addon.py"
-        file.write_text(block.text)
-        load_script(file)
+    (block,) = blocks(ROOT / "README.md", "python")
+    file = tmp_path / "ping.py"
+    file.write_text(block.text)
+    (addon,) = load_script(file).addons
+    for path, answer in (("/ping", "pong\n"), ("/", None)):
+        flow = HTTPFlow.make("GET", f"http://a.test{path}")
+        addon.request(flow)
+        assert (flow.response and flow.response.text) == answer
 
 
 @pytest.mark.parametrize("block", every("sh"))
@@ -110,6 +118,14 @@ def test_links_resolve(path: Path) -> None:
 def anchors(path: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+def test_the_tilde_filters_are_all_of_them(name: str) -> None:
+    from rulesproxy.filters.tilde import TILDE
+
+    (listed,) = re.findall(r"`(~all [^`]*)`", (ROOT / name).read_text("utf-8"))
+    assert listed.split() == [f"~{each}" for each in TILDE]
 
 
 def test_the_gate_finds_the_test_command() -> None:

@@ -124,10 +124,9 @@ class Exchange:
     async def fire_request(self) -> None:
         """The whole request is read, or was passed on."""
         if self.chain.request:
-            early = self.flow.response
             await dispatch(self.chain.request, self.flow)
-            if self.server.upstream is not None and self.flow.response is not early:
-                self.flow.response = early
+            if self.server.upstream is not None and self.server.head is None and self.flow.response is not None:
+                self.flow.response = None
                 _log.warning(
                     "%s %s: a response was set after the request had gone to the server: it is ignored",
                     self.flow.request.method, self.flow.request.url,

@@ -61,6 +61,7 @@ class Action:
         bare: it may stand without a value.
         short: the field that a value without keys is read into.
         edits_request: it may change the request.
+        synonyms: keys that people try, each with the one that they mean.
         edits_body: the message whose body it changes, which therefore has to be read before.
         examples: what it does, shown.
     """
@@ -73,6 +74,7 @@ class Action:
     bare: ClassVar[bool] = False
     short: ClassVar[str | None] = None
     edits_request: ClassVar[bool] = False
+    synonyms: ClassVar[dict[str, str]] = {}
     examples: ClassVar[tuple[Example, ...]] = ()
 
     @property

@@ -35,7 +35,6 @@ class FilePath:
     def read(cls, node: Node, reader: Reader, name: str) -> FilePath:
         scalar = reader.scalar(node, name, "a file")
         path = reader.folder / scalar.text
-        reader.touched.append(path)
         if path.is_dir():
             reader.fail("RP603", scalar, f"{name} `{scalar.text}` is a folder, a file is wanted here")
         if not path.is_file():

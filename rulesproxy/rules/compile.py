@@ -76,24 +76,27 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_host_may", "_host_must", "_near", "_request", "_response", "acts_on_request", "acts_on_response",
+        "_bounds", "_host_may", "_host_must", "_late", "_near", "_request", "_response",
+        "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
         "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request", "rule",
         "shadows_connect", "stop", "uses_response",
     )  # fmt: skip
 
+    matches: Filter
+    may: Filter
+    captures: Callable[[FlowView], Captures] | None
+
     def __init__(self, rule: Rule, number: int) -> None:
         checked = rule.filter
         self.rule = rule
         self.number = number
         self.name = rule.name
-        self.matches: Filter = compile_filter(checked)
-        self.may: Filter = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
-        self.captures: Callable[[FlowView], Captures] | None = compile_captures(checked) if checked.captures else None
         self.stop = rule.stop
         self.either_side = checked.either_side
         self.uses_response = checked.uses_response
+        self._late = checked.uses_response or not checked.phases & REQUEST_SIDE
         actions = [step.action for step in rule.steps]
         request = [action for action in actions if on_request(action, checked)]
         response = [action for action in actions if on_response(action, checked)]
@@ -110,6 +113,21 @@ class Compiled:
         )
         self.edits_response_body = any(action.edits_body == "response" for action in response)
         self._bind_connect(checked, actions)
+
+    def __getattr__(self, name: str) -> object:
+        # Compiled when a flow first comes to this rule: of thousands of rules most never see one.
+        checked = self.rule.filter
+        value: object
+        if name == "matches":
+            value = compile_filter(checked)
+        elif name == "may":
+            value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
+        elif name == "captures":
+            value = compile_captures(checked) if checked.captures else None
+        else:
+            raise AttributeError(name)
+        setattr(self, name, value)
+        return value
 
     def _bind_request(self, checked: Checked, request: list[Action], response: list[Action]) -> None:
         decidable = bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
@@ -133,9 +151,9 @@ class Compiled:
         """What a flow must have, as far as host and path go."""
         return index_key(self.rule.filter)
 
-    def near(self, view: FlowView) -> bool:
-        """Whether the filter may be true for this flow, as far as its request head tells."""
-        if not self.uses_response:
+    def near(self, view: FlowView, later: bool = False) -> bool:
+        """Whether the filter may be true for this flow, as far as its request head tells; `later`: in either pass."""
+        if not self._late and not (later and self.either_side):
             return self.may(view)
         if self._near is None:
             self._near = passes_key(self.key)

@@ -12,7 +12,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import quote_plus, unquote_plus
 
-from rulesproxy.flow.headers import is_token, to_bytes, to_str
+from rulesproxy.flow.headers import Field, check_field, is_token, to_bytes, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.rules import nodes
 from rulesproxy.rules.schema import Bad
@@ -54,7 +54,10 @@ class Pattern:
         else:
             assert regex is not None
             search = _regex(reader.scalar(regex, "regex", "a regular expression"), reader)
-        return cls(search, Template.read(new, reader, "with"), regex is not None)
+        replacement = Template.read(new, reader, "with")
+        if regex is not None and replacement.constant is not None:
+            _check_references(search, replacement.constant, new, reader)
+        return cls(search, replacement, regex is not None)
 
     def apply(self, text: str, flow: HTTPFlow, captures: Captures) -> str:
         """The text with every match replaced; `\\1` and `\\g<name>` mean groups of the regular expression."""
@@ -62,6 +65,18 @@ class Pattern:
         # A value that comes from the message must never be read as a reference to a group.
         fixed = self.replacement.constant is not None and self.groups
         return self.search.sub(new if fixed else lambda match: new, text)
+
+
+def _check_references(search: re.Pattern[str], replacement: str, node: Node, reader: Reader) -> None:
+    try:
+        search.sub(replacement, "")
+    except (re.error, IndexError) as error:
+        reader.fail(
+            "RP500",
+            node,
+            f"the replacement cannot be used: {error}",
+            "groups are `\\1` and `\\g<name>`; a backslash is `\\\\`",
+        )
 
 
 def _regex(scalar: Scalar, reader: Reader) -> re.Pattern[str]:
@@ -168,35 +183,85 @@ class HeaderEdits:
     def read(cls, node: Node, reader: Reader, name: str) -> HeaderEdits:
         return cls(read_ops(node, reader, name, header=True))
 
-    def apply(self, message: HTTPMessage, flow: HTTPFlow, captures: Captures) -> None:
-        """Edit the headers of `message`.
+    def bind(self) -> Callable[[HTTPMessage, HTTPFlow, Captures], None]:
+        """A function that edits the headers of a message. What does not depend on the flow is made once, here.
 
-        Raises:
-            ValueError: a value could not go over the wire; nothing has been changed then.
+        The function raises `ValueError` where a value could not go over the wire; nothing has been changed then.
         """
-        headers = message.headers.copy()
-        for op in self.ops:
-            if op.verb == "remove":
-                assert op.matches is not None
-                headers.raw = [field for field in headers.raw if not op.matches(to_str(field[0]))]
-                continue
-            if op.verb == "replace":
-                assert op.pattern is not None
-                old = headers.get_all(op.name)
-                if old:
-                    headers.set_all(op.name, [op.pattern.apply(value, flow, captures) for value in old])
-                continue
-            values = [value.fill(flow, captures) for value in op.values]
-            if op.verb == "set":
-                headers.set_all(op.name, values)
-            elif op.verb == "add" or op.name not in headers:
-                for value in values:
-                    headers.add(op.name, value)
-        message.headers = headers
+        steps = tuple([_bind(op) for op in self.ops])
 
-    def pairs(self, flow: HTTPFlow, captures: Captures) -> list[tuple[str, str]]:
-        """The fields that these edits make from nothing."""
-        return [(op.name, value.fill(flow, captures)) for op in self.ops if op.verb != "remove" for value in op.values]
+        def apply(message: HTTPMessage, flow: HTTPFlow, captures: Captures) -> None:
+            raw = message.headers.raw
+            for step in steps:
+                raw = step(raw, flow, captures)
+            message.headers.raw = raw
+
+        return apply
+
+
+_Step: TypeAlias = Callable[[list[Field], HTTPFlow, Captures], list[Field]]
+"""One edit of a header section. It gives another list and leaves the old one as it was."""
+
+
+def _bind(op: Op) -> _Step:
+    key = op.name.lower().encode()
+    if op.verb == "remove":
+        return _bind_remove(op, key)
+    if op.verb == "replace":
+        return _bind_replace(op, key)
+    put = {"set": _set, "add": _add, "default": _default}[op.verb]
+    if all(value.constant is not None for value in op.values):
+        fixed = [check_field(op.name, value.constant or "") for value in op.values]
+        return lambda raw, flow, captures: put(raw, key, fixed)
+    return lambda raw, flow, captures: put(
+        raw, key, [check_field(op.name, value.fill(flow, captures)) for value in op.values]
+    )
+
+
+def _set(raw: list[Field], key: bytes, fields: list[Field]) -> list[Field]:
+    """Replace the fields of a name: in the old places and spelling as far as they go, the rest at the end."""
+    for field in raw:
+        if field[0] == key:
+            break
+    else:
+        return [*raw, *fields]
+    left = fields[::-1]
+    kept = []
+    for field in raw:
+        if field[0] != key:
+            kept.append(field)
+        elif left:
+            kept.append((key, field[1], left.pop()[2]))
+    return [*kept, *reversed(left)]
+
+
+def _add(raw: list[Field], key: bytes, fields: list[Field]) -> list[Field]:
+    return [*raw, *fields]
+
+
+def _default(raw: list[Field], key: bytes, fields: list[Field]) -> list[Field]:
+    return raw if any(field[0] == key for field in raw) else [*raw, *fields]
+
+
+def _bind_remove(op: Op, key: bytes) -> _Step:
+    if not any(mark in op.name for mark in "*?["):
+        return lambda raw, flow, captures: [field for field in raw if field[0] != key]
+    matches = op.matches
+    assert matches is not None
+    return lambda raw, flow, captures: [field for field in raw if not matches(to_str(field[0]))]
+
+
+def _bind_replace(op: Op, key: bytes) -> _Step:
+    pattern = op.pattern
+    assert pattern is not None
+
+    def replace(raw: list[Field], flow: HTTPFlow, captures: Captures) -> list[Field]:
+        return [
+            check_field(name, pattern.apply(to_str(value), flow, captures)) if lower == key else (lower, name, value)
+            for lower, name, value in raw
+        ]
+
+    return replace
 
 
 @dataclass(frozen=True, slots=True)

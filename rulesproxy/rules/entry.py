@@ -63,10 +63,10 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     errors = len(reader.problems)
     written = _written(node, reader)
     name, identity = _identity(node, reader, scope)
-    checked, text, tree = _filter(node, reader, scope)
-    fields = capture_fields(tree, scope.names) if tree is not None else {}
-    captures = None if checked is None else {capture: fields.get(capture, "") for capture in checked.captures}
-    reader.names = Names(captures, scope.vars, reader.names.env)
+    checked, text, tree = _filter(node, reader, scope, errors)
+    captures = _captures(checked, tree, scope)
+    conditional = frozenset[str]() if checked is None else checked.conditional_captures
+    reader.names = Names(captures, scope.vars, reader.names.env, conditional)
     steps = [step for entry in written if (step := _step(entry, reader)) is not None]
     stop = _flag(node, "stop", False, reader)
     enabled = _flag(node, "enabled", True, reader)
@@ -86,6 +86,16 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     steps.sort(key=lambda step: step.action.answers)
     negated = _negated(tree, scope) if stop and checked.phases & Phase.C and tree is not None else None
     return Rule(name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span)
+
+
+def _captures(checked: Checked | None, tree: ast.Node | None, scope: Scope) -> dict[str, str] | None:
+    """The captures of a filter with the fields they come from; None for a bad filter, of which nothing is known."""
+    if checked is None or tree is None:
+        return None
+    if not checked.captures:
+        return {}
+    fields = capture_fields(tree, scope.names)
+    return {capture: fields.get(capture, "") for capture in checked.captures}
 
 
 @cache
@@ -177,7 +187,7 @@ def _step(written: Written, reader: Reader) -> Step | None:
 def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | None]:
     child = node.get("id")
     line = node.span.line
-    name = f"{PurePath(node.file.source.path).name}:{line}"
+    name = f"{_file_name(node.file.source.path)}:{line}"
     if name in scope.used:
         name = f"{node.file.source.path}:{line}"
     identity = None
@@ -208,7 +218,14 @@ def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | N
     return name, identity
 
 
-def _filter(node: Mapping, reader: Reader, scope: Scope) -> tuple[Checked | None, FilterText | None, ast.Node | None]:
+@cache
+def _file_name(path: str) -> str:
+    return PurePath(path).name
+
+
+def _filter(
+    node: Mapping, reader: Reader, scope: Scope, errors: int
+) -> tuple[Checked | None, FilterText | None, ast.Node | None]:
     from rulesproxy.filters.check import check
     from rulesproxy.rules.load import parse_filter, report
 
@@ -222,6 +239,9 @@ def _filter(node: Mapping, reader: Reader, scope: Scope) -> tuple[Checked | None
         if trap is not None:
             reader.problems.append(trap)
             return None, None, None
+    if any(problem.code == "RP018" for problem in reader.problems[errors:]):
+        # The filter was cut by YAML: what is left of it deserves no message of its own.
+        return None, None, None
     try:
         text = filter_text(child, reader)
     except Bad:

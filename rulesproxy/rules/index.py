@@ -19,8 +19,8 @@ Numbers: TypeAlias = tuple[int, ...]
 
 NONE: Numbers = ()
 
-_BUCKET = 8
-"""A bucket of rules up to this size is handed out whole: testing a few filters is cheaper than another look-up."""
+_BUCKET = 1
+"""A bucket of rules up to this size is handed out whole; looking at the path costs less than a second candidate."""
 _LENGTHS = 24
 """Different lengths of prefixes that are looked up; with more, prefixes are cut to the next shorter one."""
 _HOSTS = 4096
@@ -77,6 +77,11 @@ class Paths:
                     found.append(numbers)
 
     @property
+    def useless(self) -> bool:
+        """Whether the path makes no difference."""
+        return not self._exact and not self._prefixes
+
+    @property
     def all(self) -> Iterable[int]:
         """Every rule in it."""
         if self._small is not None:
@@ -106,6 +111,11 @@ class Index:
         self._suffixes = {suffix: Paths(entries) for suffix, entries in suffixes.items()}
         self._anywhere = Paths(anywhere) if anywhere else None
         self._hosts: dict[str, str] = {}
+
+    @property
+    def useless(self) -> bool:
+        """Whether no rule names a host or a path, so that every flow has all rules as candidates."""
+        return not self._exact and not self._suffixes and (self._anywhere is None or self._anywhere.useless)
 
     def candidates(self, request: HTTPRequest) -> Numbers:
         """The numbers of the rules whose keys this request passes, in order."""

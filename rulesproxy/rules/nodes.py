@@ -166,10 +166,11 @@ def read_nodes(source: Source) -> Node:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    builder = _Builder(file)
     try:
-        return _Builder(file).build(cast("Iterator[_Event]", yaml.parse(source.text, Loader=loader)))
+        return builder.build(cast("Iterator[_Event]", yaml.parse(source.text, Loader=loader)))
     except yaml.YAMLError as error:
-        raise NodeError([explain_error(file, error)]) from None
+        raise NodeError([*builder.problems, explain_error(file, error)]) from None
     except UnicodeEncodeError as error:
         title = "half a surrogate pair is no character"
         raise NodeError([_problem(file, error.start, error.start + 1, "RP002", title, "remove it")]) from None

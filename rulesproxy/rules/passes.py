@@ -16,17 +16,17 @@ from rulesproxy.engine.dispatch import run_guarded
 from rulesproxy.engine.log import logger
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers
 
-INDEXED_FROM = 16
+INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
 
 _NO_CAPTURES: Captures = {}
-_HOSTS_KEPT = 4096
 
 _Head: TypeAlias = tuple[str, str, str, int, str, str, list[tuple[bytes, bytes, bytes]]]
 
@@ -66,15 +66,14 @@ class Runner:
     """Runs the passes of one rule set. Nothing in it points back to itself, so that it dies when it is let go."""
 
     __slots__ = (
-        "_connects",
         "_editors",
-        "_hosts",
         "_index",
         "_nothing",
         "_numbers",
         "_responds",
         "_rules",
         "_told",
+        "hosts",
         "owner",
     )
 
@@ -82,10 +81,11 @@ class Runner:
         self._rules = tuple(rules)
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = Index([rule.key for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
+        if self._index is not None and self._index.useless:
+            self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         self._responds = any(rule.acts_on_response for rule in self._rules)
-        self._connects = any(rule.connect is not None for rule in self._rules)
-        self._hosts: dict[str, bool] = {}
+        self.hosts = Hosts(self._rules, self._index)
         self._told: set[str] = set()
         self.owner = object()
         self._nothing = Pass(self.owner, ())
@@ -103,8 +103,8 @@ class Runner:
             found["responseheaders"] = self.responseheaders
         if any(rule.holds_response for rule in rules):
             found["response"] = self.response
-        if self._connects:
-            found["http_connect"] = self.http_connect
+        if self.hosts.connects:
+            found["http_connect"] = self.hosts.http_connect
         return found
 
     # The request pass
@@ -118,9 +118,9 @@ class Runner:
         state = flow.rules = Pass(self.owner, numbers)
         if self._index is not None:
             state.asked = (request.host, request.path, request.headers.raw)
-        if _over(flow):
+        if over(flow):
             # Somebody in front of the rules has answered: the response pass is all that is left.
-            self._seal(flow, state, None)
+            self._seal(flow, state, False)
             return
         self._request_pass(flow, state, FlowView(flow), False)
 
@@ -131,8 +131,8 @@ class Runner:
         state.waits = None
         if state.answered:
             return
-        if _over(flow):
-            self._seal(flow, state, None)
+        if over(flow):
+            self._seal(flow, state, False)
             return
         self._ask_again(flow, state, state.at)
         self._request_pass(flow, state, FlowView(flow), True)
@@ -162,31 +162,33 @@ class Runner:
             state.at = at
             if self._apply_request(flow, state, view, rule, whole):
                 break
+            if rule.edits_request:
+                # A new view is cheaper than making the old one forget what it has read.
+                view = FlowView(flow)
         state.at = at
-        self._seal(flow, state, view, whole)
+        self._seal(flow, state, whole)
 
     def _apply_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled, whole: bool) -> bool:
         """Do what a matching rule does in the request pass; whether the pass is over."""
         captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
-        if rule.acts_on_response:
+        if rule.acts_on_response and not rule.either_side:
             if state.matched is None:
                 state.matched = {}
             state.matched[rule.number] = captures
         if not rule.acts_on_request:
             return False
-        _hit(flow, rule)
-        if rule.edits_request:
+        hit(flow, rule)
+        if rule.edits_request and self._responds:
             if state.heads is None:
                 state.heads = []
             state.heads.append((rule.number, flow.request.copy()))
         run_guarded(rule.bound("request" if whole else "requestheaders"), flow, captures)
         if rule.edits_request:
-            view.forget_request()
             self._ask_again(flow, state, state.at)
         if rule.stop:
             state.numbers = state.numbers[: state.at]
             return True
-        return _over(flow)
+        return over(flow)
 
     def _ask_again(self, flow: HTTPFlow, state: Pass, at: int) -> None:
         """Ask the index for the rest of the rules if what it was asked about has changed since."""
@@ -200,7 +202,7 @@ class Runner:
             last = done[-1] if done else -1
             state.numbers = (*done, *[number for number in self._index.candidates(request) if number > last])
 
-    def _seal(self, flow: HTTPFlow, state: Pass, view: FlowView | None, whole: bool = False) -> None:
+    def _seal(self, flow: HTTPFlow, state: Pass, whole: bool) -> None:
         """The request pass is over."""
         state.answered = True
         state.reached = state.at
@@ -213,11 +215,11 @@ class Runner:
             request.headers.raw,
         )  # fmt: skip
         below = state.numbers[state.reached :]
-        if _over(flow):
+        if over(flow):
             if not whole and below:
                 self._hold_for_response(flow, state, below)
         elif self._editors:
-            self._prepare(flow, state, view or FlowView(flow))
+            self._prepare(flow, state, FlowView(flow))
 
     def _hold_for_response(self, flow: HTTPFlow, state: Pass, below: Numbers) -> None:
         """Below an answering rule, response rules may still want to read the request's body."""
@@ -234,7 +236,7 @@ class Runner:
             if number not in self._editors:
                 continue
             rule = self._rules[number]
-            if rule.near(self._view(flow, state, view, number)):
+            if rule.near(self._view(flow, state, view, number), later=True):
                 prepare_for_body_edit(flow.request)
                 return
 
@@ -248,7 +250,7 @@ class Runner:
             state = self._late(flow)
         if not state.answered:
             # The server has answered before the request was complete: the request pass never came to its end.
-            self._seal(flow, state, None, True)
+            self._seal(flow, state, True)
         state.waits = None
         state.at = 0
         self._response_pass(flow, state, False)
@@ -265,12 +267,12 @@ class Runner:
         """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""
         numbers = self._numbers if self._index is None else self._index.candidates(flow.request)
         state = flow.rules = Pass(self.owner, numbers)
-        self._seal(flow, state, None, True)
+        self._seal(flow, state, True)
         return state
 
     def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> None:
         rules = self._rules
-        view = self._base_view(flow, state)
+        view: FlowView | None = None
         at = state.at
         while at < len(state.numbers):
             number = state.numbers[at]
@@ -278,33 +280,44 @@ class Runner:
             rule = rules[number]
             if not rule.acts_on_response:
                 continue
-            known = state.matched.get(number) if state.matched is not None else None
-            if known is None and rule.decides_on_request and not rule.either_side and at <= state.reached:
-                continue
-            seen = self._view(flow, state, view, number)
-            if rule.holds_response:
-                if not whole:
-                    if known is None and not rule.may(seen):
+            captures = state.matched.get(number) if state.matched is not None else None
+            if captures is None:
+                if rule.decides_on_request and not rule.either_side and at <= state.reached:
+                    # The request pass has been at this rule, and it did not match.
+                    continue
+                if view is None:
+                    view = self._base_view(flow, state)
+                seen = self._view(flow, state, view, number)
+                if not whole and rule.holds_response:
+                    if not rule.may(seen):
                         continue
-                    state.at = at - 1
-                    state.waits = "response"
-                    return
-                if flow.response is not None and flow.response.body_source is None:
-                    self._tell(rule, flow, "response")
+                elif self._lacks(rule, flow, rule.reads_request) or not rule.matches(seen):
                     continue
-            if known is None:
-                if rule.reads_request and flow.request.body_source is None:
-                    self._tell(rule, flow, "request")
-                    continue
-                if not rule.matches(seen):
-                    continue
-                known = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
-            _hit(flow, rule)
-            run_guarded(rule.bound("response" if whole else "responseheaders"), flow, known)
-            view.forget_response()
-            if rule.stop or _ended(flow):
+                else:
+                    captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
+            if captures is None or (rule.holds_response and not whole):
+                state.at = at - 1
+                state.waits = "response"
+                return
+            if self._lacks(rule, flow, False):
+                continue
+            hit(flow, rule)
+            run_guarded(rule.bound("response" if whole else "responseheaders"), flow, captures)
+            # A new view is cheaper than making the old one forget what it has read.
+            view = None
+            if rule.stop or ended(flow):
                 break
         state.at = len(state.numbers)
+
+    def _lacks(self, rule: Compiled, flow: HTTPFlow, request: bool) -> bool:
+        """Whether a body that this rule needs was not kept, the request's only if `request`; it does not apply then."""
+        if rule.holds_response and flow.response is not None and flow.response.body_source is None:
+            self._tell(rule, flow, "response")
+            return True
+        if request and flow.request.body_source is None:
+            self._tell(rule, flow, "request")
+            return True
+        return False
 
     def _base_view(self, flow: HTTPFlow, state: Pass) -> FlowView:
         """A view whose request is the one at the end of the request pass."""
@@ -330,59 +343,6 @@ class Runner:
                     return view.at(head)
         return view
 
-    # CONNECT and hosts
-
-    def http_connect(self, flow: HTTPFlow) -> None:
-        if _over(flow):
-            return
-        host = flow.request.host
-        view = FlowView(flow)
-        for number in self._of_host(host):
-            rule = self._rules[number]
-            if not rule.decides_connect:
-                if rule.shadows_connect and rule.host_may(host):
-                    return
-                continue
-            if not rule.matches(view):
-                continue
-            if rule.connect is not None:
-                self._refuse(flow, rule, view)
-                return
-            if rule.shadows_connect:
-                return
-
-    def _refuse(self, flow: HTTPFlow, rule: Compiled, view: FlowView) -> None:
-        _hit(flow, rule)
-        captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
-        run_guarded(rule.bound("http_connect"), flow, captures)
-        response = flow.response
-        if response is not None and response.status_code < 400:
-            # A 2xx would open the tunnel, and clients do not follow a redirect of CONNECT.
-            flow.response = _as_status(response, 403)
-
-    def wants_host(self, host: str) -> bool:
-        """Whether some rule has to see inside TLS to this host."""
-        wanted = self._hosts.get(host)
-        if wanted is None:
-            if len(self._hosts) >= _HOSTS_KEPT:
-                self._hosts.clear()
-            wanted = self._hosts[host] = self._wants(host)
-        return wanted
-
-    def _wants(self, host: str) -> bool:
-        for number in self._of_host(host):
-            rule = self._rules[number]
-            if not rule.host_may(host):
-                continue
-            if rule.rule.steps or not rule.stop:
-                return True
-            if rule.host_must(host):
-                return False
-        return False
-
-    def _of_host(self, host: str) -> Numbers:
-        return self._numbers if self._index is None else self._index.by_host(host)
-
     # Bodies
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
@@ -398,27 +358,3 @@ class Runner:
                 "rule %s did not apply to %s %s: the %s body was streamed or is over the limit (said once)",
                 rule.name, flow.request.method, flow.request.url, side,
             )  # fmt: skip
-
-
-def _over(flow: HTTPFlow) -> bool:
-    """Whether the request has its answer, or will get none."""
-    return flow.response is not None or _ended(flow)
-
-
-def _ended(flow: HTTPFlow) -> bool:
-    plan = flow.planned
-    return (plan is not None and plan.end is not None) or flow.error is not None
-
-
-def _hit(flow: HTTPFlow, rule: Compiled) -> None:
-    if rule.name not in flow.hits:
-        flow.hits.append(rule.name)
-
-
-def _as_status(response: HTTPResponse, status: int) -> HTTPResponse:
-    response.status_code = status
-    response.reason = reason_phrase(status)
-    response.headers.pop("location", None)
-    if "content-length" not in response.headers:
-        response.headers["content-length"] = "0"
-    return response

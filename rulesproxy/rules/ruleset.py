@@ -22,7 +22,7 @@ class RuleAddon:
         events: the events that it needs.
     """
 
-    __slots__ = ("_alone", "compiled")
+    __slots__ = ("__weakref__", "_alone", "compiled")
 
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
@@ -42,7 +42,7 @@ class RuleAddon:
 
     def wants_host(self, host: str) -> bool:
         """Whether this rule has to see inside TLS to this host."""
-        return self._runner.wants_host(host)
+        return self._runner.hosts.wants_host(host)
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether this rule waits for the body of this side."""
@@ -96,7 +96,7 @@ class RuleSet:
         runner = Runner(compiled)
         for event, handler in runner.handlers.items():
             setattr(self, event, handler)
-        self.wants_host = runner.wants_host
+        self.wants_host = runner.hosts.wants_host
         self.wants_body = runner.wants_body
 
     @classmethod

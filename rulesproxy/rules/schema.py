@@ -44,11 +44,13 @@ class Names:
             that nothing is known about them.
         vars: the variables of the file.
         env: the environment.
+        conditional: groups of the filter that are not always set, and therefore are no captures.
     """
 
     captures: Mapping[str, str] | None
     vars: Mapping[str, str]
     env: Mapping[str, str]
+    conditional: frozenset[str] = frozenset()
 
 
 class Readable(Protocol):
@@ -67,13 +69,12 @@ class Reader:
         problems: the diagnostics so far.
     """
 
-    __slots__ = ("folder", "names", "problems", "touched")
+    __slots__ = ("folder", "names", "problems")
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.names = Names({}, {}, os.environ if env is None else env)
         self.problems: list[Diagnostic] = []
-        self.touched: list[Path] = []
 
     # Reporting
 
@@ -130,7 +131,7 @@ class Reader:
                 "RP016",
                 key,
                 f"`{key.text}` is no key {where}",
-                f"{help}; other YAML readers take this word for true or false",
+                f"{help.removesuffix('?')}, which no YAML reader takes for true or false?" if meant else help,
             )
         elif key.flow and (key.text.count('"') % 2 or key.text.count("'") % 2):
             self.note(
@@ -155,8 +156,7 @@ class Reader:
         if origin is Literal:
             return self.choice(node, name, get_args(kind))
         if origin is tuple:
-            inner = get_args(kind)[0]
-            return tuple(self.value(inner, item, name) for item in self.items(node))
+            return self._list(get_args(kind)[0], node, name)
         if kind is str:
             return self.text(node, name)
         if kind is bool:
@@ -164,6 +164,17 @@ class Reader:
         if kind is int:
             return self.integer(node, name, Range(-(2**53), 2**53))
         return kind.read(node, self, name)
+
+    def _list(self, kind: Any, node: Node, name: str) -> tuple[Any, ...]:
+        values, failed = [], False
+        for item in self.items(node):
+            try:
+                values.append(self.value(kind, item, name))
+            except Bad:
+                failed = True
+        if failed:
+            raise Bad
+        return tuple(values)
 
     def text(self, node: Node, name: str) -> str:
         return self.scalar(node, name, "text").text
@@ -216,17 +227,19 @@ class Reader:
             Bad: at least one key was wrong or missing.
         """
         schema = schema_of(cls)
+        synonyms: dict[str, str] = getattr(cls, "synonyms", {})
         values: dict[str, object] = {}
         failed = False
         for key, child in node.entries:
             field = schema.get(key.text)
             if field is None:
                 failed = True
-                belongs = others(key.text) if others is not None and suggest(key.text, schema) is None else ""
+                near = suggest(key.text, schema, synonyms)
+                belongs = others(key.text) if others is not None and near is None else ""
                 if belongs:
                     self.note("RP102", key, f"`{key.text}` is no key of `{name}`", belongs)
                 else:
-                    self.unknown(key, schema, f"in `{name}`")
+                    self.unknown(key, schema, f"in `{name}`", synonyms)
                 continue
             try:
                 values[field.attribute] = self.value(field.kind, child, key.text)

@@ -193,6 +193,10 @@ def _place(inner: str, scalar: Scalar, start: int, end: int, reader: Reader) -> 
     """A place, the literal text of one that is known at load, or None after a diagnostic."""
     name, *filters = [piece.strip() for piece in _pipes(inner)]
     names = reader.names
+    if name in names.conditional:
+        title = f"`${{{name}}}` is not set whenever this filter is true"
+        reader.note("RP604", scalar.part(start, end), title, "take its group out of `or` and `not`, or write two rules")
+        return None
     known = _value(name, names)
     if isinstance(known, str):
         hint = known

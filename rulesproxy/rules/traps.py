@@ -20,6 +20,7 @@ _MATCH_LINE = re.compile(r"^\s*(?:-\s+)*(?:\{\s*)?match:\s*(?P<filter>.*)$")
 _GOES_ON = re.compile(
     r"(?:and|or|not|in|contains|under|like|glob|startswith|endswith)\b|[&|~!=<>]|.*[\"']\s*(?:\)|and\b|or\b|$)"
 )
+_MISSING_BLANK = re.compile(r"\s*(?:-\s+)*([a-z][a-z-]*:)(?=[^\s/])")
 _FORBIDDEN_START = "@%`"
 
 
@@ -94,7 +95,7 @@ def explain_error(file: File, error: yaml.YAMLError) -> Diagnostic:
     return (
         _tab(file, line, line_start, problem)
         or _in_flow(file, text, at, line, line_start, context)
-        or _in_filter(file, line, line_start, at, problem)
+        or _in_filter(file, line, line_start, at, problem, context)
         or _layout(file, error, at, problem, context)
     )
 
@@ -156,7 +157,7 @@ def _flow(file: File, at: int, code: str, title: str, what: str) -> Diagnostic:
     )
 
 
-def _in_filter(file: File, line: str, line_start: int, at: int, problem: str) -> Diagnostic | None:
+def _in_filter(file: File, line: str, line_start: int, at: int, problem: str, context: str) -> Diagnostic | None:
     """The line holds a filter that YAML cannot read as one value."""
     match = _MATCH_LINE.match(line)
     if match is None:
@@ -173,7 +174,11 @@ def _in_filter(file: File, line: str, line_start: int, at: int, problem: str) ->
             file.span(start, start + 1),
             help=QUOTE,
         )
-    if text[:1] in ('"', "'"):
+    if text[:1] in ("*", "&"):
+        word = "an alias" if text[0] == "*" else "an anchor"
+        title = f"YAML reads a filter that starts with `{text[0]}` as {word}"
+        return Diagnostic("RP014", "error", title, file.span(start, start + 1), help=QUOTE)
+    if text[:1] in ('"', "'") and "quoted scalar" not in context:
         return Diagnostic(
             "RP013",
             "error",
@@ -189,6 +194,11 @@ def _in_filter(file: File, line: str, line_start: int, at: int, problem: str) ->
     return None
 
 
+def _line_above(file: File, at: int) -> str:
+    end = file.source.text.rfind("\n", 0, at)
+    return file.source.text[file.source.text.rfind("\n", 0, max(end, 0)) + 1 : end] if end > 0 else ""
+
+
 def _named(character: str) -> str:
     return "a backtick" if character == "`" else f"`{character}`"
 
@@ -197,6 +207,12 @@ def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: s
     """Everything else is a matter of indentation, a missing colon, or a quote or bracket that is never closed."""
     if at >= len(file.source.text):
         at = max(0, len(file.source.text.rstrip()) - 1)
+    forgotten = _MISSING_BLANK.match(_line_above(file, at)) if "mapping values" in problem else None
+    if forgotten is not None:
+        above = file.source.text.rfind("\n", 0, file.source.text.rfind("\n", 0, at)) + 1
+        start, end = above + forgotten.start(1), above + forgotten.end(1)
+        title = f"a blank is missing after `{forgotten[1]}`"
+        return Diagnostic("RP004", "error", title, file.span(start, end), help="write a blank behind the colon")
     if "mapping values" in problem:
         title, help = "a `: ` stands where no key can be", "check the indentation of this line, or quote the value"
     elif "quoted scalar" in context or "flow" in context:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from rulesproxy.filters.fields import FIELDS
+from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 
@@ -98,8 +99,8 @@ def run_exchange(
     server: HTTPResponse | None = None
     if flow.response is None:
         outcome.upstream = flow.request.copy()
-        server = flow.response = HTTPResponse.make(status, b"", list(response_headers))
-        server.headers.pop("content-length", None)
+        server = flow.response = HTTPResponse.make(status)
+        server.headers = Headers(response_headers)
     fire("responseheaders")
     if server is not None and flow.response is server:
         receive("response", server, response_body)

@@ -166,6 +166,21 @@ def test_both_sides_of_a_rule_decide_alike(exchange: Exchange) -> None:
     assert exchange(rules, url="http://a.test/b").hits == ["after"]
 
 
+def test_a_filter_of_either_side_decides_for_each_pass(exchange: Exchange) -> None:
+    rules = """
+  - id: r
+    match: ~h x-mark
+    rewrite: { request: { headers: { x-in: "1" } }, response: { headers: { x-out: "1" } } }
+"""
+    mark = [("x-mark", "1")]
+    for request, response in ((mark, []), ([], mark), (mark, mark), ([], [])):
+        outcome = exchange(rules, headers=request, response_headers=response)
+        # In the response pass `~h` reads the headers of both.
+        both = bool(request or response)
+        assert ("x-in" in outcome.upstream.headers, outcome.header("x-out") == "1") == (bool(request), both)
+        assert bool(outcome.hits) == both
+
+
 def test_what_addons_change_behind_the_rules_does_not_move_them(exchange: Exchange) -> None:
     rules = tag("r", 'host == "a.test"', "response") + tag("other", 'host == "b.test"', "response")
 
@@ -322,7 +337,8 @@ CONNECT = [
         id="but not for another host",
     ),
     pytest.param(
-        "  - {match: host == 'a.test', rewrite: {response: {status: 200}}}\n  - {match: host == 'a.test', block: 451}\n",
+        "  - {match: host == 'a.test', rewrite: {response: {status: 200}}}\n"
+        "  - {match: host == 'a.test', block: 451}\n",
         451,
         id="response rules above do not matter",
     ),

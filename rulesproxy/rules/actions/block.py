@@ -34,6 +34,7 @@ class Block(Action):
     events: ClassVar = REQUEST | RESPONSE | {"http_connect"}
     answers: ClassVar = True
     bare: ClassVar = True
+    synonyms: ClassVar = {"code": "status", "text": "body", "message": "body", "header": "headers"}
 
     status: Annotated[int, Range(200, 599)] = 403
     body: Template | None = None
@@ -84,7 +85,7 @@ class Block(Action):
             text = f"{self.status} {reason_phrase(self.status)}: refused by a rule of the proxy\n"
         response = HTTPResponse.make(self.status, b"", [("content-type", "text/plain; charset=utf-8")])
         if self.headers is not None:
-            self.headers.apply(response, flow, captures)
+            self.headers.bind()(response, flow, captures)
         previous, flow.response = flow.response, response
         if not no_body(flow):
             response.content = text.encode("utf-8", "surrogateescape")

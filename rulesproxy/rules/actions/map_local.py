@@ -37,7 +37,6 @@ class Root:
     def read(cls, node: Node, reader: Reader, name: str) -> Root:
         scalar = reader.scalar(node, name, "a file or a folder")
         path = reader.folder / scalar.text
-        reader.touched.append(path)
         try:
             mode = path.stat().st_mode
         except (OSError, ValueError):
@@ -66,6 +65,7 @@ class MapLocal(Action):
     key: ClassVar = "map-local"
     events: ClassVar = REQUEST
     answers: ClassVar = True
+    synonyms: ClassVar = {"path": "file", "folder": "dir", "root": "dir", "directory": "dir", "prefix": "strip"}
 
     file: Root | None = None
     dir: Root | None = None
@@ -105,12 +105,14 @@ class MapLocal(Action):
                 reader.note("RP603", where, f"`{name}` names {kind}", f"write `{'dir' if root.folder else 'file'}`")
 
     def bind(self) -> Handler:
+        edit = self.headers.bind() if self.headers is not None else None
+
         def answer(flow: HTTPFlow, captures: Captures) -> None:
             response = self.answer(flow)
             if response is None:
                 return
-            if self.headers is not None:
-                self.headers.apply(response, flow, captures)
+            if edit is not None:
+                edit(response, flow, captures)
             flow.response = response
 
         return answer

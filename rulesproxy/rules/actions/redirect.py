@@ -26,6 +26,7 @@ class Redirect(Action):
     events: ClassVar = REQUEST
     answers: ClassVar = True
     short: ClassVar = "to"
+    synonyms: ClassVar = {"url": "to", "location": "to", "target": "to", "code": "status"}
 
     to: URLTemplate
     status: Literal[301, 302, 303, 307, 308] = 302

@@ -34,6 +34,7 @@ class RewriteRequest(Action):
     key: ClassVar = "rewrite.request"
     events: ClassVar = REQUEST
     edits_request: ClassVar = True
+    synonyms: ClassVar = {"header": "headers", "params": "query", "uri": "url", "content": "body", "text": "body"}
 
     method: Template | None = None
     url: URLTemplate | None = None
@@ -82,6 +83,8 @@ class RewriteRequest(Action):
             reader.note("RP607", key or node, "`url` and `path` both set the path", "keep one of them")
 
     def bind(self) -> Handler:
+        edit = self.headers.bind() if self.headers is not None else None
+
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
             request = flow.request
             # Everything that can fail is made before anything is changed.
@@ -92,8 +95,8 @@ class RewriteRequest(Action):
             path = self.path.fill(flow, captures) if self.path is not None else None
             if path is not None and not path.startswith("/"):
                 raise ActionError(f"the path {path[:80]!r} does not start with a slash")
-            if self.headers is not None:
-                self.headers.apply(request, flow, captures)
+            if edit is not None:
+                edit(request, flow, captures)
             if url is not None:
                 request.url = url
             if path is not None:
@@ -121,6 +124,7 @@ class RewriteResponse(Action):
 
     key: ClassVar = "rewrite.response"
     events: ClassVar = RESPONSE
+    synonyms: ClassVar = {"header": "headers", "code": "status", "content": "body", "text": "body"}
 
     status: Annotated[int, Range(200, 599)] | None = None
     headers: HeaderEdits | None = None
@@ -133,7 +137,7 @@ class RewriteResponse(Action):
         ),
         Example(
             "match: response.status == 200\nrewrite:\n  response:\n    body:\n"
-            "      replace: [{text: http:, with: 'https:'}]",
+            "      replace: [{text: 'http:', with: 'https:'}]",
             "GET http://a.test/", "200\ncontent-length: 12\n!etag\n\nhttps://x/ y",
             response='200\netag: "1"\n\nhttp://x/ y',
         ),
@@ -147,12 +151,14 @@ class RewriteResponse(Action):
         _needs_a_key(node, reader, self.key)
 
     def bind(self) -> Handler:
+        edit = self.headers.bind() if self.headers is not None else None
+
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
             response = flow.response
             if response is None:
                 return
-            if self.headers is not None:
-                self.headers.apply(response, flow, captures)
+            if edit is not None:
+                edit(response, flow, captures)
             if self.status is not None:
                 response.status_code = self.status
                 response.reason = reason_phrase(self.status)

@@ -1,0 +1,110 @@
+"""What rules say of a host alone: who is refused at CONNECT, and whose TLS has to be seen.
+
+It knows the order of rules as far as it matters before there is a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rulesproxy.engine.dispatch import run_guarded
+from rulesproxy.filters.view import FlowView
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
+from rulesproxy.rules.action import Captures
+from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.index import Index, Numbers
+
+NO_CAPTURES: Captures = {}
+_HOSTS_KEPT = 4096
+
+
+class Hosts:
+    """The rules of a set by host.
+
+    Attributes:
+        connects: some rule may refuse a CONNECT.
+    """
+
+    __slots__ = ("_index", "_known", "_numbers", "_rules", "connects")
+
+    def __init__(self, rules: Sequence[Compiled], index: Index | None) -> None:
+        self._rules = tuple(rules)
+        self._numbers: Numbers = tuple(range(len(self._rules)))
+        self._index = index
+        self._known: dict[str, bool] = {}
+        self.connects = any(rule.connect is not None for rule in self._rules)
+
+    def http_connect(self, flow: HTTPFlow) -> None:
+        if over(flow):
+            return
+        host = flow.request.host
+        view = FlowView(flow)
+        for number in self._of_host(host):
+            rule = self._rules[number]
+            if not rule.decides_connect:
+                if rule.shadows_connect and rule.host_may(host):
+                    return
+                continue
+            if not rule.matches(view):
+                continue
+            if rule.connect is not None:
+                self._refuse(flow, rule, view)
+                return
+            if rule.shadows_connect:
+                return
+
+    def _refuse(self, flow: HTTPFlow, rule: Compiled, view: FlowView) -> None:
+        hit(flow, rule)
+        captures = rule.captures(view) if rule.captures is not None else NO_CAPTURES
+        run_guarded(rule.bound("http_connect"), flow, captures)
+        response = flow.response
+        if response is not None and response.status_code < 400:
+            # A 2xx would open the tunnel, and clients do not follow a redirect of CONNECT.
+            flow.response = _as_status(response, 403)
+
+    def wants_host(self, host: str) -> bool:
+        """Whether some rule has to see inside TLS to this host."""
+        wanted = self._known.get(host)
+        if wanted is None:
+            if len(self._known) >= _HOSTS_KEPT:
+                self._known.clear()
+            wanted = self._known[host] = self._wants(host)
+        return wanted
+
+    def _wants(self, host: str) -> bool:
+        for number in self._of_host(host):
+            rule = self._rules[number]
+            if not rule.host_may(host):
+                continue
+            if rule.rule.steps or not rule.stop:
+                return True
+            if rule.host_must(host):
+                return False
+        return False
+
+    def _of_host(self, host: str) -> Numbers:
+        return self._numbers if self._index is None else self._index.by_host(host)
+
+
+def over(flow: HTTPFlow) -> bool:
+    """Whether the request has its answer, or will get none."""
+    return flow.response is not None or ended(flow)
+
+
+def ended(flow: HTTPFlow) -> bool:
+    plan = flow.planned
+    return (plan is not None and plan.end is not None) or flow.error is not None
+
+
+def hit(flow: HTTPFlow, rule: Compiled) -> None:
+    if rule.name not in flow.hits:
+        flow.hits.append(rule.name)
+
+
+def _as_status(response: HTTPResponse, status: int) -> HTTPResponse:
+    response.status_code = status
+    response.reason = reason_phrase(status)
+    response.headers.pop("location", None)
+    if "content-length" not in response.headers:
+        response.headers["content-length"] = "0"
+    return response

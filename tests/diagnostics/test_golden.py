@@ -1,0 +1,71 @@
+"""Every mistake gets the message it deserves: bad files, and beside each the exact output of `rulesproxy check`.
+
+After a change of wording run this file as a program with `--bless`, and read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rulesproxy.diagnostics import CODES, render
+from rulesproxy.rules.load import load_files
+
+HERE = Path(__file__).parent
+FILES = sorted(HERE.glob("*.yaml"))
+
+NOT_SHOWN_HERE = frozenset({"RP001", "RP200", "RP402", "RP503", "RP806"})
+"""Codes without a file of their own: they are about missing files, or belong to the tests of filters."""
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def output(file: Path) -> str:
+    with inside(HERE):
+        loaded = load_files([Path(file.name)])
+    return "\n\n".join(render(diagnostic) for diagnostic in loaded.diagnostics) + "\n"
+
+
+@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+def test_the_message_is_the_agreed_one(file: Path) -> None:
+    shown = output(file)
+    assert shown == file.with_suffix(".txt").read_text(encoding="utf-8")
+    assert f"[{file.stem.partition('-')[0]}]" in shown
+
+
+def test_every_code_of_rule_files_is_shown() -> None:
+    shown = {file.stem.partition("-")[0] for file in FILES}
+    rules = {code for code in CODES if code[2] in "0168"}
+    assert rules - NOT_SHOWN_HERE - shown == set()
+    assert shown <= set(CODES)
+
+
+@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+def test_every_diagnostic_is_complete(file: Path) -> None:
+    with inside(HERE):
+        loaded = load_files([Path(file.name)])
+    assert loaded.diagnostics
+    for diagnostic in loaded.diagnostics:
+        assert diagnostic.code in CODES
+        assert diagnostic.span is not None
+        assert not diagnostic.title.endswith(".")
+        assert "\n" not in diagnostic.title + diagnostic.help
+        assert diagnostic.title[0] == diagnostic.title[0].lower() or diagnostic.title.startswith(("YAML", "U+"))
+
+
+if __name__ == "__main__" and "--bless" in sys.argv:
+    for each in FILES:
+        each.with_suffix(".txt").write_text(output(each), encoding="utf-8")
