@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rulesproxy.diagnostics import Diagnostic, render, render_concise, to_json
+from rulesproxy.diagnostics import Diagnostic, render, render_concise, to_github, to_json, to_sarif
 
 if TYPE_CHECKING:
     from rulesproxy.rules.model import Loaded
 
-FORMATS = ("full", "concise", "json")
+FORMATS = ("full", "concise", "json", "github", "sarif")
 SHOWN = 50
 """Diagnostics that are printed in full; who has more fixes the first ones first."""
 
@@ -51,6 +51,12 @@ def run(args: argparse.Namespace) -> int:
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)
     if args.output_format == "json":
         _print_json(loaded, failed)
+    elif args.output_format == "github":
+        print("\n".join([*to_github(loaded.diagnostics), f"{summary(loaded.diagnostics) or 'good'} in {_files(loaded)}"]))
+    elif args.output_format == "sarif":
+        from rulesproxy import __version__
+
+        print(json.dumps(to_sarif(loaded.diagnostics, __version__), indent=2))
     else:
         _print_text(loaded, failed, args.output_format)
     return 1 if failed else 0

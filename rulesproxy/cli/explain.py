@@ -23,5 +23,5 @@ def run(args: argparse.Namespace) -> int:
     if code is None:
         near = suggest(args.code.upper(), CODES)
         return fail(f"there is no diagnostic {args.code!r}{f': did you mean {near}?' if near else ''}", 1)
-    print(f"{code.code}: {code.title}\n\n{code.explanation}")
+    print(code.page())
     return 0
