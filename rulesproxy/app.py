@@ -125,7 +125,8 @@ class Proxy:
         rules: a rule set, or the rule files to load; None for no rules.
         listen: one address or several (`host:port`; port 0 takes a free one).
         mode: one mode for all addresses, or one for each.
-        addons: objects with handlers, in order; they stand behind the rules.
+        addons: objects with handlers, in order. The word `rules` among them is the place of the rules, which else
+            come first.
         watch: load the rule files again when they change; only for rules that are named by file.
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
@@ -215,8 +216,7 @@ class Proxy:
                 listener = self.server.listen(host, port, self._serve(mode))
                 self.listeners.append(Listening(mode.name, *listener.address))
                 self.dialer.own_ports.add(listener.address[1])
-            rules = [] if self._rules is None else [self._rules]
-            await self.engine.startup([*rules, *self._addons, self.hits])
+            await self.engine.startup([*self._chain(), self.hits])
         except BaseException:
             self.server.close_listeners()
             raise
@@ -287,10 +287,8 @@ class Proxy:
             return False
         self.rules_error = None
         await self.use(rules)
-        _log.info(
-            "revision %d: %d rules from %s, %.0f ms",
-            self.revision, len(rules.rules), ", ".join(map(str, self.rule_files)), (self.clock.now() - started) * 1000,
-        )  # fmt: skip
+        took, files = (self.clock.now() - started) * 1000, ", ".join(map(str, self.rule_files))
+        _log.info("revision %d: %s from %s, %.0f ms", self.revision, counted(len(rules.rules)), files, took)
         return True
 
     async def use(self, rules: RuleSet) -> None:
@@ -325,6 +323,14 @@ class Proxy:
                 _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
 
     # Connections
+
+    def _chain(self) -> list[object]:
+        """The addons in order, with the rules in their place."""
+        rules: list[object] = [] if self._rules is None else [self._rules]
+        if "rules" not in self._addons:
+            return [*rules, *self._addons]
+        at = self._addons.index("rules")
+        return [*self._addons[:at], *rules, *self._addons[at + 1 :]]
 
     def _serve(self, mode: Mode) -> Callable[[SocketStream], Awaitable[None]]:
         def run(stream: SocketStream) -> Awaitable[None]:
@@ -364,6 +370,11 @@ class Proxy:
                     f"other machines can reach {format_authority(host, port, '')}, and through it all that this one "
                     "can reach: listen on 127.0.0.1, or say --allow-public"
                 )
+
+
+def counted(rules: int) -> str:
+    """A number of rules, in words."""
+    return "1 rule" if rules == 1 else f"{rules} rules"
 
 
 def _is_loopback(host: str) -> bool:

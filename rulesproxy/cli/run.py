@@ -67,12 +67,14 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.net.server import BindError
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.project import RULES, Project, read_project
     from rulesproxy.tls.authority import AuthorityError
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
     gc.disable()
     log.setup(args.log_format, -1 if args.quiet else int(args.verbose))
-    files = find_rule_files(args.files, os.environ, Path.cwd()).paths
+    found = find_rule_files(args.files, os.environ, Path.cwd())
+    files = found.paths
     if not files and not args.addon:
         return fail("no rule file: name one, or create rules.yaml here", NO_FILE)
     missing = next((path for path in files if not path.exists()), None)
@@ -81,8 +83,12 @@ def run(args: argparse.Namespace) -> int:
     options = Options()
     declare_options(options)
     try:
+        project = read_project(found.project) if found.project is not None else Project({}, ())
+        options.set_values(project.options, "project file", later=True)
         _set_options(options, args)
-        addons: list[object] = [load_script(path) for path in args.addon]
+        addons: list[object] = [
+            RULES if path == RULES else load_script(path) for path in (*project.addons, *args.addon)
+        ]
         proxy = Proxy(
             files or None,
             listen=args.listen or "127.0.0.1:8080",
@@ -91,6 +97,9 @@ def run(args: argparse.Namespace) -> int:
             watch=True,
             configured=options,
         )
+    except RulesError as exc:
+        _print_rules_error(exc)
+        return INVALID
     except (OptionsError, ScriptError, ModeError, ValueError) as exc:
         return fail(str(exc), USAGE)
     try:
@@ -139,6 +148,8 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
     import logging
     import signal
 
+    from rulesproxy.app import counted
+
     log = logging.getLogger("rulesproxy")
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[int] = loop.create_future()
@@ -163,7 +174,7 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
         for listening in proxy.listeners:
             log.info("listening on %s (%s)", listening, listening.mode)
         if proxy.rules is not None:
-            log.info("%d rules from %s", len(proxy.rules.rules), ", ".join(map(str, proxy.rule_files)))
+            log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.rule_files)))
         if args.ready_file:
             _write_ready_file(Path(args.ready_file), proxy)
         asked = loop.create_task(_asked_to_stop(proxy, stop))

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT_FILE = "rulesproxy.yaml"
+from rulesproxy.rules.load import PROJECT_FILE
+
 NAMES = (PROJECT_FILE, "rules.yaml", "rules")
 VARIABLE = "RULESPROXY_RULES"
 

@@ -26,6 +26,9 @@ from rulesproxy.rules.template import Template
 VERSION = 1
 ENDINGS = (".yaml", ".yml")
 TOP_KEYS = ("version", "vars", "lists", "filters", "rules")
+PROJECT_FILE = "rulesproxy.yaml"
+PROJECT_KEYS = ("options", "addons")
+"""Further keys, for the project file only; `project` reads them."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*").fullmatch
 _LIST_BYTES = 16 * 1024 * 1024
@@ -178,8 +181,14 @@ class _Loader:
                 "RP103", root, "a rule file is made of keys, got a list", "put `version: 1` and `rules:` in front of it"
             )
         top = reader.mapping(root, "a rule file", "`version: 1` and `rules:`")
+        project = Path(top.span.source.path).name == PROJECT_FILE
         for key, _ in top.entries:
-            if key.text not in TOP_KEYS:
+            if key.text in PROJECT_KEYS:
+                if not project:
+                    reader.note(
+                        "RP102", key, f"`{key.text}` is for the project file only", f"move it to {PROJECT_FILE}"
+                    )
+            elif key.text not in TOP_KEYS:
                 reader.unknown(key, TOP_KEYS, "in a rule file", {"rule": "rules", "variables": "vars", "list": "lists"})
         self._version(top, reader)
         scope = Scope({}, {}, {}, self.ids, self.used)

@@ -15,6 +15,7 @@ from tests.support.client import RawClient
 from tests.support.command import Command, run_command, start
 from tests.support.origin import LIMIT, Origin, OriginConnection, answer, script
 from tests.support.running import get
+from tests.support.wire import Request
 
 pytestmark = pytest.mark.e2e
 
@@ -282,3 +283,23 @@ async def test_two_at_once_share_one_new_ca(rules: Path, tmp_path: Path) -> None
     home = tmp_path / "home"
     async with run_command(rules, home=home) as one, run_command(rules, home=home) as two:
         assert one.ca_path.read_bytes() == two.ca_path.read_bytes()
+
+
+def _fields(request: Request) -> bytes:
+    return b"".join(b"%b: %b\r\n" % field for field in request.fields)
+
+
+async def test_the_project_file_gives_options_and_addons(tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text("def requestheaders(flow):\n    flow.request.headers['x-order'] = 'addon'\n")
+    (tmp_path / "rulesproxy.yaml").write_text(
+        "version: 1\noptions: {limits: {target: 200}}\naddons: [first.py, rules]\nrules:\n"
+        "  - match: request.header['x-order'] == 'addon'\n    rewrite: {request: {headers: {x-order: [addon, rule]}}}\n"
+    )
+    async with (
+        Origin.http(lambda request: answer(200, _fields(request))) as origin,
+        run_command(folder=tmp_path) as proxy,
+        await RawClient.connect(proxy.port) as client,
+    ):
+        response = await client.request(get(origin.url + "/"))
+        assert b"x-order: addon\r\nx-order: rule\r\n" in response.body
+        assert (await client.request(get(origin.url + "/" + "x" * 300))).status == 414

@@ -81,6 +81,7 @@ async def run_command(
     home: Path | None = None,
     environment: dict[str, str] | None = None,
     code: int = 0,
+    folder: Path | None = None,
 ) -> AsyncIterator[Command]:
     """Run `python -m rulesproxy run ARGUMENTS`, wait until it is ready, and end it with SIGTERM.
 
@@ -90,18 +91,18 @@ async def run_command(
         home: the state directory; a fresh one by default.
         environment: what is added to the environment.
         code: the exit status that is expected.
+        folder: the working folder; an empty one by default, so that no rule file is found that nobody named.
 
     Raises:
         AssertionError: it did not get ready or did not end in time, its exit status is another one, or there is a
             traceback in what it said.
     """
-    with TemporaryDirectory(prefix="rulesproxy-test-") as folder:
-        state = home or Path(folder) / "state"
-        ready_file = Path(folder) / "ready.json"
+    with TemporaryDirectory(prefix="rulesproxy-test-") as empty:
+        state = home or Path(empty) / "state"
+        ready_file = Path(empty) / "ready.json"
         listening = [] if listen is None else ["--listen", listen]
         options = [*listening, "--ready-file", ready_file]
-        # In the empty folder, so that no rule file is found that nobody named.
-        process = await start(*arguments, *options, home=state, environment=environment, cwd=Path(folder))
+        process = await start(*arguments, *options, home=state, environment=environment, cwd=folder or Path(empty))
         command = Command(process, {}, state)
         assert process.stderr is not None
         reading = asyncio.create_task(_collect(process.stderr, command))
