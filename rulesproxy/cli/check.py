@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output_format == "json":
         _print_json(loaded, failed)
     elif args.output_format == "github":
-        print("\n".join([*to_github(loaded.diagnostics), f"{summary(loaded.diagnostics) or 'good'} in {_files(loaded)}"]))
+        print(
+            "\n".join([*to_github(loaded.diagnostics), f"{summary(loaded.diagnostics) or 'good'} in {_files(loaded)}"])
+        )
     elif args.output_format == "sarif":
         from rulesproxy import __version__
 

@@ -43,6 +43,8 @@ _EVENTS = {
     Phase.S: "response",
 }
 
+_WITH_RESPONSE = Phase.R | Phase.S
+
 Written: TypeAlias = tuple[Scalar, Node, type[Action]]
 """An action as written: its key, its value, its class."""
 
@@ -316,6 +318,8 @@ def _phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: li
 
     if not checked.phases:
         return
+    if steps and checked.either_side and not any(mask(step.action) & _WITH_RESPONSE for step in steps):
+        _one_side(tree, text, steps[0], reader)
     for step in steps:
         legal = mask(step.action)
         if checked.phases & legal:
@@ -330,6 +334,20 @@ def _phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: li
             label=known,
             labels=[Label(step.span, f"must run at {events}")],
         )
+
+
+def _one_side(tree: ast.Node | None, text: FilterText, step: Step, reader: Reader) -> None:
+    """A `~` filter for whichever side is there sees only one in this rule."""
+    for item in _walk(tree):
+        if isinstance(item, ast.Tilde) and item.name in ("b", "h", "t"):
+            reader.note(
+                "RP405",
+                text.place(item.start, item.end),
+                f"`~{item.name}` looks at the request only in this rule",
+                f"`~{item.name}q` says so",
+                labels=[Label(step.span, "runs before there is a response")],
+                severity="info",
+            )
 
 
 def _late_field(tree: ast.Node | None, text: FilterText, legal: Phase, checked: Checked) -> tuple[Span, str]:

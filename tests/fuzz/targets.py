@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from rulesproxy.filters.check import check
 from rulesproxy.filters.compile import compile_filter
 from rulesproxy.filters.fields import public_names
 from rulesproxy.filters.functions import FUNCTIONS
-from rulesproxy.filters.parse import FilterError, parse
+from rulesproxy.filters.parse import FilterError, Problem, parse
 from rulesproxy.filters.reference import matches
 from rulesproxy.filters.tilde import TILDE
 from rulesproxy.filters.view import FlowView
@@ -29,7 +29,12 @@ from rulesproxy.proto import ProtocolError, clienthello
 from rulesproxy.rules.load import load_text
 
 CORPUS = Path(__file__).parent / "corpus"
-NAMES = {"hosts": ("a.test", "10.0.0.0/8", "1..2"), "text": "a.test", "flt": parse('host == "a.test"'), "self": parse("$self")}
+NAMES = {
+    "hosts": ("a.test", "10.0.0.0/8", "1..2"),
+    "text": "a.test",
+    "flt": parse('host == "a.test"'),
+    "self": parse("$self"),
+}
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,26 @@ def run_filter(data: bytes) -> None:
     try:
         checked = check(parse(text), NAMES)
     except FilterError as error:
-        assert error.problems
-        for problem in error.problems:
-            assert 0 <= problem.start <= problem.end <= len(text), problem
+        assert_places(error.problems, text)
         return
-    for problem in checked.warnings:
-        assert 0 <= problem.start <= problem.end <= len(text), problem
+    assert_places(checked.warnings, text)
     function = compile_filter(checked)
     for flow in flows():
         assert function(FlowView(flow)) is matches(checked, flow), flow
 
 
+def assert_places(problems: Sequence[Problem], text: str) -> None:
+    """Every problem is in the text, and says what it is about."""
+    for problem in problems:
+        assert 0 <= problem.start <= problem.end <= len(text), problem
+        assert problem.title
+
+
 def flows() -> list[HTTPFlow]:
     """A request, and an exchange with hostile values."""
-    odd = HTTPFlow.make("X", "https://a.test:1/%zz?a=%ff&a&=+", [("a", "\udcff,"), ("a", "")], b"\xff", 204, [("a", "b")], b"")
+    odd = HTTPFlow.make(
+        "X", "https://a.test:1/%zz?a=%ff&a&=+", [("a", "\udcff,"), ("a", "")], b"\xff", 204, [("a", "b")], b""
+    )
     return [HTTPFlow.make("GET", "http://a.test/v1?a=b"), odd]
 
 
@@ -96,15 +107,22 @@ FILTER_PIECES = [
     *REGEXES, *[f'"{regex}"' for regex in REGEXES],
 ]  # fmt: skip
 COMPARISON = st.tuples(
-    st.sampled_from([*public_names(), 'query["a"]', 'request.header["a"]', "lower(path)", "len(path)", "request.header[*]"]),
+    st.sampled_from(
+        [*public_names(), 'query["a"]', 'request.header["a"]', "lower(path)", "len(path)", "request.header[*]"]
+    ),
     st.sampled_from(WORDS[:18]),
     st.sampled_from([*LITERALS, *[f'r"{regex}"' for regex in REGEXES]]),
 ).map(lambda parts: " ".join(parts).encode())
 JOINED = st.lists(COMPARISON, min_size=1, max_size=4).flatmap(
-    lambda parts: st.sampled_from([b" and ", b" or ", b" & not ", b" ", b") | (", b" any("]).map(lambda joint: joint.join(parts))
+    lambda parts: st.sampled_from([b" and ", b" or ", b" & not ", b" ", b") | (", b" any("]).map(
+        lambda joint: joint.join(parts)
+    )
 )
 TILDES = st.lists(
-    st.tuples(st.sampled_from([f"~{name} " for name in TILDE]), st.sampled_from(["", *REGEXES, "404", "4xx"])).map("".join), max_size=4
+    st.tuples(st.sampled_from([f"~{name} " for name in TILDE]), st.sampled_from(["", *REGEXES, "404", "4xx"])).map(
+        "".join
+    ),
+    max_size=4,
 ).map(lambda found: " ".join(found).encode())
 
 
@@ -165,7 +183,7 @@ def run_template(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     quoted = "'" + re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "", text).replace("'", "''") + "'"
     for action in (f"redirect: {quoted}", f"rewrite: {{request: {{headers: {{x: {quoted}}}, path: {quoted}}}}}"):
-        rule = f"version: 1\nvars: {{a: b}}\nrules:\n  - match: path ~ \"/(?P<rest>.*)\"\n    {action}\n"
+        rule = f'version: 1\nvars: {{a: b}}\nrules:\n  - match: path ~ "/(?P<rest>.*)"\n    {action}\n'
         loaded = load_text(rule, "r.yaml", env={"HOME": "/x"})
         for diagnostic in loaded.diagnostics:
             assert render(diagnostic)
@@ -230,7 +248,13 @@ def _hello(parts: tuple[bytes, bytes, list[tuple[int, bytes]]]) -> bytes:
 HELLOS = st.tuples(
     st.binary(max_size=32),
     st.binary(max_size=8),
-    st.lists(st.tuples(st.sampled_from([0, 16, 43, 10, 65535]), st.one_of(st.binary(max_size=24), st.just(b"\x00\x09\x00\x00\x06a.test"))), max_size=5),
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 16, 43, 10, 65535]),
+            st.one_of(st.binary(max_size=24), st.just(b"\x00\x09\x00\x00\x06a.test")),
+        ),
+        max_size=5,
+    ),
 ).map(_hello)
 
 
@@ -251,7 +275,9 @@ def mutated(draw: st.DrawFn, texts: st.SearchStrategy[bytes]) -> bytes:
 
 
 FILTERS = mutated(st.one_of(_soup(FILTER_PIECES, ["", " ", " ", "\n"]), JOINED, TILDES))
-RULE_FILES = st.tuples(st.one_of(FILTERS, JOINED), st.integers(0, len(STYLES) - 1), st.sampled_from(ACTIONS)).map(lambda parts: _rule_file(*parts))
+RULE_FILES = st.tuples(st.one_of(FILTERS, JOINED), st.integers(0, len(STYLES) - 1), st.sampled_from(ACTIONS)).map(
+    lambda parts: _rule_file(*parts)
+)
 
 TARGETS = {
     target.name: target
