@@ -204,7 +204,8 @@ def _with_other_dot(domain: re.Match[str]) -> str:
 
 def _domain_by_tilde(node: ast.Tilde, text: ast.Text, found: Regex) -> Problem | None:
     domain = _DOMAIN(text.value)
-    if domain is None or domain["top"].lower() not in _TOPS:
+    if domain is None or domain["top"].lower() not in _TOPS or not (domain["start"] or domain["end"]):
+        # Without a mark of an end a word is just searched for, which is what `~d` is for.
         return None
     name = domain["name"].replace("\\", "").lower()
     exact = domain["start"] == "^" and domain["end"]
@@ -251,8 +252,8 @@ def _plain(read: Read, found: Regex, node: ast.Text) -> Problem | None:
     if found.shape is None or found.groups or read.functions or read.element:
         return None
     op, text = found.shape
-    # A comparison reads these characters in another way than a regex does.
-    if not text or re.search(r'[%\\"\x00-\x1f\x7f]', text):
+    # A regex without any marks is as clear, and a comparison reads some characters in another way.
+    if not text or text == node.value or re.search(r'[%\\"\x00-\x1f\x7f]', text):
         return None
     if (op == "under" and read.kind is not Kind.HOST) or (read.kind in (Kind.METHOD, Kind.ENUM) and op != "=="):
         return None

@@ -75,13 +75,13 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     on_error = _on_error(node, reader)
     description = _optional(node, "description", reader)
     tags = _tags(node, reader)
-    if not written and not stop and len(reader.problems) == errors:
+    if not written and not stop and not _failed(reader, errors):
         help = "add an action such as `block:`, or `stop: true` to let such flows pass"
         reader.fail("RP106", node, f"rule `{name}` matches but does nothing", help)
     _one_answer(steps, reader)
     if checked is not None and text is not None:
         _phases(checked, text, tree, steps, reader)
-    if checked is None or any(problem.severity == "error" for problem in reader.problems[errors:]):
+    if checked is None or _failed(reader, errors):
         raise Bad
     if not enabled:
         return None
@@ -98,6 +98,11 @@ def _captures(checked: Checked | None, tree: ast.Node | None, scope: Scope) -> d
         return {}
     fields = capture_fields(tree, scope.names)
     return {capture: fields.get(capture, "") for capture in checked.captures}
+
+
+def _failed(reader: Reader, before: int) -> bool:
+    """Whether there is an error behind the first `before` problems."""
+    return any(problem.severity == "error" for problem in reader.problems[before:])
 
 
 @cache

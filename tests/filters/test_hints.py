@@ -66,18 +66,18 @@ FIRES = [
     ('path ~ "^/v1/"', "RP509", '"^/v1/"', 'path startswith "/v1/"'),
     (r'path ~ "\.json$"', "RP509", r'"\.json$"', 'path endswith ".json"'),
     ('path ~ "^/v1$"', "RP509", '"^/v1$"', 'path == "/v1"'),
-    ('url ~ "foobar"', "RP509", '"foobar"', 'url contains "foobar"'),
+    (r'url ~ "a\.b"', "RP509", r'"a\.b"', 'url contains "a.b"'),
     (r'host ~ "(^|\.)a\.test$"', "RP509", r'"(^|\.)a\.test$"', 'host under "a.test"'),
     (r'host ~ "^a\.test$"', "RP509", r'"^a\.test$"', 'host == "a.test"'),
     ('method ~ "^GET$"', "RP509", '"^GET$"', 'method == "GET"'),
-    ('request.header["x"][0] ~ "a"', "RP509", '"a"', 'request.header["x"][0] contains "a"'),
+    ('request.header["x"][0] ~ "^a"', "RP509", '"^a"', 'request.header["x"][0] startswith "a"'),
     (r'host ~ "^cdn\.example"', "RP509", r'"^cdn\.example"', 'host startswith "cdn.example"'),
     (r'host ~ "^10\.0\."', "RP509", r'"^10\.0\."', 'host startswith "10.0."'),
     # Backslashes
     (r'host ~ r"^api\\.a\\.test$"', "RP510", r"\\.", r"write `\.`"),
     (r'path ~ "^/a\\\\d"', "RP510", r"\\\\d", r"write `\d`"),
     # ~d
-    ("~d example.com", "RP711", "~d example.com", 'host under "example.com"'),
+    ("~d example.com$", "RP711", "~d example.com$", 'host under "example.com"'),
     (r"~d example\.com$", "RP711", r"~d example\.com$", 'host under "example.com"'),
     (r"~d ^example\.com$", "RP711", r"~d ^example\.com$", 'host == "example.com"'),
     (r'~d "(^|\.)example\.com$"', "RP711", r'~d "(^|\.)example\.com$"', 'host under "example.com"'),
@@ -105,6 +105,7 @@ QUIET = [
     '(path ~ "(?m)a$\\nb") or tls', 'request.header["x"] ~ "^[0-9]"', r'request.header["x"] ~ r"C:\\.*[0-9]"', r'path ~ r"\.\.\\[a-z]"', r'path ~ r"a\\[0-9]"',
     'request.content_type ~ "json|xml"', 'method ~ "^(?:GET|get)$"', 'method ~* "^(?:get|post)$"', 'method ~ "GET"',
     'path ~ "^(?:[a-z]{30}/){300}$"', 'lower(path) ~ "^/v1/"', 'path ~ "^/a%2Fb"', 'path ~* "^/v1/"', r'path ~ "a\"b"',
+    'path ~ "checkout"', 'host ~ "ads"', "~d example.com", r"~d example\.com", "~d api.example.com & ~u /v1",
     "~u /v1", "~u ^https://a", "~m GET", "~m get", "~d ads", r"~d ^10\.", r"~d ^cdn\.example\.", r"~d (?:a|b)\.test$".replace("(?:a|b)", "[ab]"), "~h .*", "~hs .*", "~hq .*", "~hq x$", "~c 404",
 ]  # fmt: skip
 
