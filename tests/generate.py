@@ -29,7 +29,7 @@ MEANING = {
     "<=": "It is less, or the same.",
     ">": "It is more.",
     ">=": "It is more, or the same.",
-    "in": 'It is one of a set: `in {GET POST}`, `in {200..299 304}`, `in {10.0.0.0/8}`, `in $list`.',
+    "in": "It is one of a set: `in {GET POST}`, `in {200..299 304}`, `in {10.0.0.0/8}`, `in $list`.",
     "not in": "Not `in`.",
     "~": 'A regex finds something in it: `path ~ "^/v[12]/"`.',
     "!~": "Not `~`.",
@@ -49,7 +49,7 @@ FUNCTION_DOCS = {
     "len": "The number of characters.",
     "url_decode": "The text with `%xx` decoded, and `+` as a blank.",
     "b64_decode": "What the text is in base64, also its URL form; missing where it is none.",
-    "json": "The value at a path of a JSON text: `json(query[\"filter\"])[\"id\"] == 7`; missing where it is none.",
+    "json": 'The value at a path of a JSON text: `json(query["filter"])["id"] == 7`; missing where it is none.',
 }
 MOMENTS = {
     "C": "a client asks for a connection to a host (`http_connect`)",

@@ -76,7 +76,10 @@ def filter_grammar() -> dict[str, object]:
                             "2": {"name": f"constant.numeric.{SCOPE[7:]}"},
                         },
                     },
-                    {"name": f"keyword.other.tilde.{SCOPE[7:]}", "match": rf"~(?:{words([*alone, *with_regex, 'c'])}){_END}"},
+                    {
+                        "name": f"keyword.other.tilde.{SCOPE[7:]}",
+                        "match": rf"~(?:{words([*alone, *with_regex, 'c'])}){_END}",
+                    },
                 ]
             },
             "function": {
@@ -85,22 +88,37 @@ def filter_grammar() -> dict[str, object]:
                     {"name": f"keyword.control.{SCOPE[7:]}", "match": rf"\b(?:{words(list(QUANTIFIERS))})(?=\s*\()"},
                 ]
             },
-            "field": {"name": f"variable.language.{SCOPE[7:]}", "match": rf"(?<![\w.~$])(?:{words(public_names())}){_END}"},
+            "field": {
+                "name": f"variable.language.{SCOPE[7:]}",
+                "match": rf"(?<![\w.~$])(?:{words(public_names())}){_END}",
+            },
             "operator": {
                 "patterns": [
-                    {"name": f"keyword.operator.word.{SCOPE[7:]}", "match": rf"(?<![\w.$])(?:{words(word_operators())}){_END}"},
-                    {"name": f"keyword.operator.logical.{SCOPE[7:]}", "match": rf"(?<![\w.$])(?:{words(list(JOINS))}){_END}|&&?|\|\|?"},
-                    {"name": f"keyword.operator.{SCOPE[7:]}", "match": words(sign_operators())},
+                    {
+                        "name": f"keyword.operator.word.{SCOPE[7:]}",
+                        "match": rf"(?<![\w.$])(?:{words(word_operators())}){_END}",
+                    },
+                    {
+                        "name": f"keyword.operator.logical.{SCOPE[7:]}",
+                        "match": rf"(?<![\w.$])(?:{words(list(JOINS))}){_END}|&&?|\|\|?",
+                    },
+                    {
+                        "name": f"keyword.operator.{SCOPE[7:]}",
+                        "match": rf"(?:{words(sign_operators())})(?!(?<=~)[A-Za-z])",
+                    },
                     {"name": f"keyword.operator.logical.{SCOPE[7:]}", "match": "!"},
                 ]
             },
             "value": {
                 "patterns": [
                     {"name": f"constant.language.{SCOPE[7:]}", "match": rf"(?<![\w.$])(?:true|false){_END}"},
-                    {"name": f"constant.numeric.address.{SCOPE[7:]}", "match": r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?"},
+                    {
+                        "name": f"constant.numeric.address.{SCOPE[7:]}",
+                        "match": r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?",
+                    },
                     {
                         "name": f"constant.numeric.{SCOPE[7:]}",
-                        "match": r"(?<![\w.])-?\d+(?:\.\d+)?(?:us|ms|s|m|h|B|KB|MB|GB|KiB|MiB|GiB)?(?!\w)",
+                        "match": r"(?<!\w)(?<!\w\.)-?\d+(?:\.\d+)?(?:us|ms|s|m|h|B|KB|MB|GB|KiB|MiB|GiB)?(?!\w)",
                     },
                     {"name": f"keyword.operator.range.{SCOPE[7:]}", "match": r"\.\."},
                 ]

@@ -186,7 +186,7 @@ def _open_domain(read: Read, found: Regex, node: ast.Text) -> Problem | None:
         return None
     name, text = _name(read), domain["name"].replace("\\", "").lower()
     one = domain["start"] == "^"
-    help = f'write `{name} == "{text}"`' if one else f'write `{name} under "{text}"`'
+    help = f'`{name} == "{text}"` is exact' if one else f'`{name} under "{text}"` is exact'
     dot = re.search(r"(?<!\\)\.", domain["name"])
     witness = _with_other_dot(domain) if dot else f"{text}.evil.test" if not domain["end"] else f"not{text}"
     if witness == text or found.pattern.search(witness) is None:
@@ -194,7 +194,7 @@ def _open_domain(read: Read, found: Regex, node: ast.Text) -> Problem | None:
     if dot:
         title = f"a dot matches any character: this also finds `{witness}`"
         at = node.place(domain.start("name") + dot.start())
-        return warning("RP504", title, at, at + 1, rf"{help}, or escape it: `\.`")
+        return warning("RP504", title, at, at + 1, rf"{help}; a dot alone is `\.`")
     return warning("RP505", f"this regex is open at an end: it also finds `{witness}`", node.start, node.end, help)
 
 
@@ -257,7 +257,7 @@ def _plain(read: Read, found: Regex, node: ast.Text) -> Problem | None:
         return None
     if (op == "under" and read.kind is not Kind.HOST) or (read.kind in (Kind.METHOD, Kind.ENUM) and op != "=="):
         return None
-    help = f'write `{_name(read)} {op} "{text}"`'
+    help = f'`{_name(read)} {op} "{text}"` is the same test'
     return info("RP509", "this regex is a plain comparison", node.start, node.end, help)
 
 

@@ -302,7 +302,11 @@ class _Loader:
                 warnings = check(cast(ast.Node, tree), scope.names).warnings
             except FilterError as error:
                 # What is wrong in another filter is said there, unless the two need each other.
-                own = [each for each in error.problems if "needs itself" in each.title or not each.title.startswith("in `$")]
+                own = [
+                    each
+                    for each in error.problems
+                    if "needs itself" in each.title or not each.title.startswith("in `$")
+                ]
                 report(own, text, reader)
                 bad.add(name)
             else:
