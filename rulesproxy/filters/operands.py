@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_network
 
 from rulesproxy.diagnostics import suggest
-from rulesproxy.filters import ast, hints, regex_hints
+from rulesproxy.filters import ast, hints
 from rulesproxy.filters.fields import TEXTUAL, Kind, public_names
 from rulesproxy.filters.normal import normal_address
 from rulesproxy.filters.problem import FilterError, Problem, error
@@ -108,7 +108,7 @@ class Operands:
         right = self.one_text(read, right)
         self.count(right)
         found = regex(right, ignore_case=ignore_case, fold=read.field.fold and not read.functions)
-        regex_hints.about_regex(read, found, right, self.warn)
+        hints.about_regex(read, found, right, self.warn)
         return found
 
     def count(self, node: ast.Text) -> None:
