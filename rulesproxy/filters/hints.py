@@ -66,7 +66,7 @@ def about_bodies(head_only: typed.Node, warn: Callable[[Problem], None]) -> None
     """Warn where a filter reads bodies, and nothing that is known without them says which."""
     if _constant(head_only) is True:
         title = "this makes every body wait until it is complete: nothing else in the filter says which are meant"
-        help = 'add a condition on the head, such as `host == "…"` or `response.content_type == "text/html"`'
+        help = 'add a condition that is known before: `host == "…"`, `method == POST`, or a content type'
         warn(warning("RP403", title, head_only.start, head_only.end, help))
 
 
