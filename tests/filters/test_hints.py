@@ -94,7 +94,7 @@ def test_a_hint_is_given(text: str, code: str, marked: str, help: str) -> None:
 
 
 QUIET = [
-    *[f"method == {method}" for method in ("GET", "get", "PURGE", "LINK", "QUERY", "PATCH", "LOCK", "M-SEARCH", "PROPFIND", "POLL")],
+    *[f"method == {method}" for method in ("GET", "get", "PURGE", "LINK", "QUERY", "PATCH", "LOCK", "M-SEARCH", "PROPFIND", "POLL", "TRACK", "BATCH", "LIST", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "DESCRIBE", "BREW", "MKCOL", "BASELINE-CONTROL", "VERSION-CONTROL", "MKACTIVITY", "MKREDIRECTREF", "UPDATEREDIRECTREF", "MKWORKSPACE", "UNCHECKOUT")],
     'lower(path) == "/api-ß-1"', 'upper(path) == "/API-1"', 'url_decode(lower(path)) == "A"', 'lower(path) ~ "[A-Z]"',
     'request.header["x-Y_z.1"] == "a"', 'request.header["!#$%&\'*+-.^_`|~"] == "a"',
     'host ~ "^api-[0-9]+$"', r'host ~ "^api-\d+\.example\.com$"', r'host ~ "^cdn\.example\.[a-z]+$"', r'host ~ "^(?:a|b)\.test$"',
