@@ -21,7 +21,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE"
 _OTHER_METHODS = frozenset({
     "ACL", "BIND", "CHECKIN", "CHECKOUT", "COPY", "LABEL", "LINK", "LOCK", "MERGE", "MKCALENDAR", "MKCOL",
     "MOVE", "ORDERPATCH", "PRI", "PROPFIND", "PROPPATCH", "PURGE", "QUERY", "REBIND", "REPORT", "SEARCH",
-    "SOURCE", "UNBIND", "UNLINK", "UNLOCK", "UPDATE",
+    "SOURCE", "BATCH", "TRACK", "UNBIND", "UNLINK", "UNLOCK", "UPDATE",
 })  # fmt: skip
 """Methods that are no slip of one of those (IANA's registry, and what caches and media servers use)."""
 
