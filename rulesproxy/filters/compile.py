@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast as py
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from rulesproxy.filters import support
@@ -27,7 +28,12 @@ _ORDER: dict[str, py.cmpop] = {"==": py.Eq(), "<": py.Lt(), "<=": py.LtE(), ">":
 
 def compile_filter(checked: Checked, *, head_only: bool = False) -> Filter:
     """The fastest function that decides this filter; with `head_only` its over-approximation without bodies."""
-    function: Filter = _Code("v").function(checked.head_only if head_only else checked.node)
+    return compile_node(checked.head_only if head_only else checked.node)
+
+
+def compile_node(node: Node) -> Filter:
+    """The function that decides a typed tree."""
+    function: Filter = _Code("v").function(node)
     return function
 
 
@@ -73,6 +79,8 @@ class _Code:
 
     def element(self, test: Test) -> Any:
         value: py.expr = _name("e")
+        if any(function.many for function in test.read.functions):
+            return self.finish(self.several(replace(test, read=replace(test.read, element=True))))
         if test.read.functions:
             value = self.call(support.chain(test.read.functions), value)
             return self.finish(self.guarded(value, lambda x: self.test(test, x)))
@@ -154,13 +162,17 @@ class _Code:
                 owner = py.Attribute(owner, "orig", py.Load(), **_AT)
             value = py.Attribute(owner, read.field.slot, py.Load(), **_AT)
             if read.field.keyed:
-                value = py.Subscript(value, _constant(read.key), py.Load(), **_AT)
+                key = _constant(None) if read.key is None else self.constant(read.key)
+                value = py.Subscript(value, key, py.Load(), **_AT)
             if read.index is not None:
                 value = self.call(support.pick, value, _constant(read.index))
         if not read.functions:
             return value
-        apply = support.chain_all(read.functions) if read.multi else support.chain(read.functions)
-        return self.call(apply, value)
+        if not read.multi:
+            return self.call(support.chain(read.functions), value)
+        if not read.field.multi or read.index is not None or read.element:
+            value = self.call(support.listed, value)
+        return self.call(support.chain_all(read.functions), value)
 
     def twice(self, value: py.expr) -> tuple[py.expr, py.expr]:
         """The same value to be used first, and once more."""
@@ -262,7 +274,7 @@ class _Code:
         return py.Call(self.constant(function), list(arguments), [], **_AT)
 
     def constant(self, value: object) -> py.expr:
-        if isinstance(value, (str, int)):
+        if isinstance(value, (str, bytes, int)):
             return _constant(value)
         self.constants.append(value)
         return _name(f"c{len(self.constants) - 1}")

@@ -13,9 +13,9 @@ from rulesproxy.filters.tilde import TILDE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 
-C, T, Q, B, R, S, W, X, E = Phase
-FROM_REQUEST = Q | B | R | S | W | E
-FROM_RESPONSE = R | S | W
+C, T, Q, B, R, S, W, X, E, V = Phase
+FROM_REQUEST = Q | B | R | S | W | E | V
+FROM_RESPONSE = R | S | W | V
 EVERYWHERE = C | T | FROM_REQUEST | X
 
 
@@ -40,9 +40,9 @@ def checked(text, **names):
         ("~c 200", FROM_RESPONSE),
         ("not ~c 200", FROM_RESPONSE),
         ("~c 200 or ~m GET", FROM_RESPONSE),
-        ("~q", C | T | Q | B | X | E),
+        ("~q", C | T | Q | B | E),
         ("~s", FROM_RESPONSE),
-        ("!~s", C | T | Q | B | X | E),
+        ("!~s", C | T | Q | B | E),
         ("!~q", FROM_RESPONSE),
         ("~q & ~m GET", Q | B | E),
         ("~s & ~m GET", FROM_RESPONSE),
