@@ -131,7 +131,7 @@ def _fields() -> str:
             continue
         several = ", several" if field.multi else ""
         doc = _sentence(field)
-        if field.words:
+        if any(f"`{word}`" not in doc for word in field.words):
             doc += f" One of {', '.join(f'`{word}`' for word in field.words)}."
         if field.original:
             doc += f" Also `orig.{field.name}`."

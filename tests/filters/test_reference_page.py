@@ -25,13 +25,11 @@ class Example(NamedTuple):
 
 
 def flow(line: str) -> HTTPFlow:
-    """`METHOD URL; header: value -> STATUS; header: value`; the header `from` is the client's address."""
+    """`METHOD URL; header: value -> STATUS; header: value`; `from` is the client's address, `body` a body."""
     request, _, response = line.partition(" -> ")
     (method, url), headers = parts(request)
     (status, *_), answered = parts(response) if response else (("0",), [])
-    made = HTTPFlow.make(
-        method, url, [each for each in headers if each[0] != "from"], b"", int(status) or None, answered
-    )
+    made = HTTPFlow.make(method, url, own(headers), body(headers), int(status) or None, own(answered), body(answered))
     made.client_conn.peername = (dict(headers).get("from", "127.0.0.1"), 50_000)
     made.client_conn.tls = url.startswith("https")
     return made
@@ -40,6 +38,14 @@ def flow(line: str) -> HTTPFlow:
 def parts(line: str) -> tuple[list[str], list[tuple[str, str]]]:
     head, *headers = re.split(r";\s+(?=[\w-]+:\s)", line)
     return head.split(), [(name, value) for name, _, value in (each.partition(": ") for each in headers)]
+
+
+def own(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [each for each in headers if each[0] not in ("from", "body")]
+
+
+def body(headers: list[tuple[str, str]]) -> bytes:
+    return dict(headers).get("body", "").encode()
 
 
 def examples() -> list[Example]:
