@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rulesproxy.rules.model import Loaded
 
 FORMATS = ("full", "concise", "json", "github", "sarif")
+_ORDER = ("error", "warning", "info")
 SHOWN = 50
 """Diagnostics that are printed in full; who has more fixes the first ones first."""
 
@@ -68,7 +69,7 @@ def summary(diagnostics: Iterable[Diagnostic]) -> str:
     """`2 errors, 1 warning`."""
     counted = list(diagnostics)
     words = []
-    for severity in ("error", "warning", "info"):
+    for severity in _ORDER:
         number = sum(diagnostic.severity == severity for diagnostic in counted)
         if number:
             words.append(f"{number} {severity}{'s' if number > 1 and severity != 'info' else ''}")
@@ -81,7 +82,11 @@ def _fails(diagnostic: Diagnostic, strict: bool) -> bool:
 
 def _print_text(loaded: Loaded, failed: bool, output_format: str) -> None:
     full = output_format == "full"
-    for diagnostic in loaded.diagnostics[:SHOWN]:
+    shown = loaded.diagnostics
+    if len(shown) > SHOWN:
+        # What stops the rules must not be hidden behind what does not.
+        shown = tuple(sorted(shown, key=lambda each: _ORDER.index(each.severity))[:SHOWN])
+    for diagnostic in shown:
         print(render(diagnostic) + "\n" if full else render_concise(diagnostic))
     if len(loaded.diagnostics) > SHOWN:
         print(f"and {len(loaded.diagnostics) - SHOWN} more")

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from rulesproxy.diagnostics import suggest
 from rulesproxy.filters import ast, regex_hints, typed
-from rulesproxy.filters.fields import Kind
-from rulesproxy.filters.problem import Problem, warning
+from rulesproxy.filters.fields import FIELDS, Kind
+from rulesproxy.filters.problem import Problem, info, warning
 from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.typed import Read
 
+_COOKIE = re.compile(r"([\w.-]+)=([^;\"\\]*)").fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -32,6 +33,8 @@ def about_text(read: Read, op: str, value: str, node: ast.Operand | ast.Item, wa
         _about_host(read, op, value, node, warn)
     elif read.kind is Kind.PATH:
         _about_path(op, value, node, warn)
+    elif read.key == b"cookie" and read.field.name == "request.header":
+        _about_cookie(op, value, node, warn)
     elif read.kind is Kind.METHOD and op in ("==", "in") and value.upper() not in _OTHER_METHODS.union(METHODS):
         near = suggest(value.upper(), METHODS)
         if near:
@@ -78,6 +81,16 @@ def _constant(node: typed.Node) -> bool | None:
         values = [_constant(item) for item in node.items]
         return decides if decides in values else None if None in values else not decides
     return None
+
+
+def _about_cookie(op: str, value: str, node: ast.Operand | ast.Item, warn: Callable[[Problem], None]) -> None:
+    """A cookie that is looked for in the header, where `sid=1` also finds `xsid=10`."""
+    found = _COOKIE(value)
+    if found is None or op not in ("==", "contains", "startswith") or "request.cookie" not in FIELDS:
+        return
+    name, is_value = found.groups()
+    help = f'`request.cookie["{name}"] == "{is_value}"`' if is_value else f'`has(request.cookie["{name}"])`'
+    warn(info("RP311", "a cookie has a field of its own", node.start, node.end, f"{help} reads exactly this cookie"))
 
 
 def _about_case(read: Read, op: str, value: str, node: ast.Operand | ast.Item, warn: Callable[[Problem], None]) -> None:

@@ -10,6 +10,7 @@ import importlib
 import re
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 Tree: TypeAlias = Sequence[tuple[Any, Any]]
@@ -20,8 +21,9 @@ _UPPER = frozenset(string.ascii_uppercase)
 _LETTERS = frozenset(string.ascii_letters)
 
 
+@lru_cache(maxsize=16)
 def parse(pattern: str, flags: int) -> Tree:
-    """The tree of a pattern that compiles."""
+    """The tree of a pattern that compiles. The last few are remembered: hints ask again right after the compiler."""
     tree: Tree = importlib.import_module("re._parser").parse(pattern, flags)
     return tree
 

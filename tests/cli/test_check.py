@@ -73,6 +73,15 @@ def test_many_mistakes_are_cut(folder: Path, capsys: pytest.CaptureFixture[str])
     assert (len(lines), lines[-2:]) == (52, ["and 10 more", "60 errors in 1 file"])
 
 
+def test_errors_come_first_where_not_all_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = "".join(f"  - match: ~all\n    id: {number} x\n    block:\n" for number in range(60))
+    (folder / "many.yaml").write_text(f"version: 1\nrules:\n{rules}  - match: ~all\n    blok:\n")
+    assert main(["check", "--output-format", "concise", "many.yaml"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "error[RP101]" in lines[0]
+    assert lines[-2:] == ["and 11 more", "1 error, 60 warnings in 1 file"]
+
+
 def test_github_annotates_errors_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "both.yaml").write_text(WARNING + BAD.partition("rules:\n")[2].replace("- id: ads", "- id: other"))
     assert main(["check", "--output-format", "github", "both.yaml"]) == 1
@@ -116,7 +125,10 @@ def test_sarif_is_a_log_with_rules(folder: Path, capsys: pytest.CaptureFixture[s
     for result in run["results"]:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
     first = run["results"][0]
-    assert (first["level"], first["message"]["text"]) == ("error", "unknown key `blok` in a rule\ndid you mean `block`?")
+    assert (first["level"], first["message"]["text"]) == (
+        "error",
+        "unknown key `blok` in a rule\ndid you mean `block`?",
+    )
     place = first["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == "bad.yaml"
     assert place["region"] == {"startLine": 5, "startColumn": 5, "endLine": 5, "endColumn": 9}

@@ -115,6 +115,25 @@ def test_no_hint_is_given(text: str) -> None:
     assert check(parse(text)).warnings == ()
 
 
+COOKIES = [
+    ('request.header["Cookie"] contains "sid=1"', 'request.cookie["sid"] == "1"'),
+    ('request.header["cookie"] == "sid="', 'has(request.cookie["sid"])'),
+    ('request.header["cookie"] contains "sid"', ""),
+    ('request.header["cookie"] contains "a=1; b=2"', ""),
+    ('request.header["x"] contains "sid=1"', ""),
+    ('request.header[*] contains "sid=1"', ""),
+    ('response.header["cookie"] contains "sid=1"', ""),
+]
+
+
+@pytest.mark.parametrize(("text", "help"), COOKIES)
+def test_cookies_by_hand(text: str, help: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FIELDS, "request.cookie", FIELDS["request.header"])
+    warnings = check(parse(text)).warnings
+    assert [(problem.code, problem.severity) for problem in warnings] == ([("RP311", "info")] if help else [])
+    assert all(help in problem.help for problem in warnings)
+
+
 BODIES = [
     ('request.body.x contains "a"', True),
     ('~all and request.body.x contains "a"', True),

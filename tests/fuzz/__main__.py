@@ -21,6 +21,12 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from tests.fuzz.targets import TARGETS, Target
 
 _BATCH = 2_000
+_SLOW = 5.0
+"""Seconds after which an input is a finding: readers of hostile text are bounded."""
+
+
+class TooSlow(Exception):
+    """A reader took too long for one input."""
 
 
 def main() -> int:
@@ -70,7 +76,7 @@ def _round(target: Target, seed: int, end: float, known: set[str]) -> int:
         if time.monotonic() > end:
             return
         try:
-            target.run(data)
+            _timed(target, data)
         except Exception as exc:
             if _name(exc) in known:
                 return
@@ -90,6 +96,13 @@ def _round(target: Target, seed: int, end: float, known: set[str]) -> int:
         known.add(_name(exc))
         _keep(target, last, exc)
     return runs
+
+
+def _timed(target: Target, data: bytes) -> None:
+    started = time.monotonic()
+    target.run(data)
+    if time.monotonic() - started > _SLOW:
+        raise TooSlow(f"{time.monotonic() - started:.1f} s")
 
 
 def _keep(target: Target, data: bytes, exc: BaseException) -> None:
@@ -124,14 +137,14 @@ def guided(target: Target, seconds: float, known: set[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable, "-m", "tests.fuzz.guided", target.name, folder, str(Path(__file__).parent / "corpus" / target.name),
-            f"-max_total_time={max(1, int(seconds))}", f"-artifact_prefix={folder}/crash-", "-max_len=512", "-print_final_stats=1",
+            f"-max_total_time={max(1, int(seconds))}", f"-artifact_prefix={folder}/crash-", "-max_len=512", f"-timeout={_SLOW:.0f}", "-print_final_stats=1",
         ]  # fmt: skip
         env = {**os.environ, "PYTHONPATH": str(root)}
         done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", check=False)
-        for file in Path(folder).glob("crash-*"):
+        for file in [*Path(folder).glob("crash-*"), *Path(folder).glob("timeout-*")]:
             data = file.read_bytes()
             try:
-                target.run(data)
+                _timed(target, data)
             except Exception as exc:
                 if _name(exc) not in known:
                     known.add(_name(exc))
