@@ -171,7 +171,8 @@ class _Checker:
                 continue
             for item in right.items if isinstance(right, ast.Set) else (right,):
                 assert isinstance(item, ast.Bool)
-                tests.append(self.test(replace(node, right=item), typed_read, "=="))
+                wanted = typed_read if item.value else functions.through(read, functions.IS_FALSE)
+                tests.append(typed.Test(wanted, "true", None, node.start, node.end))
         return tests[0] if len(tests) == 1 else typed.Or(tuple(tests), node.start, node.end)
 
     def refuse_operator(self, node: ast.Compare, read: typed.Read) -> None:

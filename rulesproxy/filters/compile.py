@@ -16,6 +16,7 @@ from rulesproxy.filters import support
 from rulesproxy.filters.analysis import conjuncts
 from rulesproxy.filters.check import Checked
 from rulesproxy.filters.fields import Kind
+from rulesproxy.filters.functions import AS_UTF8
 from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.typed import And, Const, Each, Members, Node, Not, Or, Read, Test
 from rulesproxy.filters.view import FlowView
@@ -40,18 +41,19 @@ def compile_node(node: Node) -> Filter:
 def compile_captures(checked: Checked) -> Callable[[FlowView], dict[str, str]]:
     """A function that gives the captures for a flow that the filter matches; a group that took no part is left out."""
     terms = [
-        (_Code("v").values(term.read), term.operand.pattern.search)
+        (_Code("v").values(term.read), term.operand.pattern.search, term.read.kind is Kind.BYTES)
         for term in conjuncts(checked.node)
         if isinstance(term, Test) and isinstance(term.operand, Regex) and term.operand.groups
     ]
 
     def captures(view: FlowView) -> dict[str, str]:
         found: dict[str, str] = {}
-        for values, search in terms:
+        for values, search, in_bytes in terms:
             for value in values(view):
                 match = search(value)
                 if match is not None:
-                    found.update((name, text) for name, text in match.groupdict().items() if text is not None)
+                    groups = {name: text for name, text in match.groupdict().items() if text is not None}
+                    found.update({name: AS_UTF8.call(text) for name, text in groups.items()} if in_bytes else groups)
                     break
         return found
 

@@ -67,6 +67,10 @@ def _bool(value: Document) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+def _is_false(value: Document) -> bool | None:
+    return not value if isinstance(value, bool) else None
+
+
 def _length(value: Document) -> int | None:
     return len(value) if isinstance(value, (str, list, dict)) else None
 
@@ -81,6 +85,8 @@ AS_NUMBER = Function("", _JSON, Kind.INT, _number, partial=True)
 """A JSON value that is a number."""
 AS_BOOL = Function("", _JSON, Kind.BOOL, _bool, partial=True)
 """A JSON value that is true or false."""
+IS_FALSE = Function("", _JSON, Kind.BOOL, _is_false, partial=True)
+"""Whether a JSON value that is true or false is false."""
 LENGTH = Function("len", _JSON, Kind.INT, _length, partial=True)
 """`len` of a JSON value: characters, items or members."""
 

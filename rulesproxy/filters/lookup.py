@@ -48,7 +48,10 @@ def field(value: ast.Field) -> Field:
     group, _, last = value.name.rpartition(".")
     owner = FIELDS.get({"request.headers": "request.header", "response.headers": "response.header"}.get(group, group))
     guess = near(value.name)
-    if owner is not None and owner.keyed and owner.name != "state":
+    document = _document(value.name)
+    if document:
+        help = f"write `{document}`"
+    elif owner is not None and owner.keyed:
         help = f'write `{owner.name}["{last}"]`'
     elif guess is not None:
         example = f'{guess}["x"]' if FIELDS.get(guess, owner) and _keyed(guess) and not value.keys else guess
@@ -96,6 +99,16 @@ def shown(value: ast.Value) -> str:
     if isinstance(value, ast.Call):
         return f"{value.name}(…)"
     return value.name + ("[…]" if value.keys else "")
+
+
+def _document(name: str) -> str:
+    """A dotted path into JSON as it is written; empty where the name is none."""
+    for at in range(name.count("."), 0, -1):
+        parts = name.split(".")
+        spec = FIELDS.get(".".join(parts[:at]))
+        if spec is not None and spec.kind is Kind.JSON:
+            return spec.name + "".join([f'["{part}"]' for part in parts[at:]])
+    return ""
 
 
 def _keyed(name: str) -> bool:

@@ -9,7 +9,7 @@ from ipaddress import IPv6Network, ip_network
 
 from rulesproxy.diagnostics import suggest
 from rulesproxy.filters import ast, hints, regex_hints
-from rulesproxy.filters.fields import NUMBERS, TEXTUAL, Kind, public_names
+from rulesproxy.filters.fields import FIELDS, NUMBERS, TEXTUAL, Kind, public_names
 from rulesproxy.filters.functions import AS_BOOL, AS_NUMBER, AS_TEXT
 from rulesproxy.filters.normal import normal_address
 from rulesproxy.filters.problem import FilterError, Problem, error
@@ -364,8 +364,11 @@ def _shown(node: object) -> str:
 
 def _check_word(read: Read, value: str, literal: ast.Operand | ast.Item) -> None:
     if value not in read.field.words:
+        others = [field.name for field in FIELDS.values() if value in field.words]
         near = suggest(value, read.field.words)
         help = f"did you mean `{near}`?" if near else ""
+        if others:
+            help = f"did you mean `{others[0]} == {value}`?"
         raise _bad("RP303", f"{_name(read)} is one of {', '.join(read.field.words)}", literal, help)
 
 

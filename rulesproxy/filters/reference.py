@@ -48,7 +48,7 @@ def values_of(read: Read, flow: HTTPFlow | FlowView, element: object = _MISSING)
     if read.element:
         values: list[Any] = [element]
     else:
-        view = FlowView(flow) if isinstance(flow, HTTPFlow) else flow.at(flow.request)
+        view = FlowView(flow) if isinstance(flow, HTTPFlow) else flow.again()
         found: Any = read.field.read(view.at(view.flow.orig) if read.original else view)
         if read.field.keyed:
             found = found[read.key]

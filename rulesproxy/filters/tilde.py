@@ -22,7 +22,9 @@ _ALONE = frozenset("a all dns e http marked q replay replayq replays s tcp udp w
 _STATUS = re.compile(r"(\d)xx|(\d+)(?:-(\d+))?").fullmatch
 _SYNONYMS = {
     "domain": "d", "host": "d", "url": "u", "path": "u", "method": "m", "status": "c", "code": "c", "header": "h",
-    "headers": "h", "request": "q", "response": "s", "any": "all",
+    "headers": "h", "request": "q", "response": "s", "any": "all", "body": "b", "request_body": "bq",
+    "response_body": "bs", "type": "t", "content_type": "t", "error": "e", "asset": "a", "ws": "websocket", "ip": "src",
+    "client": "src", "server": "dst", "tag": "marker", "tags": "marker", "mark": "marked",
 }  # fmt: skip
 
 
@@ -65,7 +67,8 @@ def unknown(name: str, start: int, end: int) -> Problem:
     """The problem of a `~` filter that there is not."""
     known = " ".join(f"~{each}" for each in TILDE)
     status = re.fullmatch(r"c(\d\w*)", name)
-    near = _SYNONYMS.get(name) or (f"c {status.group(1)}" if status else None)
+    lower = name.lower()
+    near = _SYNONYMS.get(lower) or (lower if lower in TILDE else None) or (f"c {status.group(1)}" if status else None)
     if near is None and len(name) > 2:
         near = suggest(name, TILDE)
     help = f"did you mean `~{near}`? the filters are {known}" if near else f"the filters are {known}"

@@ -97,6 +97,15 @@ class FlowView:
         """Every host that the request names: one, or two where the Host header differs."""
         return self.tilde_d  # type: ignore[return-value]
 
+    def again(self) -> FlowView:
+        """A view of the same that has read nothing yet."""
+        view = FlowView.__new__(FlowView)
+        for name in ("flow", "request", "message", "index"):
+            if hasattr(self, name):
+                setattr(view, name, getattr(self, name))
+        view._fixed = self._fixed
+        return view
+
     def at(self, request: HTTPRequest) -> FlowView:
         """A view of the same flow whose request fields come from another request head, also after an edit."""
         view = FlowView(self.flow)

@@ -103,12 +103,21 @@ def test_sides(text, uses_response, either_side):
         ("upper(path) ~ '(?P<a>V.)'", {"a"}, set(), {"a": "V1"}),
         ("query['q'][1] ~ '^(?P<a>.)'", {"a"}, set(), {"a": "t"}),
         ("$f and ~q", {"a"}, set(), {"a": "v1"}),
+        ("request.body ~ 'name=(?P<a>[^&]+)'", {"a"}, set(), {"a": "é"}),
+        ("request.body ~ 'näm=(?P<a>.)'", {"a"}, set(), {"a": "ö"}),
+        ("~bq 'n.*=(?P<a>..)&'", {"a"}, set(), {"a": "é"}),
+        ("~b '(?P<a>name)'", set(), {"a"}, {}),
+        ("request.form['name'] ~ '^(?P<a>.)'", {"a"}, set(), {"a": "é"}),
+        ("json(query['j'])['b'] ~ '^(?P<a>.)'", {"a"}, set(), {"a": "c"}),
+        ("path.segments ~ '^(?P<a>u.*)'", {"a"}, set(), {"a": "users"}),
     ],
 )
 def test_captures(text, inside, outside, values):
     found = checked(text, f=parse("path like '/{a}/users'"))
     assert (found.captures, found.conditional_captures) == (inside, outside)
-    flow = HTTPFlow.make("GET", "http://a.test/v1/users?q=one&q=two")
+    form = [("content-type", "application/x-www-form-urlencoded")]
+    url = "http://a.test/v1/users?q=one&q=two&j=%7B%22b%22%3A%22cd%22%7D"
+    flow = HTTPFlow.make("GET", url, form, "name=é&näm=ö".encode())
     view = FlowView(flow)
     assert compile_filter(found)(view)
     assert compile_captures(found)(view) == values

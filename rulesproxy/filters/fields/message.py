@@ -85,11 +85,16 @@ def text(message: HTTPMessage | None, content: bytes | None) -> str | None:
 
 
 def size(message: HTTPMessage) -> int | None:
-    """The size that the head declares, else that of the body where it is there; None where neither is known."""
+    """The size that the head declares; None where the body comes in chunks.
+
+    A head that says nothing is one of a test, whose body is there, or of a body that ends with the connection.
+    """
     declared = message.headers.first(b"content-length")
     if declared is not None:
         # As many digits as a body of this world can need.
         return int(declared) if declared.isdigit() and len(declared) < 20 else None
+    if message.headers.first(b"transfer-encoding") is not None:
+        return None
     body = message.body_source
     if isinstance(body, FileBody):
         return body.length

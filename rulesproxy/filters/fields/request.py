@@ -92,10 +92,11 @@ def cookie(view: FlowView) -> message.PairValues:
 
 def size(view: FlowView) -> int | None:
     """The size of the request body in bytes as its Content-Length says; missing where it comes in chunks."""
-    declared = message.size(view.request)
-    if declared is None and not view.request_header[b"transfer-encoding"] and view.request.body_source is not None:
-        # A request that declares no body has none (RFC 9112 section 6.3).
-        return 0
+    request = view.request
+    declared = message.size(request)
+    if declared is None and request.body_source == b"" and request.http_version.startswith("HTTP/1"):
+        # Without a length and without chunks it has no body (RFC 9112 section 6.3).
+        return None if request.headers.first(b"transfer-encoding") is not None else 0
     return declared
 
 
