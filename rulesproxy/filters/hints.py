@@ -10,6 +10,7 @@ from rulesproxy.filters import ast, regex_hints, typed
 from rulesproxy.filters.fields import FIELDS, Kind
 from rulesproxy.filters.problem import Problem, info, warning
 from rulesproxy.filters.regex import Regex
+from rulesproxy.filters.regex_hints import about_regex as about_regex
 from rulesproxy.filters.typed import Read
 
 _COOKIE = re.compile(r"([\w.-]+)=([^;\"\\]*)").fullmatch

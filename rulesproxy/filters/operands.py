@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_network
 
 from rulesproxy.diagnostics import suggest
-from rulesproxy.filters import ast, hints, regex_hints
+from rulesproxy.filters import ast, hints
 from rulesproxy.filters.fields import FIELDS, NUMBERS, TEXTUAL, Kind, public_names
 from rulesproxy.filters.functions import AS_BOOL, AS_NUMBER, AS_TEXT
 from rulesproxy.filters.normal import normal_address
@@ -109,7 +109,7 @@ class Operands:
         right = self.one_text(read, right)
         self.count(right)
         found = regex(right, ignore_case=ignore_case, fold=read.field.fold and not read.functions)
-        regex_hints.about_regex(read, found, right, self.warn)
+        hints.about_regex(read, found, right, self.warn)
         return found
 
     def count(self, node: ast.Text) -> None:
