@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rulesproxy.diagnostics import suggest
 from rulesproxy.filters import ast, regex_hints, typed
-from rulesproxy.filters.fields import FIELDS, Kind
+from rulesproxy.filters.fields import Kind
 from rulesproxy.filters.problem import Problem, info, warning
 from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.regex_hints import about_regex as about_regex
@@ -87,7 +87,7 @@ def _constant(node: typed.Node) -> bool | None:
 def _about_cookie(op: str, value: str, node: ast.Operand | ast.Item, warn: Callable[[Problem], None]) -> None:
     """A cookie that is looked for in the header, where `sid=1` also finds `xsid=10`."""
     found = _COOKIE(value)
-    if found is None or op not in ("==", "contains", "startswith") or "request.cookie" not in FIELDS:
+    if found is None or op not in ("==", "contains", "startswith"):
         return
     name, is_value = found.groups()
     help = f'`request.cookie["{name}"] == "{is_value}"`' if is_value else f'`has(request.cookie["{name}"])`'
