@@ -52,7 +52,6 @@ _OTHER_EVENTS = {
 """Events at which filters can be decided, and no action runs."""
 
 _ACTIONS = Phase.C | Phase.Q | Phase.B | Phase.R | Phase.S
-
 _WITH_RESPONSE = Phase.R | Phase.S
 
 Written: TypeAlias = tuple[Scalar, Node, type[Action]]
@@ -333,8 +332,7 @@ def _phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: li
 
     if not checked.phases:
         return
-    if steps and checked.either_side and not any(mask(step.action) & _WITH_RESPONSE for step in steps):
-        _one_side(tree, text, steps[0], reader)
+    before = len(reader.problems)
     for step in steps:
         legal = mask(step.action)
         if checked.phases & legal:
@@ -353,6 +351,9 @@ def _phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: li
             label=known,
             labels=[Label(step.span, f"must run at {events}")],
         )
+    one_side = checked.either_side and not any(mask(step.action) & _WITH_RESPONSE for step in steps)
+    if steps and one_side and len(reader.problems) == before:
+        _one_side(tree, text, steps[0], reader)
 
 
 def _one_side(tree: ast.Node | None, text: FilterText, step: Step, reader: Reader) -> None:

@@ -41,6 +41,16 @@ def test_a_warning_hides_no_error() -> None:
     assert codes('rules:\n  - match: path == "v1"\n') == ["RP106", "RP315"]
 
 
+@pytest.mark.parametrize("filter", ["~h x & ~s", "~t json & ~c 404"])
+def test_an_error_makes_a_hint_needless(filter: str) -> None:
+    assert codes(f"rules:\n  - match: {filter}\n    redirect: /x\n") == ["RP401"]
+
+
+@pytest.mark.parametrize("filter", ["~h x", "~b x & ~m POST", "not ~t x", "(~h x | ~d a) & ~m GET"])
+def test_filters_for_both_sides_in_a_rule_for_one(filter: str) -> None:
+    assert codes(f"rules:\n  - match: {filter}\n    redirect: /x\n") == ["RP405"]
+
+
 def test_a_named_filter_speaks_once() -> None:
     rules = "rules:\n  - match: $f\n    block:\n  - match: $f and tls\n    block:\n"
     assert codes(f'filters:\n  f: path == "v1"\n{rules}') == ["RP315"]
