@@ -140,7 +140,7 @@ def test_every_command_is_registered() -> None:
 
 
 def test_every_diagnostic_is_in_the_registry() -> None:
-    from rulesproxy.diagnostics import CODES
+    from rulesproxy.diagnostics.codes import CODES
 
     used = {
         node.value
@@ -152,7 +152,7 @@ def test_every_diagnostic_is_in_the_registry() -> None:
 
 
 def test_no_diagnostic_code_is_registered_twice() -> None:
-    from rulesproxy.diagnostics import CODES
+    from rulesproxy.diagnostics.codes import CODES
 
     rows = re.findall(r"^## (RP\d{3}) ", (PACKAGE / "diagnostics" / "codes.md").read_text("utf-8"), re.M)
     assert [code for code, count in Counter(rows).items() if count > 1] == []

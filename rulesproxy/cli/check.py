@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rulesproxy.diagnostics import Diagnostic, render, render_concise, to_github, to_json, to_sarif
+from rulesproxy.diagnostics import Diagnostic, render, render_concise
 
 if TYPE_CHECKING:
     from rulesproxy.rules.model import Loaded
@@ -53,13 +53,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output_format == "json":
         _print_json(loaded, failed)
     elif args.output_format == "github":
-        print(
-            "\n".join([*to_github(loaded.diagnostics), f"{summary(loaded.diagnostics) or 'good'} in {_files(loaded)}"])
-        )
+        _print_github(loaded)
     elif args.output_format == "sarif":
-        from rulesproxy import __version__
-
-        print(json.dumps(to_sarif(loaded.diagnostics, __version__), indent=2))
+        _print_sarif(loaded)
     else:
         _print_text(loaded, failed, args.output_format)
     return 1 if failed else 0
@@ -96,7 +92,24 @@ def _print_text(loaded: Loaded, failed: bool, output_format: str) -> None:
     print(_plan(loaded))
 
 
+def _print_github(loaded: Loaded) -> None:
+    from rulesproxy.diagnostics.machine import to_github
+
+    for line in to_github(loaded.diagnostics):
+        print(line)
+    print(f"{summary(loaded.diagnostics) or 'good'} in {_files(loaded)}")
+
+
+def _print_sarif(loaded: Loaded) -> None:
+    from rulesproxy import __version__
+    from rulesproxy.diagnostics.machine import to_sarif
+
+    print(json.dumps(to_sarif(loaded.diagnostics, __version__), indent=2))
+
+
 def _print_json(loaded: Loaded, failed: bool) -> None:
+    from rulesproxy.diagnostics.machine import to_json
+
     report = {
         "ok": not failed,
         "files": [str(path) for path in loaded.files],

@@ -17,7 +17,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Print the page; 1 where there is no such code."""
     from rulesproxy.cli import fail
-    from rulesproxy.diagnostics import CODES, suggest
+    from rulesproxy.diagnostics import suggest
+    from rulesproxy.diagnostics.codes import CODES
 
     code = CODES.get(args.code.upper())
     if code is None:

@@ -1,13 +1,8 @@
 """A user's mistake: how it is said (`model`), shown (`show`, `machine`) and explained (`codes`).
 
-Nothing here knows rules or filters. The pages of the codes are read when the first one is asked for.
+Nothing here knows rules or filters. What only some commands need, `machine` and `codes`, is imported by its own name.
 """
 
-from rulesproxy.diagnostics.codes import CODES as CODES
-from rulesproxy.diagnostics.codes import Code as Code
-from rulesproxy.diagnostics.machine import to_github as to_github
-from rulesproxy.diagnostics.machine import to_json as to_json
-from rulesproxy.diagnostics.machine import to_sarif as to_sarif
 from rulesproxy.diagnostics.model import Diagnostic as Diagnostic
 from rulesproxy.diagnostics.model import DiagnosticError as DiagnosticError
 from rulesproxy.diagnostics.model import Label as Label

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy.diagnostics import CODES, render
+from rulesproxy.diagnostics import render
+from rulesproxy.diagnostics.codes import CODES
 from rulesproxy.rules.load import load_files
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rulesproxy.cli import main
-from rulesproxy.diagnostics import CODES, Code
+from rulesproxy.diagnostics.codes import CODES, Code
 from rulesproxy.rules.load import load_text
 
 WITHOUT_EXAMPLE = {"RP001", "RP002", "RP217", "RP806"}

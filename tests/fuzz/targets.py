@@ -15,7 +15,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from rulesproxy.diagnostics import render, render_concise, to_json
+from rulesproxy.diagnostics import render, render_concise
+from rulesproxy.diagnostics.machine import to_json
 from rulesproxy.filters.check import check
 from rulesproxy.filters.compile import compile_filter
 from rulesproxy.filters.fields import public_names
