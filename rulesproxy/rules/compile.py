@@ -107,7 +107,8 @@ class Compiled:
         self._host_may: Callable[[str], bool] | None = None
         self._host_must: Callable[[str], bool] | None = None
         self._bind_request(checked, request, response)
-        self.acts_on_response = bool(response) or (self.stop and (self.uses_response or self.either_side))
+        late = self.uses_response or self.either_side or not checked.phases & REQUEST_SIDE
+        self.acts_on_response = bool(response) or (self.stop and late and bool(checked.phases & RESPONSE_SIDE))
         self.edits_response_body = any(action.edits_body == "response" for action in response)
         self.holds_response = self.edits_response_body or (self.acts_on_response and self.reads_response)
         self._bind_connect(checked, actions)
