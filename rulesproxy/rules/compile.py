@@ -15,10 +15,12 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Action, Captures, Handler
 from rulesproxy.rules.index import passes_key
+from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.template import COUNTER
 
 PHASES = {
-    "http_connect": Phase.C, "requestheaders": Phase.Q, "request": Phase.B, "responseheaders": Phase.R,
+    "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B, "responseheaders": Phase.R,
     "response": Phase.S,
 }  # fmt: skip
 """The phase of a filter at each event that rules are bound to."""
@@ -30,7 +32,7 @@ RESPONSE_SIDE = Phase.R | Phase.S
 def mask(action: Action) -> Phase:
     """The phases in which an action is legal."""
     phases = Phase(0)
-    for event in action.events:
+    for event in action.legal:
         phases |= PHASES[event]
     return phases
 
@@ -59,6 +61,8 @@ class Compiled:
         matches: its filter.
         may: what is known of its filter without bodies.
         captures: its captures, None where it has none.
+        memory: what it remembers from flow to flow.
+        passes: it leaves TLS undecrypted.
         acts_on_request: it changes or answers something in the request pass.
         decides_on_request: its filter is evaluated in the request pass.
         holds_request: the request body must be there before the request pass may go past it.
@@ -76,11 +80,12 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_host_may", "_host_must", "_late", "_near", "_request", "_response",
+        "_bounds", "_counts", "_host_may", "_host_must", "_late", "_near", "_request", "_response",
         "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
-        "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request", "rule",
+        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "passes",
+        "reads_request", "rule",
         "shadows_connect", "stop", "uses_response",
     )  # fmt: skip
 
@@ -88,8 +93,9 @@ class Compiled:
     may: Filter
     captures: Callable[[FlowView], Captures] | None
 
-    def __init__(self, rule: Rule, number: int) -> None:
+    def __init__(self, rule: Rule, number: int, memory: Memory | None = None) -> None:
         checked = rule.filter
+        self.memory = memory or Memory()
         self.rule = rule
         self.number = number
         self.name = rule.name
@@ -100,8 +106,9 @@ class Compiled:
         actions = [step.action for step in rule.steps]
         request = [action for action in actions if on_request(action, checked)]
         response = [action for action in actions if on_response(action, checked)]
-        self._request = _together([action.bind() for action in request])
-        self._response = _together([action.bind() for action in response])
+        self._request = _together([action.bind_for("request", self.memory) for action in request])
+        self._response = _together([action.bind_for("response", self.memory) for action in response])
+        self._counts = any(COUNTER in action.names for action in actions)
         self._bounds: dict[str, Bound] = {}
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
@@ -109,7 +116,7 @@ class Compiled:
         self._bind_request(checked, request, response)
         self.acts_on_response = bool(response) or (self.stop and (self.uses_response or self.either_side))
         self.holds_response = bool(self.acts_on_response and checked.needs_body & Phase.S) or any(
-            action.edits_body == "response" for action in response
+            action.edits_body == "response" or "response" in action.reads_body for action in response
         )
         self.edits_response_body = any(action.edits_body == "response" for action in response)
         self._bind_connect(checked, actions)
@@ -124,6 +131,8 @@ class Compiled:
             value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
         elif name == "captures":
             value = compile_captures(checked) if checked.captures else None
+            if self._counts:
+                value = _counting(value, self.memory)
         else:
             raise AttributeError(name)
         setattr(self, name, value)
@@ -134,16 +143,18 @@ class Compiled:
         self.acts_on_request = bool(request) or (self.stop and decidable)
         self.reads_request = bool(checked.needs_body & Phase.B)
         edits_body = any(action.edits_body == "request" for action in request)
-        self.holds_request = edits_body or self.reads_request
+        uses_body = any("request" in action.reads_body for action in request)
+        self.holds_request = edits_body or uses_body or self.reads_request
         self.decides_on_request = decidable and (self.acts_on_request or self.holds_request)
         self.edits_request = any(action.edits_request for action in request)
 
     def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:
+        self.passes = any("clienthello" in action.events for action in actions)
         blocks = [action for action in actions if "http_connect" in action.events]
         self.decides_connect = bool(checked.phases & Phase.C) and not self.either_side
         self.connect: Handler | None = blocks[0].bind() if blocks and self.decides_connect else None
         self.shadows_connect = self.edits_request or (
-            self.acts_on_request and (self.stop or any(action.answers for action in actions))
+            self.acts_on_request and (self.stop or any(action.answers or action.may_answer for action in actions))
         )
 
     @property
@@ -184,6 +195,16 @@ class Compiled:
             bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
             self._bounds[event] = bound
         return bound
+
+
+def _counting(captures: Callable[[FlowView], Captures] | None, memory: Memory) -> Callable[[FlowView], Captures]:
+    """Captures with the number of flows so far: they are asked for once per flow on which a rule acts."""
+
+    def count(view: FlowView) -> Captures:
+        found = captures(view) if captures is not None else {}
+        return {**found, f"${COUNTER}": str(memory.next(COUNTER))}
+
+    return count
 
 
 def _together(handlers: list[Handler]) -> Callable[[HTTPFlow, Captures], bool]:
