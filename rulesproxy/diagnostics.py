@@ -392,8 +392,10 @@ RP608 a header field of the connection
     Lengths and connection fields are written by the proxy.
 RP609 a header or method that cannot go over the wire
     Names are tokens, and values have no line breaks (RFC 9110 section 5).
+RP610 a body that a status cannot have
+    Answers with status 204 and 304 end behind their headers (RFC 9110 section 15).
 RP615 a template, URL or path that cannot be used
-    A template ends with `}`; a URL begins with http:// or https://, a path with a slash.
+    A template ends with `}`; a URL begins with http:// or https://, a path with a slash, a JSON path with `$`.
 RP805 a name used twice
     Variables, lists and filters share one name space, since `$name` may mean each of them.
 RP806 a list file that cannot be read

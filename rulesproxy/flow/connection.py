@@ -54,9 +54,15 @@ class Connection:
 
 
 class ClientConn(Connection):
-    """The client's side. `mode` names the listener's mode, `connect_host` the target of its CONNECT, if any."""
+    """The client's side.
 
-    __slots__ = ("connect_host", "mode")
+    Attributes:
+        mode: the listener's mode.
+        connect_host: the host of its CONNECT; None without one.
+        connect_port: its port.
+    """
+
+    __slots__ = ("connect_host", "connect_port", "mode")
 
     def __init__(
         self,
@@ -67,6 +73,7 @@ class ClientConn(Connection):
         super().__init__(address, address, sockname)
         self.mode = mode
         self.connect_host: str | None = None
+        self.connect_port: int | None = None
 
 
 class ServerConn(Connection):

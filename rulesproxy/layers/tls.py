@@ -41,6 +41,7 @@ class TLSLayer(Layer):
         if hello is None:
             return
         context.client_conn.sni = hello.sni
+        hello.client_conn = context.client_conn
         chain = context.services.chain()
         if chain.clienthello:
             await dispatch(chain.clienthello, hello)

@@ -20,8 +20,8 @@ from rulesproxy.rules.model import Rule
 from rulesproxy.rules.template import COUNTER
 
 PHASES = {
-    "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B, "responseheaders": Phase.R,
-    "response": Phase.S,
+    "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B,
+    "responseheaders": Phase.R, "response": Phase.S,
 }  # fmt: skip
 """The phase of a filter at each event that rules are bound to."""
 
@@ -63,6 +63,7 @@ class Compiled:
         captures: its captures, None where it has none.
         memory: what it remembers from flow to flow.
         passes: it leaves TLS undecrypted.
+        only_passes: and does nothing else.
         acts_on_request: it changes or answers something in the request pass.
         decides_on_request: its filter is evaluated in the request pass.
         holds_request: the request body must be there before the request pass may go past it.
@@ -84,7 +85,7 @@ class Compiled:
         "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
-        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "passes",
+        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "passes",
         "reads_request", "rule",
         "shadows_connect", "stop", "uses_response",
     )  # fmt: skip
@@ -149,7 +150,9 @@ class Compiled:
         self.edits_request = any(action.edits_request for action in request)
 
     def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:
-        self.passes = any("clienthello" in action.events for action in actions)
+        passing = [action for action in actions if "clienthello" in action.events]
+        self.passes = bool(passing)
+        self.only_passes = self.passes and len(passing) == len(actions) and not self.stop
         blocks = [action for action in actions if "http_connect" in action.events]
         self.decides_connect = bool(checked.phases & Phase.C) and not self.either_side
         self.connect: Handler | None = blocks[0].bind() if blocks and self.decides_connect else None

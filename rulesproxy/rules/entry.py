@@ -97,7 +97,7 @@ def definition(node: Node) -> str:
         return "{" + ",".join(f"{key.text!r}:{definition(child)}" for key, child in node.entries) + "}"
     if isinstance(node, nodes.Sequence):
         return "[" + ",".join(definition(item) for item in node.items) + "]"
-    return f"{node.text if node.plain else node.text!r}"
+    return node.text if node.plain else repr(node.text)
 
 
 def _captures(checked: Checked | None, tree: ast.Node | None, scope: Scope) -> dict[str, str] | None:
@@ -369,7 +369,17 @@ def _first(phases: Phase) -> str:
     return next((event for phase, event in _EVENTS.items() if phases & phase), "another event")
 
 
+_WAYS_OUT = {
+    "passthrough": "nothing is decrypted yet: match on `host`, `port`, `sni` or `client.ip`",
+    "cors": "preflights are answered before there is a response: match on the request",
+    "no-cache": "it changes the request too: match on the request",
+    "map-remote": "the request is gone by then; match on the request",
+}
+
+
 def _way_out(action: Action) -> str:
+    if action.key in _WAYS_OUT:
+        return _WAYS_OUT[action.key]
     if action.key == "rewrite.request":
         return "the request is gone by then; change the answer with `rewrite: {response: …}`, or match on the request"
     if action.key == "rewrite.response":

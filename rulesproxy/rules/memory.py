@@ -1,4 +1,4 @@
-"""`Memory`: what one rule remembers from flow to flow. Rules are immutable; this is the only part of them that is not."""
+"""`Memory`: what one rule remembers from flow to flow. All the rest of a rule is immutable."""
 
 from __future__ import annotations
 
