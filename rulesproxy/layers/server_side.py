@@ -109,7 +109,7 @@ class ServerSide:
             fields = [field for field in fields if field[0] != b"expect"]
         try:
             if request.headers.raw is not head.fields:
-                _check_host(fields)
+                _check_host(fields, head.host)
             return encode_request_head(request.method, request.path, fields)
         except ValueError as exc:
             raise FlowFailed("handler", f"a rule or an addon made a request that cannot be sent: {exc}") from None
@@ -267,8 +267,8 @@ def _name(exchange: Exchange) -> str:
     return where(exchange.flow.server_conn.address)
 
 
-def _check_host(fields: list[Field]) -> None:
-    """One Host, and one that a server reads as we do (RFC 9112 section 3.2).
+def _check_host(fields: list[Field], received: str) -> None:
+    """One Host, and one that a server reads as we do (RFC 9112 section 3.2); `received` has been found good already.
 
     Raises:
         ValueError: it is missing, there are several, or it is no host.
@@ -276,4 +276,6 @@ def _check_host(fields: list[Field]) -> None:
     hosts = [field[2] for field in fields if field[0] == b"host"]
     if len(hosts) != 1:
         raise ValueError(f"it has {len(hosts)} Host fields instead of one")
-    split_authority(to_str(hosts[0]), 0)
+    host = to_str(hosts[0])
+    if host != received:
+        split_authority(host, 0)

@@ -100,7 +100,8 @@ class Upload:
                     break
             await exchange.fire_request()
         except (StreamClosed, StreamTimeout, ProtocolError, FlowEnded, FlowFailed) as exc:
-            self.error = exc
+            # Without its traceback, whose frames would hold this object.
+            self.error = exc.with_traceback(None)
             if not server.ended:
                 # Whoever waits for the response shall not wait any longer.
                 server.abort()
