@@ -9,10 +9,10 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
-from rulesproxy.rules.actions.map_local import content_type
 from rulesproxy.rules.bodies import FilePath
 from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.json_value import JSONValue
+from rulesproxy.rules.media import content_type
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader

@@ -251,8 +251,8 @@ class RewriteResponse(Action):
             response='200\netag: "1"\n\nhttp://x/ y',
         ),
         Example(
-            "match: response.status >= 500\nrewrite:\n  response:\n    json:\n      merge: {error: hidden, trace: null}",
-            "GET http://a.test/", '503\n\n{"error": "hidden"}',
+            "match: response.status >= 500\nrewrite:\n  response:\n    json:\n      merge: {error: gone, trace: null}",
+            "GET http://a.test/", '503\n\n{"error": "gone"}',
             response='503\ncontent-type: application/json\n\n{"error": "db password", "trace": [1, 2]}',
         ),
         Example(
