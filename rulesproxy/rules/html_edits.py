@@ -145,9 +145,8 @@ class Page:
 
     def as_text(self, snippet: str) -> str:
         """A snippet in the form that this page's text has."""
-        if not self._direct:
-            return snippet
-        return snippet.encode(self._charset, "xmlcharrefreplace").decode("latin-1")
+        encoded = snippet.encode(self._charset, "xmlcharrefreplace")
+        return encoded.decode("latin-1" if self._direct else self._charset)
 
     def encode(self, text: str) -> bytes:
         """The bytes of an edited text."""
