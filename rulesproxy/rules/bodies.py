@@ -201,7 +201,11 @@ def prepare_for_body_edit(request: HTTPRequest) -> None:
 
 
 def no_body(flow: HTTPFlow) -> bool:
-    """Whether the response has no body whatever its headers say (RFC 9110 section 6.4.1)."""
+    """Whether the response of a flow has no body whatever its headers say."""
     assert flow.response is not None
-    status = flow.response.status_code
-    return flow.request.method == "HEAD" or status < 200 or status in (204, 304)
+    return bodiless(flow.request.method, flow.response.status_code)
+
+
+def bodiless(method: str, status: int) -> bool:
+    """Whether a response with this status to this method has no body (RFC 9110 section 6.4.1)."""
+    return method == "HEAD" or status < 200 or status in (204, 304)

@@ -21,7 +21,7 @@ HEADS = [
     "<html><head><title>x</title>¦</head><body>",
     "<!-- <head></head> --><head>¦</head>",
     '<head><script>"</head>"</script><style>/*</head>*/</style>¦</head>',
-    '<head><meta content="</head>"><meta content=\'</head>\'>¦</head >',
+    "<head><meta content=\"</head>\"><meta content='</head>'>¦</head >",
     "<head><title></head></title>¦</HEAD>",
     "<head><noscript><link></head></noscript>¦</head>",
     "<head><template><div></head></template>¦</head>",
@@ -114,14 +114,18 @@ def test_elements_are_cut_out(exchange: Exchange, page: str, selector: str, afte
     assert exchange(rule, response_headers=[("content-type", "text/html")], response_body=page.encode()).text == after
 
 
-@pytest.mark.parametrize("text", ["", "a b", "a > b", "a:hover", "a,", "[a", "[a=]", "a]", "a + b", "..a", "#", "a ~ b"])
+@pytest.mark.parametrize(
+    "text", ["", "a b", "a > b", "a:hover", "a,", "[a", "[a=]", "a]", "a + b", "..a", "#", "a ~ b"]
+)
 def test_no_selectors(text: str) -> None:
     with pytest.raises(ValueError):
         parse_selector(text)
 
 
 def test_nonces_go_where_the_policy_asks_for_them() -> None:
-    snippet = '<script src=a></script><SCRIPT nonce=own></SCRIPT><style>x</style><link rel=stylesheet href=b><link rel=icon>'
+    snippet = (
+        "<script src=a></script><SCRIPT nonce=own></SCRIPT><style>x</style><link rel=stylesheet href=b><link rel=icon>"
+    )
     assert with_nonces(snippet, {"script": "s", "style": "t"}) == (
         '<script nonce="s" src=a></script><SCRIPT nonce=own></SCRIPT><style nonce="t">x</style>'
         '<link nonce="t" rel=stylesheet href=b><link rel=icon>'
@@ -183,7 +187,9 @@ def test_a_latin_page_names_its_charset_itself(exchange: Exchange) -> None:
 
 def test_a_snippet_from_a_file(exchange: Exchange, tmp_path: Any) -> None:
     (tmp_path / "s.html").write_text("<b>${host} é</b>")
-    response = inject(exchange, b"<head></head>", ("content-type", "text/html"), snippet=f"{{ file: {tmp_path}/s.html }}")
+    response = inject(
+        exchange, b"<head></head>", ("content-type", "text/html"), snippet=f"{{ file: {tmp_path}/s.html }}"
+    )
     assert response.text == "<head><b>${host} é</b></head><i></i>"
 
 
@@ -206,7 +212,8 @@ def test_any_text_can_be_scanned(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<a>", "<!--", "<script>", '<a "', "<a b=", "<p></b>", "<li>", "</head>", "<head><template>", "<![CDATA[", "< "]
+    "piece",
+    ["<a>", "<!--", "<script>", '<a "', "<a b=", "<p></b>", "<li>", "</head>", "<head><template>", "<![CDATA[", "< "],
 )
 def test_hostile_pages_take_linear_time(piece: str) -> None:
     page = piece * (200_000 // len(piece)) + "</x>" * 10_000

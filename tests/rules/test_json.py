@@ -176,7 +176,7 @@ def test_merge(before: str, patch: str, after: str) -> None:
 
 NAMES = st.sampled_from(["a", "b", "c"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.text("x\"\\\u00e9\n", max_size=3),
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text('x"\\\u00e9\n', max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from rulesproxy.flow.headers import is_token, to_bytes
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest, reason_phrase
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import default_port, split_authority, split_url
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import BodyEdits, edit_form, edit_json, no_body
+from rulesproxy.rules.bodies import BodyEdits, bodiless, edit_form, edit_json
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, QueryEdits
 from rulesproxy.rules.html_edits import HTMLEdits
@@ -136,66 +135,42 @@ class RewriteRequest(Action):
         edit = self.headers.bind() if self.headers is not None else None
 
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
-            request = flow.request
-            before = (
-                request.method, request.scheme, request.host, request.port, request.path, request.headers.raw,
-                request.body_source,
-            )  # fmt: skip
-            try:
-                method = self.method.fill(flow, captures) if self.method is not None else None
-                if method is not None and not is_token(to_bytes(method)):
-                    raise ActionError(f"{method[:40]!r} is not a method")
-                host = _host(self.host.fill(flow, captures, for_host)) if self.host is not None else request.host
-                target = self._target(flow, captures)
-                if edit is not None:
-                    edit(request, flow, captures)
-                if target is not None:
-                    target(request)
-                self._move(request, host)
-                if self.query is not None:
-                    self.query.apply(request, flow, captures)
-                if method is not None:
-                    request.method = method
-                self._edit_contents(request, flow, captures)
-            except Exception:
-                # All of it or nothing: half an edit is worse than none.
-                request.method, request.scheme, host, port, request.path, request.headers.raw = before[:6]
-                request.move(host, port)
-                request.body_source = before[6]
-                raise
+            # The edits are made on a copy: every value is of the request as it was, and all edits count or none.
+            request = flow.request.copy()
+            method = self.method.fill(flow, captures) if self.method is not None else None
+            if method is not None and not is_token(to_bytes(method)):
+                raise ActionError(f"{method[:40]!r} is not a method")
+            if edit is not None:
+                edit(request, flow, captures)
+            self._move(request, flow, captures)
+            if self.query is not None:
+                self.query.apply(request, flow, captures)
+            if method is not None:
+                request.method = method
+            self._edit_contents(request, flow, captures)
+            _take(flow.request, request)
 
         return rewrite
 
-    def _target(self, flow: HTTPFlow, captures: Captures) -> Callable[[HTTPRequest], None] | None:
-        """What sets the URL or the path, with the values as they are before any edit."""
+    def _move(self, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
         if self.url is not None:
-            url = self.url.fill(flow, captures)
-
-            def set_url(request: HTTPRequest) -> None:
-                request.url = url
-
-            return set_url
-        if self.path is None:
-            return None
-        path = self.path.fill(flow, captures)
-        if not path.startswith("/"):
-            raise ActionError(f"the path {path[:80]!r} does not start with a slash")
-
-        def set_path(request: HTTPRequest) -> None:
+            request.url = self.url.fill(flow, captures)
+        if self.scheme is not None or self.host is not None or self.port is not None:
+            self._move_server(request, flow, captures)
+        if self.path is not None:
+            path = self.path.fill(flow, captures)
+            if not path.startswith("/"):
+                raise ActionError(f"the path {path[:80]!r} does not start with a slash")
             query = request.path.partition("?")[2]
             request.path = f"{path}?{query}" if query and "?" not in path else path
 
-        return set_path
-
-    def _move(self, request: HTTPRequest, host: str) -> None:
-        if self.scheme is None and self.host is None and self.port is None:
-            return
+    def _move_server(self, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
         scheme = self.scheme or request.scheme
         port = self.port or request.port
         if self.port is None and request.port == default_port(request.scheme):
             port = default_port(scheme)
         request.scheme = scheme
-        request.move(host, port)
+        request.move(_host(self.host.fill(flow, captures, for_host)) if self.host is not None else request.host, port)
         request.update_host_header()
 
     def _edit_contents(self, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
@@ -288,34 +263,30 @@ class RewriteResponse(Action):
         edit = self.headers.bind() if self.headers is not None else None
 
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
-            response = flow.response
-            if response is None:
+            if flow.response is None:
                 return
-            before = response.status_code, response.reason, response.headers.raw, response.body_source
-            try:
-                reason = self.reason.fill(flow, captures) if self.reason is not None else None
-                if reason is not None and _BAD_REASON(reason):
-                    raise ActionError(f"{reason[:40]!r} cannot be a reason phrase")
-                if edit is not None:
-                    edit(response, flow, captures)
-                if self.status is not None:
-                    response.status_code = self.status
-                    response.reason = reason_phrase(self.status)
-                if reason is not None:
-                    response.reason = reason
-                if self.cookies is not None:
-                    response.headers.raw = self.cookies.edited(response.headers.raw, flow, captures)
-                if self.edits_body and not no_body(flow):
-                    self._edit_body(flow, captures)
-            except Exception:
-                response.status_code, response.reason, response.headers.raw, response.body_source = before
-                raise
+            # A copy, for the reasons that a request is edited on one.
+            response = flow.response.copy()
+            reason = self.reason.fill(flow, captures) if self.reason is not None else None
+            if reason is not None and _BAD_REASON(reason):
+                raise ActionError(f"{reason[:40]!r} cannot be a reason phrase")
+            if edit is not None:
+                edit(response, flow, captures)
+            if self.status is not None:
+                response.status_code = self.status
+                response.reason = reason_phrase(self.status)
+            if reason is not None:
+                response.reason = reason
+            if self.cookies is not None:
+                response.headers.raw = self.cookies.edited(response.headers.raw, flow, captures)
+            if self.edits_body and not bodiless(flow.request.method, response.status_code):
+                self._edit_body(response, flow, captures)
+            flow.response.status_code, flow.response.reason = response.status_code, response.reason
+            _take_message(flow.response, response)
 
         return rewrite
 
-    def _edit_body(self, flow: HTTPFlow, captures: Captures) -> None:
-        response = flow.response
-        assert response is not None
+    def _edit_body(self, response: HTTPResponse, flow: HTTPFlow, captures: Captures) -> None:
         if self.body is not None:
             self.body.apply(response, flow, captures)
         if self.text is not None:
@@ -327,6 +298,19 @@ class RewriteResponse(Action):
 
 
 _BAD_REASON = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
+
+
+def _take(request: HTTPRequest, edited: HTTPRequest) -> None:
+    """Make a request what an edited copy of it is."""
+    request.method, request.scheme, request.path = edited.method, edited.scheme, edited.path
+    request.move(edited.host, edited.port)
+    _take_message(request, edited)
+
+
+def _take_message(message: HTTPMessage, edited: HTTPMessage) -> None:
+    message.headers.raw = edited.headers.raw
+    message.trailers = edited.trailers
+    message.body_source = edited.body_source
 
 
 def _host(text: str) -> str:
