@@ -42,11 +42,13 @@ class Regex:
         return frozenset(self.pattern.groupindex)
 
 
-def regex(text: Text, *, ignore_case: bool = False, lines: bool = False, fold: bool = False) -> Regex:
+def regex(
+    text: Text, *, ignore_case: bool = False, lines: bool = False, fold: bool = False, dot_all: bool = False
+) -> Regex:
     """The regex of a text of a filter.
 
     `lines` is for header sections: `^` and `$` stand at every line, whose end is CR LF. `fold` says that the values
-    have no upper-case letters.
+    have no upper-case letters, `dot_all` that `.` is a line break too.
 
     Raises:
         FilterError: it is no regex, is not in the dialect, or can take exponential time.
@@ -57,6 +59,7 @@ def regex(text: Text, *, ignore_case: bool = False, lines: bool = False, fold: b
         problem = error(exc.code, exc.title, text.place(exc.start), text.place(exc.end), exc.help)
         raise FilterError([problem]) from None
     flags = re.ASCII | (re.IGNORECASE if ignore_case else 0) | (re.MULTILINE if lines else 0)
+    flags |= re.DOTALL if dot_all else 0
     try:
         pattern = re.compile(spelled.pattern, flags)
         tree = shape.parse(spelled.pattern, flags)

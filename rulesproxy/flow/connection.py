@@ -60,9 +60,10 @@ class ClientConn(Connection):
         mode: the listener's mode.
         connect_host: the host of its CONNECT; None without one.
         connect_port: its port.
+        alpn_offers: the protocols that its ClientHello offers.
     """
 
-    __slots__ = ("connect_host", "connect_port", "mode")
+    __slots__ = ("alpn_offers", "connect_host", "connect_port", "mode")
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class ClientConn(Connection):
         self.mode = mode
         self.connect_host: str | None = None
         self.connect_port: int | None = None
+        self.alpn_offers: tuple[str, ...] = ()
 
 
 class ServerConn(Connection):
