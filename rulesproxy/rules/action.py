@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
 
+from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import schema_of
 from rulesproxy.rules.template import names_in
+from rulesproxy.rules.template_fields import field_of
 
 if TYPE_CHECKING:
     from rulesproxy.rules.schema import Reader
@@ -26,12 +28,19 @@ Handler: TypeAlias = Callable[[HTTPFlow, Captures], None]
 
 A = TypeVar("A", bound="Action")
 
-SIDES: tuple[Side, ...] = ("request", "response")
 REQUEST = frozenset({"requestheaders", "request"})
 RESPONSE = frozenset({"responseheaders", "response"})
 
 
 _NO_SIDES: frozenset[Side] = frozenset()
+_BODIES: dict[Side, Phase] = {"request": Phase.B, "response": Phase.S}
+_ON_REQUEST = Phase.Q | Phase.B
+
+
+def is_late(name: str) -> bool:
+    """Whether a name of a template has no value before there is a response."""
+    field = field_of(name)
+    return field is not None and not field.phases & _ON_REQUEST
 
 
 class ActionError(Exception):
@@ -93,9 +102,7 @@ class Action:
     @property
     def legal(self) -> frozenset[str]:
         """The events at which this one is legal: values that it takes from the response are not there before it."""
-        if any(name.startswith("response.") for name in self.names):
-            return self.events & RESPONSE
-        return self.events
+        return self.events & RESPONSE if any(is_late(name) for name in self.names) else self.events
 
     @property
     def names(self) -> frozenset[str]:
@@ -110,7 +117,10 @@ class Action:
     @property
     def reads_body(self) -> frozenset[Side]:
         """The messages whose bodies its values are made of."""
-        return frozenset([side for side in SIDES if f"{side}.text" in self.names]) if self.names else _NO_SIDES
+        if not self.names:
+            return _NO_SIDES
+        bodies = [field.body for name in self.names if (field := field_of(name)) is not None]
+        return frozenset([side for side, phase in _BODIES.items() if any(body & phase for body in bodies)])
 
     def parts(self) -> tuple[Action, ...]:
         """The actions that this one consists of: itself, unless it does several things at different events."""

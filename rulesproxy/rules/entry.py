@@ -13,7 +13,7 @@ from rulesproxy.filters import ast
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import Action
+from rulesproxy.rules.action import Action, is_late
 from rulesproxy.rules.match import FilterText, filter_text
 from rulesproxy.rules.model import OnError, Rule, Step
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
@@ -205,7 +205,7 @@ def _steps(written: Written, reader: Reader) -> list[Step]:
     except Bad:
         return []
     if not read.legal:
-        names = sorted(name for name in read.names if name.startswith("response."))
+        names = sorted(name for name in read.names if is_late(name))
         reader.note(
             "RP401", key, f"`{action.key}` acts before there is a response, and uses `${{{names[0]}}}`",
             "take the value from the request, or act on the response",

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
 from rulesproxy.diagnostics import suggest
+from rulesproxy.filters.fields import public_names
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules import template_fields
 from rulesproxy.rules.schema import Names
+from rulesproxy.rules.template_fields import Shown
 
 if TYPE_CHECKING:
     from rulesproxy.rules.nodes import Node, Scalar
@@ -52,7 +55,7 @@ COUNTER = "counter"
 
 _FROM_PATH = frozenset({"path", "path.raw", "orig.path"})
 _FILTERS: dict[str, Callable[[str], str]] = {
-    "json": lambda value: json.dumps(value, ensure_ascii=False),
+    "json": lambda value: value.json if isinstance(value, Shown) else json.dumps(value, ensure_ascii=False),
     "url": lambda value: quote(value, safe="", errors="surrogateescape"),
     "lower": str.lower,
 }
@@ -280,7 +283,10 @@ def _value(name: str, names: Names) -> tuple[Read, bool, bool] | str:
     indexed = _INDEXED.fullmatch(name)
     if indexed is not None:
         return _indexed(indexed.group(1), indexed.group(3)), False, False
-    candidates = [*(names.captures or ()), *(f"vars.{key}" for key in names.vars), *_PLAIN, COUNTER]
+    read = template_fields.reader(name)
+    if read is not None:
+        return (lambda flow, captures: read(flow)), False, False
+    candidates = [*(names.captures or ()), *(f"vars.{key}" for key in names.vars), *_PLAIN, *public_names(), COUNTER]
     if name in names.vars:
         return f"write `${{vars.{name}}}`"
     meant = suggest(name, candidates)

@@ -93,6 +93,31 @@ def test_a_body_in_a_template_is_read_first(exchange: Exchange) -> None:
     assert exchange(f"{ALL}log: 'got ${{response.status}}'\n", response_body=b"x").read == set()
 
 
+FIELDS = [
+    ('${request.json["user"]["name"]}', "Ann"), ('${request.json["user"]["ids"][1] | int}', "2"),
+    ('${request.json["user"] | json}', '{"name": "Ann", "ids": [1, 2]}'), ('${request.json["no"] | default("-")}', "-"),
+    ("${path.segments}", "a"), ("${path.segments[1]}", "b"), ("${tls}", "false"), ("${request.size}", "45"),
+    ("${client.port}", "0"), ("${orig.port}", "80"), ("${request.content_type}", "application/json"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "text"), FIELDS)
+def test_every_field_is_a_value(exchange: Exchange, template: str, text: str) -> None:
+    outcome = exchange(
+        f"{ALL}respond:\n      body: {template!r}\n", method="POST", url="http://a.test/a/b",
+        headers=[("content-type", "application/json"), ("content-length", "45")],
+        body=b'{"user": {"name": "Ann", "ids": [1, 2]}}     ',
+    )  # fmt: skip
+    assert outcome.text == text
+    assert outcome.read == ({"request"} if "json[" in template else set())
+
+
+def test_a_json_value_stays_one_in_json(exchange: Exchange) -> None:
+    rule = f"{ALL}rewrite:\n      response:\n        json:\n          set: {{$.copy: '${{response.json[\"a\"] | json}}'}}\n"
+    outcome = exchange(rule, response_body=b'{"a": [1, "x"]}')
+    assert outcome.text == '{"a": [1, "x"], "copy": [1, "x"]}'
+
+
 def test_sequences_and_counters_count_per_rule(exchange: Exchange) -> None:
     rules = load_rules(
         text="version: 1\nrules:\n"
