@@ -13,7 +13,7 @@ from rulesproxy.filters import ast
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import Action
+from rulesproxy.rules.action import Action, is_late
 from rulesproxy.rules.match import FilterText, filter_text
 from rulesproxy.rules.model import OnError, Rule, Step
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
@@ -37,6 +37,7 @@ _GROUP = re.compile(r"\(\?P?<([A-Za-z_]\w*)>")
 _SEGMENT = re.compile(r"\{([A-Za-z_]\w*)")
 _EVENTS = {
     Phase.C: "http_connect",
+    Phase.T: "clienthello",
     Phase.Q: "requestheaders",
     Phase.B: "request",
     Phase.R: "responseheaders",
@@ -78,7 +79,7 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     captures = _captures(checked, tree, scope)
     conditional = frozenset[str]() if checked is None else checked.conditional_captures
     reader.names = Names(captures, scope.vars, reader.names.env, conditional)
-    steps = [step for entry in written if (step := _step(entry, reader)) is not None]
+    steps = [step for entry in written for step in _steps(entry, reader)]
     stop = _flag(node, "stop", False, reader)
     enabled = _flag(node, "enabled", True, reader)
     on_error = _on_error(node, reader)
@@ -96,7 +97,18 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
         return None
     steps.sort(key=lambda step: step.action.answers)
     negated = _negated(tree, scope) if stop and checked.phases & Phase.C and tree is not None else None
-    return Rule(name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span)
+    return Rule(
+        name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span, definition(node)
+    )  # fmt: skip
+
+
+def definition(node: Node) -> str:
+    """What a node says, without the places, the comments and the quotes that do not matter."""
+    if isinstance(node, Mapping):
+        return "{" + ",".join(f"{key.text!r}:{definition(child)}" for key, child in node.entries) + "}"
+    if isinstance(node, nodes.Sequence):
+        return "[" + ",".join(definition(item) for item in node.items) + "]"
+    return node.text if node.plain else repr(node.text)
 
 
 def _captures(checked: Checked | None, tree: ast.Node | None, scope: Scope) -> dict[str, str] | None:
@@ -192,12 +204,20 @@ def _actions(key: Scalar, child: Node, reader: Reader) -> list[Written]:
     return inner
 
 
-def _step(written: Written, reader: Reader) -> Step | None:
+def _steps(written: Written, reader: Reader) -> list[Step]:
     key, child, action = written
     try:
-        return Step(action.read(child, reader, action.key), key.span)
+        read = action.read(child, reader, action.key)
     except Bad:
-        return None
+        return []
+    if not read.legal:
+        names = sorted(name for name in read.names if is_late(name))
+        reader.note(
+            "RP401", key, f"`{action.key}` acts before there is a response, and uses `${{{names[0]}}}`",
+            "take the value from the request, or act on the response",
+        )  # fmt: skip
+        return []
+    return [Step(part, key.span) for part in read.parts()]
 
 
 def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | None]:
@@ -392,7 +412,17 @@ def _first(phases: Phase) -> str:
     return next((event for phase, event in {**_EVENTS, **_OTHER_EVENTS}.items() if phases & phase), "another event")
 
 
+_WAYS_OUT = {
+    "passthrough": "nothing is decrypted yet: match on `host`, `port`, `sni` or `client.ip`",
+    "cors": "preflights are answered before there is a response: match on the request",
+    "no-cache": "it changes the request too: match on the request",
+    "map-remote": "the request is gone by then; match on the request",
+}
+
+
 def _way_out(action: Action) -> str:
+    if action.key in _WAYS_OUT:
+        return _WAYS_OUT[action.key]
     if action.key == "rewrite.request":
         return "the request is gone by then; change the answer with `rewrite: {response: …}`, or match on the request"
     if action.key == "rewrite.response":

@@ -106,6 +106,8 @@ class Runner:
             found["response"] = self.response
         if self.hosts.connects:
             found["http_connect"] = self.hosts.http_connect
+        if self.hosts.passes:
+            found["clienthello"] = self.hosts.clienthello
         return found
 
     # The request pass
