@@ -308,6 +308,7 @@ class Proxy:
         """
         if self._rules is None:
             raise RuntimeError("the proxy was started without rules: there is nothing to replace")
+        rules.follow(self._rules)
         await self.engine.replace(self._rules, rules, {"rules"})
         self._rules = rules
         self.revision += 1

@@ -221,7 +221,7 @@ class HTTPLayer(Layer):
                 await self._refuse_tunnel(flow.response)
                 return
         host, port = request.host, request.port
-        context.client_conn.connect_host = host
+        context.client_conn.connect_host, context.client_conn.connect_port = host, port
         context.server_conn = ServerConn((host, port))
         self.client.write(_ESTABLISHED)
         self.client.unread(self.reader.take_rest())

@@ -42,6 +42,7 @@ class TLSLayer(Layer):
         if hello is None:
             return
         context.client_conn.sni = hello.sni
+        hello.client_conn = context.client_conn
         context.client_conn.alpn_offers = tuple(hello.alpn)
         chain = context.services.chain()
         if chain.clienthello:
