@@ -355,4 +355,5 @@ def _like(text: ast.Text, read: Read) -> Regex:
     except re.error as exc:
         raise _bad("RP500", f"bad path pattern: {exc.msg}", text) from None
     first = normal(pieces[0])
-    return Regex(text.value, pattern, ("==", first) if len(pieces) == 1 else None, first)
+    texts = frozenset({max(map(normal, pieces[::2]), key=len)})
+    return Regex(text.value, pattern, ("==", first) if len(pieces) == 1 else None, first, texts=texts)

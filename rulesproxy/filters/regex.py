@@ -14,6 +14,7 @@ from rulesproxy.filters import dialect, shape
 from rulesproxy.filters.ambiguity import ambiguous
 from rulesproxy.filters.ast import Text
 from rulesproxy.filters.problem import FilterError, error
+from rulesproxy.filters.required import required
 
 Shape: TypeAlias = tuple[Literal["==", "startswith", "endswith", "contains", "under"], str]
 
@@ -28,6 +29,7 @@ class Regex:
         shape: a plain test of the value that gives the same answer as a search, if there is one.
         prefix: what every value that it finds starts with; empty where nothing is known.
         suffix: what every value that it finds ends with.
+        texts: lower-case texts one of which is in every value that it finds, letters folded; empty where unknown.
     """
 
     source: str
@@ -35,6 +37,7 @@ class Regex:
     shape: Shape | None = field(default=None, compare=False)
     prefix: str = field(default="", compare=False)
     suffix: str = field(default="", compare=False)
+    texts: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def groups(self) -> frozenset[str]:
@@ -72,4 +75,4 @@ def regex(text: Text, *, ignore_case: bool = False, lines: bool = False, fold: b
             [error("RP501", f"this regex can take exponential time: {trouble}", text.start, text.end, help)]
         )
     found = shape.Shapes(tree, pattern.flags, fold)
-    return Regex(text.value, pattern, found.shape, found.prefix, found.suffix)
+    return Regex(text.value, pattern, found.shape, found.prefix, found.suffix, required(tree))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rulesproxy.engine.dispatch import Bound
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter
-from rulesproxy.filters.keys import Key, host_decision, index_key
+from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Action, Captures, Handler
@@ -150,6 +150,11 @@ class Compiled:
     def key(self) -> Key:
         """What a flow must have, as far as host and path go."""
         return index_key(self.rule.filter)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """What a flow must have for each of the ways in which the filter can be true."""
+        return index_keys(self.rule.filter)
 
     def near(self, view: FlowView, later: bool = False) -> bool:
         """Whether the filter may be true for this flow, as far as its request head tells; `later`: in either pass."""
