@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 class _Asked:
     """A request as the levels see it; what few of them need is made once, when it is asked for."""
 
-    __slots__ = ("_grams", "host", "named", "other", "path", "request")
+    __slots__ = ("_grams", "_views", "host", "named", "other", "path", "request")
 
     def __init__(self, request: HTTPRequest, host: str, named: bytes | None, other: str) -> None:
         self.request = request
@@ -45,15 +45,22 @@ class _Asked:
         self.named = named
         self.other = other
         self.path = normal_path(request.path)
+        self._views: dict[bytes, Iterable[int]] = {}
         self._grams: dict[bytes, frozenset[int]] = {}
 
-    def grams(self, place: bytes) -> frozenset[int]:
+    def among(self, rare: frozenset[int], place: bytes) -> Iterable[int]:
+        """The grams of a haystack that are among `rare`."""
         found = self._grams.get(place)
         if found is None:
-            found = self._grams[place] = frozenset(haystack.grams(self.text(place)))
-        return found
+            view = self._views.get(place)
+            if view is None:
+                # Who asks once is served faster without a set of the haystack's own.
+                view = self._views[place] = haystack.grams(self._text(place))
+                return rare.intersection(view)
+            found = self._grams[place] = frozenset(view)
+        return rare & found
 
-    def text(self, place: bytes) -> bytes:
+    def _text(self, place: bytes) -> bytes:
         if place:
             return haystack.of_header(self.request, place)
         return haystack.of_url(self.request, self.host, self.named)
@@ -172,7 +179,7 @@ class _ByText:
     def find(self, asked: _Asked, found: list[Numbers]) -> None:
         if self.rest is not None:
             self.rest.find(asked, found)
-        for gram in self.rare & asked.grams(b""):
+        for gram in asked.among(self.rare, b""):
             self.below[gram].find(asked, found)
 
 
@@ -201,7 +208,7 @@ class _ByHeader:
         if self.rest is not None:
             self.rest.find(asked, found)
         for name, rare, below in self.headers:
-            for gram in rare & asked.grams(name):
+            for gram in asked.among(rare, name):
                 found.append(below[gram].numbers)
 
 
