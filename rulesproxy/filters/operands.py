@@ -107,7 +107,9 @@ class Operands:
         """The operand of `~`."""
         right = self.one_text(read, right)
         self.count(right)
-        return regex(right, ignore_case=ignore_case, fold=read.field.fold and not read.functions)
+        return regex(
+            right, ignore_case=ignore_case, fold=read.field.fold and not read.functions, long=bool(read.field.body)
+        )
 
     def count(self, node: ast.Text) -> None:
         """One more regex in this filter."""

@@ -72,7 +72,7 @@ def _search(field: str, *, lines: bool = False) -> Callable[[ast.Tilde], typed.N
 
     def make(node: ast.Tilde) -> typed.Node:
         assert node.argument is not None
-        found = regex(node.argument, ignore_case=True, lines=lines, fold=spec.fold)
+        found = regex(node.argument, ignore_case=True, lines=lines, fold=spec.fold, long=bool(spec.body))
         return typed.Test(typed.Read(spec), "~", found, node.start, node.end)
 
     return make
