@@ -36,21 +36,23 @@ def ambiguous(tree: Tree, flags: int) -> str:
     return automaton.verdict()
 
 
-def slowness(tree: Tree, flags: int) -> int:
+def slowness(tree: Tree, flags: int, allowed: int) -> int:
     """The power of the length of a text that a search may cost: 1 is linear, 2 quadratic, more is not told apart.
 
     Two loops in a row share text where some word can be read by the first, by the second, and on the way between them:
     how far each of them goes is then open, and each such pair multiplies the work by the length of the text. The search
-    itself, which tries every start, is the first loop of a regex without `^`.
+    itself, which tries every start, is the first loop of a regex without `^`. Where it is at most `allowed` it may be
+    less than what is said.
     """
     items = list(tree)
     while items and str(items[-1][0]) in ("MAX_REPEAT", "MIN_REPEAT") and items[-1][1][0] == 0:
         # What may be empty at the end never makes the engine come back.
         items.pop()
-    if not any(True for _ in _repeats(items)):
-        return 1
-    automaton = _Automaton()
     anchored = bool(items) and str(items[0][0]) == "AT" and "BEGINNING" in str(items[0][1]) and not flags & re.MULTILINE
+    most = sum(1 for _ in _repeats(items)) + (not anchored)
+    if most <= allowed:
+        return max(most, 1)
+    automaton = _Automaton()
     try:
         part = automaton.sequence(items, flags)
         if not anchored:

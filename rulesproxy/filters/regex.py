@@ -98,8 +98,9 @@ def regex(
     found = shape.Shapes(tree, search.flags, fold)
     plain = not whole and (found.shape is not None or found.pieces is not None)
     if pattern.groupindex or not plain:
-        degree = slowness(tree, search.flags)
-        if degree > (1 if long else 2):
+        allowed = 1 if long else 2
+        degree = slowness(tree, search.flags, allowed)
+        if degree > allowed:
             raise FilterError([_too_slow(text, degree)])
     return Regex(
         text.value, pattern, found.shape, found.prefix, found.suffix, required(tree), found.pieces, search.search

@@ -102,7 +102,11 @@ class Shapes:
             if not char or char == "\n":
                 return None
             texts[-1] += char
-        return Pieces(tuple(texts if at_end else [*texts, ""]), at_start, at_end, dotall, self._ignore_case)
+        if not at_end:
+            texts.append("")
+        if len(texts) == 1:
+            return None
+        return Pieces(tuple(texts), at_start, at_end, dotall, self._ignore_case)
 
     def _text(self, items: list[tuple[Any, Any]]) -> str:
         """The literal characters at the start of `items`, as long as they mean one text each."""
