@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rulesproxy.engine.context import ctx as ctx
     from rulesproxy.engine.dispatch import AddonHalt as AddonHalt
     from rulesproxy.engine.options import OptionsError as OptionsError
+    from rulesproxy.filters.library import FilterError as FilterError
+    from rulesproxy.filters.library import compile_filter as compile_filter
     from rulesproxy.flow.headers import Headers as Headers
     from rulesproxy.flow.http import HTTPFlow as HTTPFlow
     from rulesproxy.flow.http import HTTPRequest as HTTPRequest
@@ -29,6 +31,7 @@ __version__ = "0.1.0.dev0"
 _WHERE = {
     "AddonHalt": "engine.dispatch",
     "Diagnostic": "diagnostics",
+    "FilterError": "filters.library",
     "HTTPFlow": "flow.http",
     "HTTPRequest": "flow.http",
     "HTTPResponse": "flow.http",
@@ -39,6 +42,7 @@ _WHERE = {
     "TCPFlow": "flow.tcp",
     "WebSocketFlow": "flow.websocket",
     "command": "engine.commands",
+    "compile_filter": "filters.library",
     "ctx": "engine.context",
     "load_rules": "rules.ruleset",
 }

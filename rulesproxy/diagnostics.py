@@ -344,6 +344,8 @@ RP302 an unknown function
     Or one with arguments that it does not take. Most tests are operators, not functions.
 RP303 a value of another type than the field
     A value is read by the type of the field beside it. Numbers have no quotes, text has.
+RP304 a number without a unit
+    Durations are written with their unit, such as 250ms or 2s, so that nobody has to guess.
 RP305 a method that nobody uses
     Any method is allowed, but this one looks like a slip of one that is in use.
 RP306 an operator that the field does not have
@@ -354,6 +356,8 @@ RP308 a number, address or range that is not possible
     Such as port 70000, a prefix of 33 bits, or a range whose first end is the larger one.
 RP309 a host with a port, a scheme or a path
     A host is the name alone; `port`, `scheme`, `path` and `url` are fields of their own.
+RP310 a ~ filter that is never true
+    Flows of UDP and DNS do not come through this proxy.
 RP311 a header name with a colon
     The colon stands between name and value, and belongs to neither.
 RP312 an unknown name

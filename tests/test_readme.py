@@ -120,11 +120,10 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
-def test_the_tilde_filters_are_all_of_them(name: str) -> None:
+def test_the_tilde_filters_are_all_of_them() -> None:
     from rulesproxy.filters.tilde import TILDE
 
-    (listed,) = re.findall(r"`(~all [^`]*)`", (ROOT / name).read_text("utf-8"))
+    (listed,) = re.findall(r"`(~all [^`]*)`", (ROOT / "CHANGELOG.md").read_text("utf-8"))
     assert listed.split() == [f"~{each}" for each in TILDE]
 
 

@@ -5,6 +5,7 @@ It knows levels, formats and what must be escaped. It does not know addons: the 
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import logging
@@ -51,7 +52,11 @@ def setup(format: Format = "text", verbosity: int = 0, stream: TextIO | None = N
     `NO_COLOR` in the environment.
     """
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
+    handler = _BatchHandler(stream)
+    # Nobody sees these fields of a record, and finding them costs more than all the rest ("Optimization" in the
+    # documentation of `logging`).
+    logging._srcfile = None
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     colour = stream.isatty() and not os.environ.get("NO_COLOR")
     handler.setFormatter(JSONFormatter() if format == "json" else TextFormatter(colour))
     handler.set_name(_HANDLER_NAME)
@@ -65,6 +70,8 @@ def setup(format: Format = "text", verbosity: int = 0, stream: TextIO | None = N
 
 def escape(text: str) -> str:
     """`text` with everything that could move a cursor, forge a line or turn the writing direction made visible."""
+    if text.isascii() and text.isprintable():
+        return text
     return _UNSAFE.sub(_visible, text)
 
 
@@ -85,12 +92,19 @@ class TextFormatter(logging.Formatter):
     def __init__(self, colour: bool = False) -> None:
         super().__init__()
         self.colour = colour
+        self._second = -1
+        self._clock = ""
 
     def format(self, record: logging.LogRecord) -> str:
         level = level_name(record.levelno)
-        clock = self.formatTime(record, "%H:%M:%S")
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._clock = self.formatTime(record, "%H:%M:%S")
         word = f"{_COLOURS[level]}{level:5}\x1b[0m" if self.colour else f"{level:5}"
-        head = f"{clock} {word} {escape(record.getMessage())}"
+        head = f"{self._clock} {word} {escape(record.getMessage())}"
+        if not record.exc_info and not hasattr(record, "lines"):
+            return head
         return "\n".join([head, *[f"    {escape(line)}" for line in _more_lines(self, record)]])
 
 
@@ -112,14 +126,54 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-class EntryHandler(logging.Handler):
-    """Turns every record of our log into a `LogEntry` and gives it to `sink`, in whatever thread logged it."""
+class _BatchHandler(logging.StreamHandler[TextIO]):
+    """Writes what one turn of the event loop has logged at once; a line from elsewhere immediately."""
 
-    def __init__(self, sink: Callable[[LogEntry], None]) -> None:
-        super().__init__()
-        self._sink = sink
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self.flush()
+            else:
+                if len(self._lines) == 1:
+                    loop.call_soon(self.flush)
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        # A thread may log while the loop writes.
+        self.acquire()
+        try:
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("\n".join(lines) + "\n")
+            super().flush()
+        except ValueError:
+            pass  # The stream is closed: the process ends.
+        finally:
+            self.release()
+
+
+class EntryHandler(logging.Handler):
+    """Turns every record of our log into a `LogEntry` and gives it to `sink`, in whatever thread logged it.
+
+    Where `wanted` says no, nothing is made of it.
+    """
+
+    def __init__(self, sink: Callable[[LogEntry], None], wanted: Callable[[], object] | None = None) -> None:
+        super().__init__()
+        self._sink = sink
+        self._wanted = wanted
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._wanted is not None and not self._wanted():
+            return
         try:
             self._sink(LogEntry(escape(record.getMessage()), level_name(record.levelno)))
         except Exception:

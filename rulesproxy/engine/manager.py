@@ -62,7 +62,7 @@ class Engine:
         self._state: Literal["new", "starting", "started", "running", "ended"] = "new"
         self._unheard: set[str] = set()
         self._ticker: asyncio.Task[None] | None = None
-        self._entry_handler = EntryHandler(self._log)
+        self._entry_handler = EntryHandler(self._log, lambda: self._chain.log)
 
     @property
     def chain(self) -> Chain:

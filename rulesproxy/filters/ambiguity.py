@@ -44,10 +44,7 @@ def slowness(tree: Tree, flags: int, allowed: int) -> int:
     itself, which tries every start, is the first loop of a regex without `^`. Where it is at most `allowed` it may be
     less than what is said.
     """
-    items = list(tree)
-    while items and str(items[-1][0]) in ("MAX_REPEAT", "MIN_REPEAT") and items[-1][1][0] == 0:
-        # What may be empty at the end never makes the engine come back.
-        items.pop()
+    items = _without_tail(tree)
     anchored = bool(items) and str(items[0][0]) == "AT" and "BEGINNING" in str(items[0][1]) and not flags & re.MULTILINE
     most = sum(1 for _ in _repeats(items)) + (not anchored)
     if most <= allowed:
@@ -62,6 +59,26 @@ def slowness(tree: Tree, flags: int, allowed: int) -> int:
         return min(1 + automaton.pairs(), 3)
     except _TooBig:
         return 3
+
+
+def _without_tail(tree: Tree) -> list[tuple[Any, Any]]:
+    """A tree without the rounds at its end that nothing needs: where the engine is there, it never comes back."""
+    items = list(tree)
+    while items:
+        op, argument = items[-1]
+        name = str(op)
+        if name in ("MAX_REPEAT", "MIN_REPEAT") and argument[0] < argument[1]:
+            items.pop()
+            if argument[0]:
+                items.append((op, (argument[0], argument[0], argument[2])))
+                break
+        elif name == "SUBPATTERN":
+            group, on, off, inner = argument
+            items[-1] = (op, (group, on, off, _without_tail(inner)))
+            break
+        else:
+            break
+    return items
 
 
 def _repeats(tree: Tree) -> Iterator[None]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from rulesproxy.filters.fields import FIELDS
 from rulesproxy.filters.phases import ALL, BODIES, NONE, Phase
 from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.typed import And, Const, Each, Node, Not, Or, Read, Test
-
-_WITH_RESPONSE = Phase.R | Phase.S | Phase.W
-_WITHOUT_RESPONSE = ALL & ~_WITH_RESPONSE
 
 
 class Facts:
@@ -72,24 +70,42 @@ def children(node: Node) -> tuple[Node, ...]:
     return (node.item,) if isinstance(node, (Not, Each)) else ()
 
 
-def head_only(node: Node, positive: bool = True) -> Node:
+def head_only(node: Node) -> Node:
     """The tree with everything that reads a body taken for true, or under `not` for false."""
+    return _without(node, True, lambda read: bool(read.field.body))
+
+
+def request_only(node: Node) -> Node:
+    """The tree with everything that reads a body or the response taken for true, or under `not` for false."""
+    return _without(node, True, lambda read: bool(read.field.body) or read.field.side in ("response", "flow"))
+
+
+def needing(node: Node, bodies: Phase) -> Node:
+    """The tree that is false where one of these bodies is missing, even under `not`."""
+    if not bodies:
+        return node
+    names = [name for phase, name in ((Phase.B, "~kept.request"), (Phase.S, "~kept.response")) if bodies & phase]
+    guards = [Test(Read(FIELDS[name]), "true", None, node.start, node.end) for name in names]
+    return And((*guards, node), node.start, node.end)
+
+
+def _without(node: Node, positive: bool, unknown: Callable[[Read], bool]) -> Node:
     if isinstance(node, Test):
-        return Const(positive, node.start, node.end) if node.read.field.body else node
+        return Const(positive, node.start, node.end) if unknown(node.read) else node
     if isinstance(node, Each):
-        touched = node.read.field.body or any(read.field.body for read in reads(node.item))
+        touched = unknown(node.read) or any(unknown(read) for read in reads(node.item))
         return Const(positive, node.start, node.end) if touched else node
     if isinstance(node, Not):
-        return Not(head_only(node.item, not positive), node.start, node.end)
+        return Not(_without(node.item, not positive, unknown), node.start, node.end)
     if isinstance(node, (And, Or)):
-        return replace(node, items=tuple([head_only(item, positive) for item in node.items]))
+        return replace(node, items=tuple([_without(item, positive, unknown) for item in node.items]))
     return node
 
 
 def multi_reads(node: Node) -> set[Read]:
-    """The different reads of several values, those of quantifiers inside left out."""
+    """What the tests of several values go through; those of quantifiers inside are left out."""
     if isinstance(node, Test):
-        return {node.read} if node.read.multi else set()
+        return {node.read.base} if node.read.multi else set()
     if isinstance(node, Each):
         return set()
     return set().union(*[multi_reads(item) for item in children(node)])
@@ -98,7 +114,10 @@ def multi_reads(node: Node) -> set[Read]:
 def bind(node: Node, read: Read) -> Node:
     """The tree with every `read` reading the value that an `Each` binds."""
     if isinstance(node, Test):
-        return replace(node, read=replace(read, element=True)) if node.read == read else node
+        if not node.read.multi or node.read.base != read:
+            return node
+        rest = node.read.functions[len(read.functions) :]
+        return replace(node, read=replace(node.read, functions=rest, element=True))
     return _mapped(node, lambda item: bind(item, read)) if not isinstance(node, Each) else node
 
 
@@ -116,9 +135,10 @@ def _mapped(node: Node, change: Callable[[Node], Node]) -> Node:
 
 
 def _may_be_true(node: Node, positive: bool) -> Phase:
-    """The moments at which a tree, or with `positive` false its opposite, can be true as far as `~q` and `~s` go."""
-    if isinstance(node, Test) and node.read.field.name == "~s":
-        return _WITH_RESPONSE if positive else _WITHOUT_RESPONSE
+    """The moments at which a tree, or with `positive` false its opposite, can be true: what has a response is none
+    of `~q`, and only a flow that failed has an error."""
+    if isinstance(node, Test):
+        return node.read.field.holds if positive else node.read.field.fails
     if isinstance(node, Not):
         return _may_be_true(node.item, not positive)
     if isinstance(node, (And, Or)):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import get_args
 
-from rulesproxy.filters import analysis, ast, lookup, tilde, typed
-from rulesproxy.filters.fields import OPERATORS, TEXTUAL, Field, Kind
+from rulesproxy.filters import analysis, ast, functions, lookup, tilde, typed
+from rulesproxy.filters.fields import NUMBERS, OPERATORS, TEXTUAL, Field, Kind
 from rulesproxy.filters.operands import Operands
 from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.problem import FilterError, Problem, error, warning
@@ -59,6 +59,7 @@ def check(node: ast.Node, names: Mapping[str, object] = _NO_NAMES) -> Checked:
     if errors:
         raise FilterError(errors)
     facts = analysis.Facts(tree)
+    tree = analysis.needing(tree, facts.needs_body)
     problems = checker.problems
     if not facts.phases:
         title = "this is never true: no moment has all that it reads"
@@ -104,7 +105,9 @@ class _Checker:
         if isinstance(node, ast.Tilde):
             if node.argument is not None and node.name != "c":
                 self.operands.count(node.argument)
-            return tilde.desugar(node)
+            found, doubt = tilde.desugar(node)
+            self.problems.extend(doubt)
+            return found
         if isinstance(node, ast.Truthy):
             return self.truthy(node)
         if isinstance(node, ast.Has):
@@ -126,14 +129,16 @@ class _Checker:
         if op not in OPERATORS[read.kind]:
             self.refuse_operator(node, read)
         positive = {"!=": "==", "!~": "~", "!~*": "~*", "not in": "in"}.get(op, op)
-        test = self.test(node, read, positive)
+        test = self.test(node, read, positive) if read.kind is not Kind.JSON else self.json_test(node, read, positive)
         return test if positive == op else typed.Not(test, node.start, node.end)
 
     def test(self, node: ast.Compare, read: typed.Read, op: str) -> typed.Node:
         start, end, right = node.start, node.end, node.right
         operands = self.operands
         if op in ("~", "~*"):
-            return typed.Test(read, "~", operands.regex(read, right, op == "~*"), start, end)
+            text = operands.one_text(read, right)
+            found = operands.regex(read, text, op == "~*")
+            return typed.Test(functions.in_bytes(read, text.value), "~", found, start, end)
         if op == "like":
             return typed.Test(read, "like", operands.like(read, right), start, end)
         if op == "glob":
@@ -149,14 +154,33 @@ class _Checker:
         assert op in get_args(typed.Op), op
         return typed.Test(read, op, value, start, end)  # type: ignore[arg-type]
 
+    def json_test(self, node: ast.Compare, read: typed.Read, op: str) -> typed.Node:
+        """A test of JSON: the literal tells the type of value that it is for. Others do not pass."""
+        if op in ("~", "~*", "glob", "contains", "startswith", "endswith"):
+            return self.test(node, functions.through(read, functions.AS_TEXT), op)
+        if op in ("<", "<=", ">", ">="):
+            return self.test(node, functions.through(read, functions.AS_NUMBER), op)
+        tests: list[typed.Node] = []
+        for kind, right in self.operands.by_type(read, op, node.right):
+            typed_read = functions.through(read, kind)
+            if kind is not functions.AS_BOOL:
+                tests.append(self.test(replace(node, right=right), typed_read, op))
+                continue
+            for item in right.items if isinstance(right, ast.Set) else (right,):
+                assert isinstance(item, ast.Bool)
+                wanted = typed_read if item.value else functions.through(read, functions.IS_FALSE)
+                tests.append(typed.Test(wanted, "true", None, node.start, node.end))
+        return tests[0] if len(tests) == 1 else typed.Or(tuple(tests), node.start, node.end)
+
     def refuse_operator(self, node: ast.Compare, read: typed.Read) -> None:
         name = lookup.shown(node.left)
         title = f"`{node.op}` is not for `{name}`, which is {read.kind.value}"
         help = f"it has {' '.join(sorted(OPERATORS[read.kind]))}"
         if node.op in ("<", "<=", ">", ">=") and read.kind in TEXTUAL:
             help = f"numbers can be ordered, text cannot; perhaps `len({name}) {node.op} …`"
-        elif read.kind is Kind.INT:
-            help = f"a set can hold ranges: `{name} in {{500..599}}`"
+        elif read.kind in NUMBERS:
+            example = {Kind.SIZE: "1KB..10MB", Kind.DURATION: "1s..10s"}.get(read.kind, "500..599")
+            help = f"a set can hold ranges: `{name} in {{{example}}}`"
         elif node.op == "under":
             help = "`under` is for hosts and paths; use `startswith` or `endswith`"
         raise FilterError([error("RP306", title, node.op_start, node.op_start + len(node.op), help)])
@@ -174,6 +198,8 @@ class _Checker:
             help = f"did you mean `{near}`?" if near else help
             raise FilterError([error("RP215", f"`{value.name}` is not a field", node.start, node.end, help)])
         read = self.read(value)
+        if read.kind is Kind.JSON:
+            read = functions.through(read, functions.AS_BOOL)
         if read.kind is not Kind.BOOL:
             name = lookup.shown(value)
             title = f"`{name}` is {read.kind.value}, not a condition"
@@ -229,14 +255,30 @@ class _Checker:
     def call(self, value: ast.Call) -> typed.Read:
         function, inner = lookup.function(value)
         read = self.read(inner)
+        if read.kind is Kind.JSON:
+            if function.name == "len":
+                return functions.through(read, functions.LENGTH)
+            read = functions.through(read, functions.AS_TEXT)
+        if read.kind is Kind.BYTES and function.name != "len":
+            read = functions.through(read, functions.AS_UTF8)
         if read.kind not in function.takes:
             title = f"`{function.name}` is for text; `{lookup.shown(inner)}` is {read.kind.value}"
             raise FilterError([error("RP303", title, inner.start, inner.end)])
-        return replace(read, functions=(*read.functions, function))
+        return functions.through(read, function)
 
     def indexed(self, spec: Field, value: ast.Field, original: bool) -> typed.Read:
         keys = value.keys
+        if spec.kind is Kind.JSON:
+            return typed.Read(spec, original, lookup.path(value))
+        if spec.many and len(keys) == 1 and not isinstance(keys[0], str):
+            (position,) = keys
+            if isinstance(position, int) and position < 0:
+                raise FilterError([error("RP303", "an index counts from 0", value.start, value.end)])
+            return typed.Read(spec, original, None, position if isinstance(position, int) else None)
         if not spec.keyed:
+            if keys and spec.many:
+                title = f"`{value.name}` is a list, which is counted from 0"
+                raise FilterError([error("RP303", title, value.start, value.end, f"write `{value.name}[0]`")])
             if keys:
                 title = f"`{value.name}` has one value and takes no index"
                 raise FilterError([error("RP303", title, value.start, value.end, f"write `{value.name}`")])

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ast as py
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from rulesproxy.filters import support
 from rulesproxy.filters.analysis import conjuncts
 from rulesproxy.filters.check import Checked
 from rulesproxy.filters.fields import Kind
+from rulesproxy.filters.functions import AS_UTF8
 from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.typed import And, Const, Each, Members, Node, Not, Or, Read, Test
 from rulesproxy.filters.view import FlowView
@@ -27,25 +29,31 @@ _ORDER: dict[str, py.cmpop] = {"==": py.Eq(), "<": py.Lt(), "<=": py.LtE(), ">":
 
 def compile_filter(checked: Checked, *, head_only: bool = False) -> Filter:
     """The fastest function that decides this filter; with `head_only` its over-approximation without bodies."""
-    function: Filter = _Code("v").function(checked.head_only if head_only else checked.node)
+    return compile_node(checked.head_only if head_only else checked.node)
+
+
+def compile_node(node: Node) -> Filter:
+    """The function that decides a typed tree."""
+    function: Filter = _Code("v").function(node)
     return function
 
 
 def compile_captures(checked: Checked) -> Callable[[FlowView], dict[str, str]]:
     """A function that gives the captures for a flow that the filter matches; a group that took no part is left out."""
     terms = [
-        (_Code("v").values(term.read), term.operand.pattern.search)
+        (_Code("v").values(term.read), term.operand.pattern.search, term.read.kind is Kind.BYTES)
         for term in conjuncts(checked.node)
         if isinstance(term, Test) and isinstance(term.operand, Regex) and term.operand.groups
     ]
 
     def captures(view: FlowView) -> dict[str, str]:
         found: dict[str, str] = {}
-        for values, search in terms:
+        for values, search, in_bytes in terms:
             for value in values(view):
                 match = search(value)
                 if match is not None:
-                    found.update((name, text) for name, text in match.groupdict().items() if text is not None)
+                    groups = {name: text for name, text in match.groupdict().items() if text is not None}
+                    found.update({name: AS_UTF8.call(text) for name, text in groups.items()} if in_bytes else groups)
                     break
         return found
 
@@ -73,6 +81,8 @@ class _Code:
 
     def element(self, test: Test) -> Any:
         value: py.expr = _name("e")
+        if any(function.many for function in test.read.functions):
+            return self.finish(self.several(replace(test, read=replace(test.read, element=True))))
         if test.read.functions:
             value = self.call(support.chain(test.read.functions), value)
             return self.finish(self.guarded(value, lambda x: self.test(test, x)))
@@ -154,13 +164,17 @@ class _Code:
                 owner = py.Attribute(owner, "orig", py.Load(), **_AT)
             value = py.Attribute(owner, read.field.slot, py.Load(), **_AT)
             if read.field.keyed:
-                value = py.Subscript(value, _constant(read.key), py.Load(), **_AT)
+                key = _constant(None) if read.key is None else self.constant(read.key)
+                value = py.Subscript(value, key, py.Load(), **_AT)
             if read.index is not None:
                 value = self.call(support.pick, value, _constant(read.index))
         if not read.functions:
             return value
-        apply = support.chain_all(read.functions) if read.multi else support.chain(read.functions)
-        return self.call(apply, value)
+        if not read.multi:
+            return self.call(support.chain(read.functions), value)
+        if not read.field.multi or read.index is not None or read.element:
+            value = self.call(support.listed, value)
+        return self.call(support.chain_all(read.functions), value)
 
     def twice(self, value: py.expr) -> tuple[py.expr, py.expr]:
         """The same value to be used first, and once more."""
@@ -264,7 +278,7 @@ class _Code:
         return py.Call(self.constant(function), list(arguments), [], **_AT)
 
     def constant(self, value: object) -> py.expr:
-        if isinstance(value, (str, int)):
+        if isinstance(value, (str, bytes, int)):
             return _constant(value)
         self.constants.append(value)
         return _name(f"c{len(self.constants) - 1}")

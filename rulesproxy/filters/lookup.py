@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rulesproxy.diagnostics import suggest
 from rulesproxy.filters import ast
-from rulesproxy.filters.fields import FIELDS, SYNONYMS, Field, public_names
-from rulesproxy.filters.functions import FUNCTIONS
+from rulesproxy.filters.fields import FIELDS, SYNONYMS, Field, Kind, public_names
+from rulesproxy.filters.fields.document import Path
+from rulesproxy.filters.functions import FUNCTIONS, json_function
 from rulesproxy.filters.problem import FilterError, error
 from rulesproxy.filters.typed import Function
 
@@ -47,7 +48,10 @@ def field(value: ast.Field) -> Field:
     group, _, last = value.name.rpartition(".")
     owner = FIELDS.get({"request.headers": "request.header", "response.headers": "response.header"}.get(group, group))
     guess = near(value.name)
-    if owner is not None and owner.keyed:
+    document = _document(value.name)
+    if document:
+        help = f"write `{document}`"
+    elif owner is not None and owner.keyed:
         help = f'write `{owner.name}["{last}"]`'
     elif guess is not None:
         example = f'{guess}["x"]' if FIELDS.get(guess, owner) and _keyed(guess) and not value.keys else guess
@@ -72,9 +76,22 @@ def function(value: ast.Call) -> tuple[Function, ast.Value]:
     if len(value.args) != 1 or not isinstance(value.args[0], (ast.Field, ast.Call)):
         title = f"`{value.name}` takes one field"
         raise FilterError([error("RP302", title, value.start, value.end, f"such as `{value.name}(path)`")])
+    if known.gives is Kind.JSON:
+        return json_function(path(value)), value.args[0]
     if value.keys:
         raise FilterError([error("RP303", f"`{value.name}(…)` takes no index", value.start, value.end)])
     return known, value.args[0]
+
+
+def path(value: ast.Value) -> Path:
+    """The path into JSON that stands behind a value.
+
+    Raises:
+        FilterError: a position below 0.
+    """
+    if any(isinstance(key, int) and key < 0 for key in value.keys):
+        raise FilterError([error("RP303", "an index counts from 0", value.start, value.end)])
+    return value.keys
 
 
 def shown(value: ast.Value) -> str:
@@ -82,6 +99,16 @@ def shown(value: ast.Value) -> str:
     if isinstance(value, ast.Call):
         return f"{value.name}(…)"
     return value.name + ("[…]" if value.keys else "")
+
+
+def _document(name: str) -> str:
+    """A dotted path into JSON as it is written; empty where the name is none."""
+    for at in range(name.count("."), 0, -1):
+        parts = name.split(".")
+        spec = FIELDS.get(".".join(parts[:at]))
+        if spec is not None and spec.kind is Kind.JSON:
+            return spec.name + "".join([f'["{part}"]' for part in parts[at:]])
+    return ""
 
 
 def _keyed(name: str) -> bool:

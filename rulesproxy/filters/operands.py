@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_network
 
 from rulesproxy.diagnostics import suggest
 from rulesproxy.filters import ast, hints
-from rulesproxy.filters.fields import TEXTUAL, Kind, public_names
+from rulesproxy.filters.fields import FIELDS, NUMBERS, TEXTUAL, Kind, public_names
+from rulesproxy.filters.functions import AS_BOOL, AS_NUMBER, AS_TEXT
 from rulesproxy.filters.normal import normal_address
 from rulesproxy.filters.problem import FilterError, Problem, error
 from rulesproxy.filters.regex import Regex, regex
-from rulesproxy.filters.typed import Members, Network, Read, Scalar
+from rulesproxy.filters.typed import Function, Members, Network, Read, Scalar
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
 _GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
@@ -48,8 +49,8 @@ class Operands:
         kind = read.kind
         if kind in TEXTUAL:
             return self.text(read, op, literal)
-        if kind is Kind.INT:
-            return self.integer(read, op, literal)
+        if kind in NUMBERS:
+            return self.number(read, op, literal)
         if kind is Kind.ADDRESS:
             return self.address(read, literal)
         if isinstance(literal, ast.Bool):
@@ -137,9 +138,11 @@ class Operands:
         if isinstance(literal, ast.Named):
             literal = self.variable(read, literal)
         value = _written(read, literal)
+        if read.kind is Kind.BYTES:
+            return _as_bytes(literal, value)
         hints.about_text(read, op, value, literal, self.warn)
         if read.field.words and not read.functions and op in ("==", "in"):
-            _check_word(read, value.lower(), literal)
+            _check_word(read, (read.field.normal or str)(value), literal)
         return _spelling(read, op)(value)
 
     def long_list(self, read: Read, op: str, right: ast.Operand) -> list[str] | None:
@@ -149,6 +152,8 @@ class Operands:
         texts = self.named(right)
         if not isinstance(texts, tuple):
             return None
+        if read.kind is Kind.BYTES:
+            return [_as_bytes(right, text) for text in texts]
         found: list[Problem] = []
         for text in texts:
             hints.about_text(read, op, text, right, found.append)
@@ -158,13 +163,44 @@ class Operands:
         spell = _spelling(read, op)
         return [spell(text) for text in texts]
 
-    def integer(self, read: Read, op: str, literal: ast.Operand | ast.Item) -> int | float:
-        """A number in the bounds of the field."""
+    def by_type(
+        self, read: Read, op: str, right: ast.Operand
+    ) -> Iterator[tuple[Function, ast.Text | ast.Number | ast.Bool | ast.Set]]:
+        """The literals of `==` or `in` beside JSON, by the type of value that each is for."""
+        texts: list[ast.Text] = []
+        numbers: list[ast.Number | ast.Range] = []
+        bools: list[ast.Bool] = []
+        if op == "==" and isinstance(right, (ast.Set, ast.Field, ast.Call)):
+            self.scalar(read, op, right)
+        for item in self.items(read, right):
+            if isinstance(item, ast.Text):
+                texts.append(item)
+                if isinstance(right, ast.Named) or item.start == item.inside:
+                    # A value of a list or a variable has no quotes that could tell.
+                    numbers.extend(_numbers(item))
+            elif isinstance(item, ast.Number) or (isinstance(item, ast.Range) and isinstance(item.low, ast.Number)):
+                numbers.append(item)
+            elif isinstance(item, ast.Bool):
+                bools.append(item)
+            else:
+                raise _unquoted(item)
+        for function, found in ((AS_TEXT, texts), (AS_NUMBER, numbers), (AS_BOOL, bools)):
+            if found and op == "==":
+                yield function, found[0]  # type: ignore[misc]
+            elif found:
+                yield function, ast.Set(tuple(found), right.start, right.end)
+
+    def number(self, read: Read, op: str, literal: ast.Operand | ast.Item) -> int | float:
+        """A number in the bounds of the field: a plain one, a size in bytes, a duration in seconds."""
+        what = read.kind.value
         if isinstance(literal, ast.Text):
-            fix = f"remove the quotes: `{literal.value}`" if literal.value.isdigit() else ""
-            raise _bad("RP303", f"{_name(read)} is a number, this is text", literal, fix)
+            fix = f"remove the quotes: `{literal.value}`" if _QUANTITY(literal.value) else ""
+            raise _bad("RP303", f"{_name(read)} is {what}, this is text", literal, fix)
         if not isinstance(literal, ast.Number):
-            raise _bad("RP303", f"{_name(read)} is a number", literal)
+            raise _bad("RP303", f"{_name(read)} is {what}", literal)
+        units = _UNITS.get(read.kind)
+        if units is not None:
+            return _quantity(read, literal, units)
         if literal.unit:
             raise _bad("RP303", f"{_name(read)} is a number without a unit", literal, f"write `{literal.value}`")
         bounds = None if read.functions else read.field.bounds
@@ -186,7 +222,7 @@ class Operands:
 
     def range(self, read: Read, item: ast.Range) -> tuple[Scalar, Scalar]:
         """Both ends of a range."""
-        if read.kind not in (Kind.INT, Kind.ADDRESS):
+        if read.kind not in NUMBERS and read.kind is not Kind.ADDRESS:
             raise _bad("RP303", f"{_name(read)} has no ranges", item)
         low, high = self.scalar(read, "==", item.low), self.scalar(read, "==", item.high)
         if type(low) is not type(high) and read.kind is Kind.ADDRESS:
@@ -224,6 +260,55 @@ MAX_REGEXES = 32
 """Regexes of one filter. A rule with more wants a list."""
 
 
+_UNITS: dict[Kind, dict[str, float]] = {
+    Kind.SIZE: {
+        "": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
+    },
+    Kind.DURATION: {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600},
+}  # fmt: skip
+_QUANTITY = re.compile(r"(-?\d+(?:\.\d+)?)([A-Za-z]*)", re.ASCII).fullmatch
+
+
+def _quantity(read: Read, literal: ast.Number, units: dict[str, float]) -> int | float:
+    """A size in bytes or a duration in seconds."""
+    if not literal.unit and literal.value == 0:
+        return 0
+    if literal.unit not in units:
+        example = "250ms" if read.kind is Kind.DURATION else "10KB"
+        code = "RP303" if literal.unit else "RP304"
+        raise _bad(code, f"{_name(read)} is {read.kind.value}", literal, f"write it like `{example}`")
+    value = literal.value * units[literal.unit]
+    return int(value) if read.kind is Kind.SIZE and value == int(value) else value
+
+
+def _numbers(text: ast.Text) -> list[ast.Number | ast.Range]:
+    """The number or range in a text without quotes, if it is one."""
+    found = _INT_RANGE(text.value)
+    if found is None:
+        decimal = _QUANTITY(text.value)
+        if decimal is None or decimal.group(2):
+            return []
+        return [ast.Number(float(decimal.group(1)), "", text.start, text.end)]
+    low, high = (None if end is None else ast.Number(int(end), "", text.start, text.end) for end in found.groups())
+    assert low is not None
+    return [low if high is None else ast.Range(low, high, text.start, text.end)]
+
+
+def _as_bytes(literal: ast.Operand | ast.Item, value: str) -> str:
+    r"""Bytes as the fields have them: one character for each. A character is written in UTF-8, `\xHH` is one byte."""
+    places = literal.places if isinstance(literal, ast.Text) else ()
+    if not places or value.isascii():
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    ends = [*places[1:], literal.end - 1]
+    return "".join(
+        [
+            # Only this escape takes four places.
+            char if "\x7f" < char <= "\xff" and end - place == 4 else char.encode("utf-8").decode("latin-1")
+            for char, place, end in zip(value, places, ends, strict=True)
+        ]
+    )
+
+
 def _bad(code: str, title: str, node: ast.Operand | ast.Item, help: str = "") -> FilterError:
     return FilterError([error(code, title, node.start, node.end, help)])
 
@@ -247,6 +332,9 @@ def _written(read: Read, literal: ast.Operand | ast.Item) -> str:
         if "/" in literal.value:
             raise _bad("RP303", f"{_name(read)} is a name, not an address", literal, "use `client.ip in {…}`")
         return literal.value
+    if isinstance(literal, ast.Number) and read.field.words and not literal.unit:
+        # A version without quotes.
+        return str(literal.value)
     if isinstance(literal, ast.Number):
         title = f"{_name(read)} is text, `{_shown(literal)}` is a number"
         raise _bad("RP303", title, literal, f'add quotes: `"{_shown(literal)}"`')
@@ -266,7 +354,8 @@ def _unquoted(node: ast.Operand | ast.Item) -> FilterError:
 
 def _name(read: Read) -> str:
     name = f"orig.{read.field.name}" if read.original else read.field.name
-    return f"`{read.functions[-1].name}(…)`" if read.functions else f"`{name}`"
+    called = [function.name for function in read.functions if function.name]
+    return f"`{called[-1]}(…)`" if called else f"`{name}`"
 
 
 def _shown(node: object) -> str:
@@ -275,8 +364,11 @@ def _shown(node: object) -> str:
 
 def _check_word(read: Read, value: str, literal: ast.Operand | ast.Item) -> None:
     if value not in read.field.words:
+        others = [field.name for field in FIELDS.values() if value in field.words]
         near = suggest(value, read.field.words)
         help = f"did you mean `{near}`?" if near else ""
+        if others:
+            help = f"did you mean `{others[0]} == {value}`?"
         raise _bad("RP303", f"{_name(read)} is one of {', '.join(read.field.words)}", literal, help)
 
 
@@ -296,6 +388,12 @@ def _plain(exc: ValueError) -> str:
 
 def _item(text: str, read: Read, ref: ast.Named) -> ast.Item:
     """A value from a list or a variable, where nothing is quoted: it is what the field wants."""
+    units = _UNITS.get(read.kind)
+    if units is not None:
+        quantity = _QUANTITY(text.strip())
+        if quantity is None or (quantity.group(2) not in units and float(quantity.group(1)) != 0):
+            raise _bad("RP313", f"`${ref.name}` holds `{text}`, {_name(read)} is {read.kind.value}", ref)
+        return ast.Number(float(quantity.group(1)), quantity.group(2), ref.start, ref.end)
     if read.kind is Kind.INT:
         found = _INT_RANGE(text)
         if found is None:

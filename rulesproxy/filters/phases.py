@@ -26,12 +26,15 @@ class Phase(IntFlag):
     """Bytes of a TCP connection."""
     E = 256
     """The flow ended without a response."""
+    V = 512
+    """One event of an event stream."""
 
 
 NONE = Phase(0)
-ALL = Phase.C | Phase.T | Phase.Q | Phase.B | Phase.R | Phase.S | Phase.W | Phase.X | Phase.E
-FROM_CONNECT = ALL & ~Phase.X
+ALL = Phase.C | Phase.T | Phase.Q | Phase.B | Phase.R | Phase.S | Phase.W | Phase.X | Phase.E | Phase.V
 FROM_HELLO = ALL & ~Phase.C
-FROM_REQUEST = Phase.Q | Phase.B | Phase.R | Phase.S | Phase.W | Phase.E
-FROM_RESPONSE = Phase.R | Phase.S | Phase.W
+FROM_REQUEST = Phase.Q | Phase.B | Phase.R | Phase.S | Phase.W | Phase.E | Phase.V
+FROM_BODY = FROM_REQUEST & ~Phase.Q
+FROM_SERVER = Phase.R | Phase.S | Phase.W | Phase.X | Phase.V
+FROM_RESPONSE = FROM_SERVER & ~Phase.X
 BODIES = Phase.B | Phase.S

@@ -23,12 +23,12 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 
 
-def matches(filter: Checked | Node, flow: HTTPFlow) -> bool:
-    """Whether the filter is true for the flow."""
+def matches(filter: Checked | Node, flow: HTTPFlow | FlowView) -> bool:
+    """Whether the filter is true for the flow, or for what a view of it shows."""
     return _holds(filter.node if isinstance(filter, Checked) else filter, flow, _MISSING)
 
 
-def _holds(node: Node, flow: HTTPFlow, element: object) -> bool:
+def _holds(node: Node, flow: HTTPFlow | FlowView, element: object) -> bool:
     if isinstance(node, Const):
         return node.value
     if isinstance(node, And):
@@ -43,20 +43,23 @@ def _holds(node: Node, flow: HTTPFlow, element: object) -> bool:
     return any(_passes(node, value) for value in values_of(node.read, flow, element))
 
 
-def values_of(read: Read, flow: HTTPFlow, element: object = _MISSING) -> list[Any]:
+def values_of(read: Read, flow: HTTPFlow | FlowView, element: object = _MISSING) -> list[Any]:
     """Every value of a read, in order; none where it is missing."""
     if read.element:
         values: list[Any] = [element]
     else:
-        view = FlowView(flow)
-        found: Any = read.field.read(view.at(flow.orig) if read.original else view)
+        view = FlowView(flow) if isinstance(flow, HTTPFlow) else flow.again()
+        found: Any = read.field.read(view.at(view.flow.orig) if read.original else view)
         if read.field.keyed:
             found = found[read.key]
         values = list(found) if read.field.multi else [] if found is None else [found]
         if read.index is not None:
             values = values[read.index : read.index + 1]
     for function in read.functions:
-        values = [result for value in values if (result := function.call(value)) is not None]
+        if function.many:
+            values = [result for value in values for result in function.call(value)]
+        else:
+            values = [result for value in values if (result := function.call(value)) is not None]
     return values
 
 

@@ -59,12 +59,14 @@ def regex(
     fold: bool = False,
     long: bool = False,
     whole: bool = False,
+    dot_all: bool = False,
 ) -> Regex:
     """The regex of a text of a filter.
 
     `lines` is for header sections: `^` and `$` stand at every line, whose end is CR LF. `fold` says that the values
-    have no upper-case letters, `long` that they are bodies, for which quadratic time is too much as well. With `whole`
-    the match itself is wanted, as in a replacement, and not only whether there is one.
+    have no upper-case letters, `dot_all` that `.` is a line break too, `long` that the values are bodies, for which
+    quadratic time is too much as well. With `whole` the match itself is wanted, as in a replacement, and not only
+    whether there is one.
 
     Raises:
         FilterError: it is no regex, is not in the dialect, or can take too much time.
@@ -75,6 +77,7 @@ def regex(
         problem = error(exc.code, exc.title, text.place(exc.start), text.place(exc.end), exc.help)
         raise FilterError([problem]) from None
     flags = re.ASCII | (re.IGNORECASE if ignore_case else 0) | (re.MULTILINE if lines else 0)
+    flags |= re.DOTALL if dot_all else 0
     try:
         pattern = re.compile(spelled.pattern, flags)
         tree = shape.parse(spelled.pattern, flags)

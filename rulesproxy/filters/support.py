@@ -51,7 +51,12 @@ def chain(functions: tuple[Function, ...]) -> Callable[[Any], Any]:
 
 
 def chain_all(functions: tuple[Function, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """All functions on each value; those without a result are left out."""
+    """All functions on each value; those without a result are left out, of several each counts."""
+    for at, function in enumerate(functions):
+        if function.many:
+            before, after = chain_all(functions[:at]), chain_all(functions[at + 1 :])
+            spread = function.call
+            return lambda values: after(tuple([result for value in before(values) for result in spread(value)]))
     apply = chain(functions)
 
     def apply_all(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,11 +7,12 @@ explanations; what came from a named filter has the place of its `$name`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from rulesproxy.filters.fields.base import Field, Kind
+from rulesproxy.filters.fields.document import Path
 from rulesproxy.filters.normal import IPAddress
 from rulesproxy.filters.regex import Regex
 
@@ -21,12 +22,23 @@ Scalar: TypeAlias = str | int | float | IPAddress
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function of the language. `call` gives None where there is no result."""
+    """A function of the language, or with an empty name a change of kind that nobody writes.
+
+    Attributes:
+        name: as written in a filter.
+        takes: the kinds that it is for.
+        gives: the kind of its result.
+        call: the function; None where there is no result. With `many` it gives a tuple of results.
+        partial: there may be no result.
+        many: there may be several.
+    """
 
     name: str
     takes: frozenset[Kind]
     gives: Kind
-    call: Callable[[str], str | int | None]
+    call: Callable[[Any], Any]
+    partial: bool = False
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,7 @@ class Read:
     Attributes:
         field: the field.
         original: read it from the request as received.
-        key: which values of a keyed field; None for all of them.
+        key: which values of a keyed field; None for all of them. For JSON a path.
         index: only the value at this position of those, counted from 0.
         functions: applied to each value, the first one first.
         element: this is the value that an enclosing `Each` has bound.
@@ -44,7 +56,7 @@ class Read:
 
     field: Field
     original: bool = False
-    key: str | bytes | None = None
+    key: str | bytes | Path | None = None
     index: int | None = None
     functions: tuple[Function, ...] = ()
     element: bool = False
@@ -52,13 +64,21 @@ class Read:
     @property
     def multi(self) -> bool:
         """Whether it can give several values."""
+        if any(function.many for function in self.functions):
+            return True
         return self.field.multi and self.index is None and not self.element
 
     @property
     def optional(self) -> bool:
         """Whether its one value may be missing."""
-        partial = any(function.name == "b64_decode" for function in self.functions)
-        return (self.field.optional and not self.element) or self.index is not None or partial
+        partial = any(function.partial for function in self.functions)
+        return (not self.element and (self.field.optional or self.index is not None)) or partial
+
+    @property
+    def base(self) -> Read:
+        """The read of what a quantifier goes through: without the functions that are for each single value."""
+        last = max((at for at, function in enumerate(self.functions, 1) if function.many), default=0)
+        return replace(self, functions=self.functions[:last])
 
     @property
     def kind(self) -> Kind:

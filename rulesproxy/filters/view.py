@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from rulesproxy.filters.fields import FIELDS, Side
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest
+from rulesproxy.flow.tcp import TCPFlow
+from rulesproxy.flow.websocket import WebSocketFlow
+
+if TYPE_CHECKING:
+    from rulesproxy.filters.fields.document import JSONValues
+    from rulesproxy.filters.fields.graphql import Operation
+    from rulesproxy.filters.fields.message import HeaderValues
+    from rulesproxy.filters.fields.stream import Message
 
 _READERS = {field.slot: field.read for field in FIELDS.values()}
 
@@ -14,6 +24,7 @@ def _slots(side: Side) -> tuple[str, ...]:
 
 _REQUEST = _slots("request")
 _RESPONSE = _slots("response")
+_NEVER_KEPT = frozenset(_slots("flow"))
 
 
 class FlowView:
@@ -24,21 +35,46 @@ class FlowView:
     Attributes:
         flow: what is read.
         request: where request fields come from.
+        message: the one message that is read, where this is a view of a message of a stream.
+        index: the number of that message.
         hosts: the request's host, and the Host header's where that is another one, both in normal form.
     """
 
-    __slots__ = ("_fixed", "flow", "orig", "request", *_READERS)
+    __slots__ = ("_fixed", "flow", "index", "message", "orig", "request", *_READERS)
 
     flow: HTTPFlow
     request: HTTPRequest
+    message: Message | None
+    index: int
     orig: FlowView
     host: str
     path: str
+    request_body: str | None
+    request_header: HeaderValues
+    request_json: JSONValues
+    response_body: str | None
+    tilde_content_request: bytes | None
+    tilde_content_response: bytes | None
+    tilde_graphql: tuple[Operation, ...]
 
     def __init__(self, flow: HTTPFlow) -> None:
         self.flow = flow
         self.request = flow.request
         self._fixed = False
+
+    @classmethod
+    def of_message(cls, flow: HTTPFlow | WebSocketFlow | TCPFlow, message: Message, index: int) -> FlowView:
+        """A view of one message of a stream; its other fields are those of the exchange that began it, if any."""
+        if isinstance(flow, TCPFlow):
+            view = cls.__new__(cls)
+            # A filter is only asked where all its fields are readable, and a conversation has none of a request.
+            view.flow = cast(HTTPFlow, flow)
+            view._fixed = True
+        else:
+            view = cls(flow.handshake_flow if isinstance(flow, WebSocketFlow) else flow)
+        view.message = message
+        view.index = index
+        return view
 
     def __getattr__(self, name: str) -> object:
         # Only an unset slot comes here: what is kept costs no call.
@@ -47,8 +83,12 @@ class FlowView:
             value = read(self)
         elif name == "orig":
             value = self.at(self.flow.orig)
+        elif name == "message":
+            value = None
         else:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        if name in _NEVER_KEPT:
+            return value
         setattr(self, name, value)
         return value
 
@@ -57,10 +97,21 @@ class FlowView:
         """Every host that the request names: one, or two where the Host header differs."""
         return self.tilde_d  # type: ignore[return-value]
 
+    def again(self) -> FlowView:
+        """A view of the same that has read nothing yet."""
+        view = FlowView.__new__(FlowView)
+        for name in ("flow", "request", "message", "index"):
+            if hasattr(self, name):
+                setattr(view, name, getattr(self, name))
+        view._fixed = self._fixed
+        return view
+
     def at(self, request: HTTPRequest) -> FlowView:
         """A view of the same flow whose request fields come from another request head, also after an edit."""
         view = FlowView(self.flow)
         view.request = request
+        view.message = self.message
+        view.index = 0 if self.message is None else self.index
         view._fixed = True
         return view
 

@@ -54,9 +54,10 @@ class Connection:
 
 
 class ClientConn(Connection):
-    """The client's side. `mode` names the listener's mode, `connect_host` the target of its CONNECT, if any."""
+    """The client's side. `mode` names the listener's mode, `connect_host` the target of its CONNECT, if any, and
+    `alpn_offers` the protocols that its ClientHello offers."""
 
-    __slots__ = ("connect_host", "mode")
+    __slots__ = ("alpn_offers", "connect_host", "mode")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class ClientConn(Connection):
         super().__init__(address, address, sockname)
         self.mode = mode
         self.connect_host: str | None = None
+        self.alpn_offers: tuple[str, ...] = ()
 
 
 class ServerConn(Connection):

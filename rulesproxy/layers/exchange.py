@@ -18,7 +18,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_request, frame_response, framed
 from rulesproxy.layers.layer import run_next
-from rulesproxy.layers.outcome import FlowEnded, FlowFailed, obey
+from rulesproxy.layers.outcome import FlowEnded, FlowFailed, obey, where
 from rulesproxy.layers.server_side import ServerSide
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.upload import Upload
@@ -69,7 +69,7 @@ class Exchange:
         self.reader = layer.reader
         self.limits = services.options.limits
         self.now = services.clock.now
-        self.server = ServerSide(self, address)
+        self.server = ServerSide(flow.request, address)
         self._keep = head.keep_alive
         self._answered = False
         self._over = False
@@ -94,7 +94,7 @@ class Exchange:
             # Nothing of this exchange is left behind, however it went.
             if self._upload is not None:
                 await self._upload.stop()
-            await self.server.drop()
+            await self.server.drop(self)
         return False
 
     async def _run(self) -> bool:
@@ -114,9 +114,9 @@ class Exchange:
         if flow.response is not None:
             return await self._respond_locally()
         if self._upload is None:
-            await self.server.fetch()
+            await self.server.fetch(self)
         else:
-            await self.server.read_head()
+            await self.server.read_head(self)
         if self.server.head is not None and self.server.head.status == 101:
             return await self._switch()
         return await self._respond()
@@ -151,11 +151,11 @@ class Exchange:
             # Answered already: read a little of the body, to keep the connection, and keep none of it.
             await self._skip_request_body()
             return await self.fire_request()
-        upstream = await self.server.connect()
+        upstream = await self.server.connect(self)
         framing = frame_request(request, self.head, streamed=True)
-        upstream.stream.write(self.server.encode_head(framing))
-        self._upload = Upload(self, upstream, framing)
-        return await self._upload.start(parts)
+        upstream.stream.write(self.server.encode_head(self, framing))
+        self._upload = Upload(upstream, framing)
+        return await self._upload.start(self, parts)
 
     async def _buffer_request(self, parts: list[bytes]) -> bool:
         """Read the whole body into `parts`; False, with what was read, if it is over the limit."""
@@ -221,7 +221,7 @@ class Exchange:
             return await self._send_local()
         if head.length == NO_BODY:
             response.timestamp_end = response.timestamp_start
-            await self.server.next_message()
+            await self.server.next_message(self)
             return await self._send_whole()
         parts: list[bytes] = []
         if not response.stream and chain.wants_body(flow, "response"):
@@ -247,7 +247,7 @@ class Exchange:
         if self._upload is not None:
             await self._upload.stop()
             self._keep = self._keep and self.server.sent
-        await self.server.drop()
+        await self.server.drop(self)
         self.server.head = None
         response.timestamp_end = self.services.clock.wall()
         return await self._send_whole()
@@ -256,7 +256,7 @@ class Exchange:
         """Read the whole body into `parts`; False, with what was read, if it is over the limit."""
         size = 0
         while True:
-            message = await self.server.next_message()
+            message = await self.server.next_message(self)
             if isinstance(message, End):
                 self._finish_response(message)
                 return True
@@ -292,7 +292,7 @@ class Exchange:
                 if out:
                     await self._write(out)
                 if message is NEED_DATA:
-                    message = await self.server.next_message()
+                    message = await self.server.next_message(self)
             if isinstance(message, bytes):
                 if plain:
                     out.append(encode_chunk(message) if chunked else message)
@@ -394,7 +394,7 @@ class Exchange:
             keep = keep and not upload.running and upload.error is None
         client.on_end(None)
         client.deadline = FOREVER
-        await self.server.release()
+        await self.server.release(self)
         if not keep and (self.flow.request.timestamp_end is None or client.pending or self.reader.started):
             # Something of the client's is unread, and closing on it would reset the connection.
             await self.layer.linger()
@@ -406,7 +406,7 @@ class Exchange:
         assert upstream is not None
         assert flow.response is not None
         if not self.head.upgrade:
-            raise FlowFailed("protocol", f"{self.server.name} switched protocols without being asked")
+            raise FlowFailed("protocol", f"{where(flow.server_conn.address)} switched protocols without being asked")
         if self.chain.responseheaders:
             await dispatch(self.chain.responseheaders, flow)
             obey(flow)

@@ -16,6 +16,7 @@ BODILESS = -10
 """A response that has no body whatever its fields say: to HEAD, 204, 304."""
 CLOSE = UNTIL_CLOSE
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
 _CHUNKED_FIELD: Field = (b"transfer-encoding", b"Transfer-Encoding", b"chunked")
 
@@ -40,10 +41,11 @@ def frame_request(request: HTTPRequest, head: RequestHead, streamed: bool) -> Fr
     length = _held(request)
     if untouched and length == head.length:
         return Framing(fields, length)
-    if length == 0 and request.method in _BODILESS_METHODS and not _framed_already(fields):
+    framing = _framing(fields)
+    if not framing and length == 0 and request.method in _BODILESS_METHODS:
         # No Content-Length: 0 is invented where the method does not expect a body (RFC 9110 section 8.6).
         return Framing(fields, 0)
-    if _has(fields, b"transfer-encoding"):
+    if b"transfer-encoding" in framing:
         return Framing(_set_length(fields, CHUNKED), CHUNKED)
     return Framing(_set_length(fields, length), length)
 
@@ -69,19 +71,16 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
         if raw is head.fields and length == head.length:
             return Framing(fields, length)
         return Framing(_set_length(fields, length), length)
-    chunked = response.trailers is not None or _has(fields, b"transfer-encoding")
+    chunked = response.trailers is not None or b"transfer-encoding" in _framing(fields)
     if chunked and not old and not isinstance(response.body_source, FileBody):
         return Framing(_set_length(fields, CHUNKED), CHUNKED)
     length = _held(response)
     return Framing(_set_length(fields, length), length)
 
 
-def _has(fields: list[Field], key: bytes) -> bool:
-    return any(field[0] == key for field in fields)
-
-
-def _framed_already(fields: list[Field]) -> bool:
-    return _has(fields, b"content-length") or _has(fields, b"transfer-encoding")
+def _framing(fields: list[Field]) -> dict[bytes, bytes]:
+    """The framing fields and their values."""
+    return {field[0]: field[2] for field in fields if field[0] in _FRAMING}
 
 
 def _held(message: HTTPMessage) -> int:
@@ -99,10 +98,13 @@ def _set_length(fields: list[Field], length: int) -> list[Field]:
         key, wanted = b"transfer-encoding", b"chunked"
     else:
         key, wanted = b"content-length", b"%d" % length
+    found = [field for field in fields if field[0] in _FRAMING]
+    if len(found) == 1 and found[0][0] == key and found[0][2] == wanted:
+        return fields
     result: list[Field] = []
     placed = False
     for field in fields:
-        if field[0] == b"content-length" or field[0] == b"transfer-encoding":
+        if field[0] in _FRAMING:
             if not placed:
                 placed = True
                 if field[0] == key:
@@ -122,7 +124,7 @@ def _framing_field(key: bytes, value: bytes) -> Field:
 
 def without_framing(fields: list[Field]) -> list[Field]:
     """`fields` of a message that has no body whatever they say."""
-    return [field for field in fields if field[0] != b"content-length" and field[0] != b"transfer-encoding"]
+    return [field for field in fields if field[0] not in _FRAMING]
 
 
 def _without_coding(fields: list[Field]) -> list[Field]:

@@ -55,6 +55,8 @@ class RootLayer(Layer):
         except (StreamClosed, StreamTimeout):
             pass
         finally:
+            # The layers hold the context: without this a connection would be left to the garbage collector.
+            context.layers.clear()
             context.client_conn.timestamp_end = services.clock.wall()
             handlers = services.chain().clientdisconnect
             if handlers:

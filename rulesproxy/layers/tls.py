@@ -41,6 +41,7 @@ class TLSLayer(Layer):
         if hello is None:
             return
         context.client_conn.sni = hello.sni
+        context.client_conn.alpn_offers = tuple(hello.alpn)
         chain = context.services.chain()
         if chain.clienthello:
             await dispatch(chain.clienthello, hello)

@@ -272,7 +272,8 @@ class TLSStream:
             self.inner.write(self._outgoing.read())
 
     def _break(self, error: ssl.SSLError) -> None:
-        self._error = error
+        # Without its traceback, whose frames would hold this object.
+        self._error = error.with_traceback(None)
         self._ended = True
         self._open = False
         self._resume()

@@ -27,23 +27,22 @@ class Upload:
         task: the second task; None where all of it was there at once.
     """
 
-    __slots__ = ("_chunked", "_exchange", "_upstream", "error", "task")
+    __slots__ = ("_chunked", "_upstream", "error", "task")
 
-    def __init__(self, exchange: Exchange, upstream: Upstream, framing: Framing) -> None:
-        self._exchange = exchange
+    def __init__(self, upstream: Upstream, framing: Framing) -> None:
         self._upstream = upstream
         self._chunked = framing.length == CHUNKED
         self.error: Exception | None = None
         self.task: asyncio.Task[None] | None = None
 
-    async def start(self, prefix: list[bytes]) -> None:
+    async def start(self, exchange: Exchange, prefix: list[bytes]) -> None:
         """Send what has been read already, and go on in another task if that is not all."""
         for part in prefix:
-            self._send(part)
-        if self._send_arrived():
-            await self._exchange.fire_request()
+            self._send(exchange, part)
+        if self._send_arrived(exchange):
+            await exchange.fire_request()
         else:
-            self.task = asyncio.get_running_loop().create_task(self._send_rest())
+            self.task = asyncio.get_running_loop().create_task(self._send_rest(exchange))
 
     @property
     def running(self) -> bool:
@@ -61,30 +60,30 @@ class Upload:
             self.task.cancel()
             await asyncio.wait({self.task})
 
-    def _send_arrived(self) -> bool:
+    def _send_arrived(self, exchange: Exchange) -> bool:
         """Pass on what has arrived. Whether that was the end."""
-        reader = self._exchange.reader
+        reader = exchange.reader
         while (message := reader.next_message()) is not NEED_DATA:
             if isinstance(message, End):
-                for piece in pieces(self._exchange.flow.request, b""):
+                for piece in pieces(exchange.flow.request, b""):
                     self._write(piece)
                 if self._chunked:
                     self._upstream.stream.write(encode_last_chunk(message.trailers))
-                self._exchange.finish_request(message)
-                self._exchange.server.sent = True
+                exchange.finish_request(message)
+                exchange.server.sent = True
                 return True
-            self._send(message)  # type: ignore[arg-type]
+            self._send(exchange, message)  # type: ignore[arg-type]
         return False
 
-    def _send(self, data: bytes) -> None:
-        for piece in pieces(self._exchange.flow.request, data):
+    def _send(self, exchange: Exchange, data: bytes) -> None:
+        for piece in pieces(exchange.flow.request, data):
             self._write(piece)
 
     def _write(self, data: bytes) -> None:
         self._upstream.stream.write(encode_chunk(data) if self._chunked else data)
 
-    async def _send_rest(self) -> None:
-        exchange, server = self._exchange, self._upstream.stream
+    async def _send_rest(self, exchange: Exchange) -> None:
+        server = self._upstream.stream
         client, limits = exchange.client, exchange.limits
         try:
             while True:
@@ -97,11 +96,12 @@ class Upload:
                     exchange.reader.feed(data)
                 else:
                     exchange.reader.feed_eof()
-                if self._send_arrived():
+                if self._send_arrived(exchange):
                     break
             await exchange.fire_request()
         except (StreamClosed, StreamTimeout, ProtocolError, FlowEnded, FlowFailed) as exc:
-            self.error = exc
+            # Without its traceback, whose frames would hold this object.
+            self.error = exc.with_traceback(None)
             if not server.ended:
                 # Whoever waits for the response shall not wait any longer.
                 server.abort()

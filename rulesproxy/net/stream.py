@@ -26,7 +26,7 @@ class SocketStream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_chunks", "_closed", "_drainer", "_ended", "_error", "_expired", "_high", "_loop", "_on_end", "_reader",
+        "_broken", "_chunks", "_closed", "_drainer", "_ended", "_expired", "_high", "_loop", "_on_end", "_reader",
         "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "eof_ends", "limits",
         "peername", "sockname",
     )  # fmt: skip
@@ -50,7 +50,8 @@ class SocketStream(asyncio.Protocol):
         self._ended = False
         self._closed = False
         self._expired = False
-        self._error: Exception | None = None
+        # Why nothing works any more. The words, not an exception: one that is raised twice holds its frames, and so us.
+        self._broken = ""
         self._reader: asyncio.Future[None] | None = None
         self._drainer: asyncio.Future[None] | None = None
         self._reading_paused = False
@@ -69,8 +70,8 @@ class SocketStream(asyncio.Protocol):
                 if self._reading_paused:
                     self._resume_reading()
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            if self._error is not None:
-                raise self._error
+            if self._broken:
+                raise StreamClosed(self._broken)
             if self._ended:
                 return b""
             if self._expired:
@@ -100,7 +101,7 @@ class SocketStream(asyncio.Protocol):
     @property
     def gone(self) -> bool:
         """See `Stream.gone`."""
-        return self._error is not None or (self._ended and self.eof_ends)
+        return bool(self._broken) or (self._ended and self.eof_ends)
 
     # Writing
 
@@ -112,8 +113,8 @@ class SocketStream(asyncio.Protocol):
     async def drain(self) -> None:
         """See `Stream.drain`."""
         while True:
-            if self._error is not None:
-                raise self._error
+            if self._broken:
+                raise StreamClosed(self._broken)
             if self._closed:
                 raise StreamClosed("the connection is closed")
             if not self._writing_paused:
@@ -161,7 +162,7 @@ class SocketStream(asyncio.Protocol):
             except OSError:
                 pass
         transport.abort()
-        self._fail(StreamClosed("the connection was aborted"))
+        self._fail("the connection was aborted")
 
     # The end
 
@@ -220,9 +221,9 @@ class SocketStream(asyncio.Protocol):
         """The socket is closed."""
         self._streams.discard(self)
         if exc is not None or not self._closed:
-            self._fail(StreamClosed(_reason(exc)))
+            self._fail(_reason(exc))
         else:
-            self._fail(StreamClosed("the connection is closed"))
+            self._fail("the connection is closed")
 
     def pause_writing(self) -> None:
         """The peer takes less than we write."""
@@ -244,11 +245,10 @@ class SocketStream(asyncio.Protocol):
         except RuntimeError:
             pass
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, why: str) -> None:
         self._ended = True
         self._closed = True
-        if self._error is None:
-            self._error = error
+        self._broken = self._broken or why
         self._wake()
         self._tell_end()
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rulesproxy.engine.dispatch import Bound
+from rulesproxy.filters.analysis import request_only
 from rulesproxy.filters.check import Checked, Phase
-from rulesproxy.filters.compile import Filter, compile_captures, compile_filter
+from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Action, Captures, Handler
-from rulesproxy.rules.index import passes_key
 from rulesproxy.rules.model import Rule
 
 PHASES = {
@@ -63,6 +63,7 @@ class Compiled:
         decides_on_request: its filter is evaluated in the request pass.
         holds_request: the request body must be there before the request pass may go past it.
         reads_request: its filter reads the request body.
+        reads_response: its filter reads the response body.
         acts_on_response: it has something to do in the response pass.
         holds_response: the response body must be there before it can run in the response pass.
         edits_request: it may change the request.
@@ -76,12 +77,12 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_host_may", "_host_must", "_late", "_near", "_request", "_response",
+        "_bounds", "_host_may", "_host_must", "_near", "_request", "_response",
         "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
-        "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request", "rule",
-        "shadows_connect", "stop", "uses_response",
+        "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request",
+        "reads_response", "rule", "shadows_connect", "stop", "uses_response",
     )  # fmt: skip
 
     matches: Filter
@@ -96,7 +97,6 @@ class Compiled:
         self.stop = rule.stop
         self.either_side = checked.either_side
         self.uses_response = checked.uses_response
-        self._late = checked.uses_response or not checked.phases & REQUEST_SIDE
         actions = [step.action for step in rule.steps]
         request = [action for action in actions if on_request(action, checked)]
         response = [action for action in actions if on_response(action, checked)]
@@ -108,10 +108,8 @@ class Compiled:
         self._host_must: Callable[[str], bool] | None = None
         self._bind_request(checked, request, response)
         self.acts_on_response = bool(response) or (self.stop and (self.uses_response or self.either_side))
-        self.holds_response = bool(self.acts_on_response and checked.needs_body & Phase.S) or any(
-            action.edits_body == "response" for action in response
-        )
         self.edits_response_body = any(action.edits_body == "response" for action in response)
+        self.holds_response = self.edits_response_body or (self.acts_on_response and self.reads_response)
         self._bind_connect(checked, actions)
 
     def __getattr__(self, name: str) -> object:
@@ -133,6 +131,7 @@ class Compiled:
         decidable = bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
         self.acts_on_request = bool(request) or (self.stop and decidable)
         self.reads_request = bool(checked.needs_body & Phase.B)
+        self.reads_response = bool(checked.needs_body & Phase.S)
         edits_body = any(action.edits_body == "request" for action in request)
         self.holds_request = edits_body or self.reads_request
         self.decides_on_request = decidable and (self.acts_on_request or self.holds_request)
@@ -156,12 +155,10 @@ class Compiled:
         """What a flow must have for each of the ways in which the filter can be true."""
         return index_keys(self.rule.filter)
 
-    def near(self, view: FlowView, later: bool = False) -> bool:
-        """Whether the filter may be true for this flow, as far as its request head tells; `later`: in either pass."""
-        if not self._late and not (later and self.either_side):
-            return self.may(view)
+    def near(self, view: FlowView) -> bool:
+        """Whether the filter may be true for this flow, now or later, as far as its request head tells."""
         if self._near is None:
-            self._near = passes_key(self.key)
+            self._near = compile_node(request_only(self.rule.filter.node))
         return self._near(view)
 
     def host_may(self, host: str) -> bool:

@@ -42,6 +42,16 @@ _EVENTS = {
     Phase.R: "responseheaders",
     Phase.S: "response",
 }
+_OTHER_EVENTS = {
+    Phase.T: "clienthello",
+    Phase.W: "websocket_message",
+    Phase.X: "tcp_message",
+    Phase.E: "error",
+    Phase.V: "an event of a stream",
+}
+"""Events at which filters can be decided, and no action runs."""
+
+_ACTIONS = Phase.C | Phase.Q | Phase.B | Phase.R | Phase.S
 
 Written: TypeAlias = tuple[Scalar, Node, type[Action]]
 """An action as written: its key, its value, its class."""
@@ -325,8 +335,12 @@ def _phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: li
         reader.note(
             "RP401",
             span,
-            "this filter is only decided after the action has to run",
-            _way_out(step.action),
+            "this filter is only decided after the action has to run"
+            if checked.phases & _ACTIONS
+            else "this filter is true only where no action runs",
+            _way_out(step.action)
+            if checked.phases & _ACTIONS
+            else "match on something that a request or a response has",
             label=known,
             labels=[Label(step.span, f"must run at {events}")],
         )
@@ -340,13 +354,18 @@ def _late_field(tree: ast.Node | None, text: FilterText, legal: Phase, checked: 
         if isinstance(item, (ast.Field, ast.Tilde)):
             name = item.name.removeprefix("orig.") if isinstance(item, ast.Field) else f"~{item.name}"
             field = FIELDS.get(name)
-            if field is not None and not field.phases & legal:
-                return text.place(item.start, item.end), f"readable at {_first(field.phases)} or later"
+            if field is not None and not field.phases & field.holds & legal:
+                return text.place(item.start, item.end), _readable(field.phases & field.holds)
     return text.place(0, len(text.text)), f"decided at {_first(checked.phases)}"
 
 
+def _readable(phases: Phase) -> str:
+    only = next((event for phase, event in _OTHER_EVENTS.items() if phases == phase), None)
+    return f"readable at {_first(phases)} or later" if only is None else f"there at {only} only"
+
+
 def _first(phases: Phase) -> str:
-    return next((event for phase, event in _EVENTS.items() if phases & phase), "another event")
+    return next((event for phase, event in {**_EVENTS, **_OTHER_EVENTS}.items() if phases & phase), "another event")
 
 
 def _way_out(action: Action) -> str:

@@ -9,13 +9,12 @@ its buckets, and the rules that do not care about its thing, to the next level; 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
 from rulesproxy.filters import haystack
 from rulesproxy.filters.keys import Key
 from rulesproxy.filters.normal import normal_host, normal_path
-from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.forms import host_of_authority
 from rulesproxy.flow.headers import to_str
 from rulesproxy.flow.http import HTTPRequest
@@ -280,27 +279,6 @@ class Index:
 def asked_of(request: HTTPRequest) -> Question:
     """All that the candidates depend on; comparing it is cheaper than asking again."""
     return request.host, request.path, request.port, request.scheme, request.headers.raw
-
-
-def passes_key(key: Key) -> Callable[[FlowView], bool]:
-    """A function that tells whether a flow has the host and the path that a key asks for."""
-
-    def passes(view: FlowView) -> bool:
-        anywhere = key.hosts is None and key.suffixes is None
-        if not anywhere and not any(_host_passes(key, host) for host in view.hosts):
-            return False
-        if key.paths is None and key.prefixes is None:
-            return True
-        path = view.path
-        return path in (key.paths or ()) or path.startswith(tuple(key.prefixes or ()))
-
-    return passes
-
-
-def _host_passes(key: Key, host: str) -> bool:
-    if host in (key.hosts or ()):
-        return True
-    return any(host == suffix or host.endswith("." + suffix) for suffix in key.suffixes or ())
 
 
 def _never(key: Key) -> bool:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from rulesproxy.engine.dispatch import run_guarded
 from rulesproxy.engine.log import logger
+from rulesproxy.filters.fields.message import is_event_stream
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest
@@ -41,7 +42,8 @@ class Pass:
         reached: the first candidate that the request pass did not come to.
         waits: the side whose body the pass needs before it can go on.
         answered: the request pass is over.
-        heads: the request as it stood before each change, with the number of the changing rule.
+        heads: the request as it stood before each change, with the number of the changing rule, and whether its body
+            was there.
         sealed: the request head at the end of the request pass.
         asked: what the index was asked about.
         matched: the captures of rules that matched in the request pass and act in the response pass.
@@ -56,7 +58,7 @@ class Pass:
         self.reached = 0
         self.waits: Side | None = None
         self.answered = False
-        self.heads: list[tuple[int, HTTPRequest]] | None = None
+        self.heads: list[tuple[int, HTTPRequest, bool]] | None = None
         self.sealed: _Head | None = None
         self.asked: Question | None = None
         self.matched: dict[int, Captures] | None = None
@@ -152,10 +154,11 @@ class Runner:
                     state.at = at - 1
                     state.waits = "request"
                     return
-                if flow.request.body_source is None:
-                    self._tell(rule, flow, "request")
-                    continue
                 if rule.uses_response:
+                    continue
+                if flow.request.body_source is None:
+                    if rule.near(view):
+                        self._tell(rule, flow, "request body was streamed or is over the limit")
                     continue
             if not rule.matches(view):
                 continue
@@ -181,7 +184,7 @@ class Runner:
         if rule.edits_request and self._responds:
             if state.heads is None:
                 state.heads = []
-            state.heads.append((rule.number, flow.request.copy()))
+            state.heads.append((rule.number, flow.request.copy(), whole))
         run_guarded(rule.bound("request" if whole else "requestheaders"), flow, captures)
         if rule.edits_request:
             self._ask_again(flow, state, state.at)
@@ -236,7 +239,7 @@ class Runner:
             if number not in self._editors:
                 continue
             rule = self._rules[number]
-            if rule.near(self._view(flow, state, view, number), later=True):
+            if rule.near(self._view(flow, state, view, number)):
                 prepare_for_body_edit(flow.request)
                 return
 
@@ -291,11 +294,15 @@ class Runner:
                 if not whole and rule.holds_response:
                     if not rule.may(seen):
                         continue
-                elif self._lacks(rule, flow, rule.reads_request) or not rule.matches(seen):
+                elif not rule.matches(seen):
+                    if (rule.reads_request or rule.reads_response) and rule.may(seen):
+                        self._lacks(rule, flow, rule.reads_request)
                     continue
                 else:
                     captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
             if captures is None or (rule.holds_response and not whole):
+                if self._is_endless(rule, flow):
+                    continue
                 state.at = at - 1
                 state.waits = "response"
                 return
@@ -312,12 +319,23 @@ class Runner:
     def _lacks(self, rule: Compiled, flow: HTTPFlow, request: bool) -> bool:
         """Whether a body that this rule needs was not kept, the request's only if `request`; it does not apply then."""
         if rule.holds_response and flow.response is not None and flow.response.body_source is None:
-            self._tell(rule, flow, "response")
+            self._tell(rule, flow, "response body was streamed or is over the limit")
             return True
         if request and flow.request.body_source is None:
-            self._tell(rule, flow, "request")
+            self._tell(rule, flow, "request body was streamed or is over the limit")
             return True
         return False
+
+    def _is_endless(self, rule: Compiled, flow: HTTPFlow) -> bool:
+        """Whether this rule would wait for the end of an event stream, which does not come."""
+        response = flow.response
+        if response is None or not is_event_stream(response.headers):
+            return False
+        if response.body_source and not rule.reads_response:
+            # A stream that was made here has its end.
+            return False
+        self._tell(rule, flow, "response is an event stream")
+        return True
 
     def _base_view(self, flow: HTTPFlow, state: Pass) -> FlowView:
         """A view whose request is the one at the end of the request pass."""
@@ -338,8 +356,12 @@ class Runner:
     def _view(self, flow: HTTPFlow, state: Pass, view: FlowView, number: int) -> FlowView:
         """A view whose request is the one that this rule saw."""
         if state.heads is not None:
-            for changer, head in state.heads:
+            for at, (changer, head, whole) in enumerate(state.heads):
                 if changer >= number:
+                    if not whole:
+                        # The body came later than this head, and may have been changed since.
+                        later = [request for _, request, complete in state.heads[at:] if complete]
+                        head.body_source = (later[0] if later else flow.request).body_source
                     return view.at(head)
         return view
 
@@ -350,11 +372,11 @@ class Runner:
         state = flow.rules
         return type(state) is Pass and state.waits == side and state.owner is self.owner
 
-    def _tell(self, rule: Compiled, flow: HTTPFlow, side: Side) -> None:
+    def _tell(self, rule: Compiled, flow: HTTPFlow, why: str) -> None:
         """Say once per rule that it could not apply because a body is missing."""
         if rule.name not in self._told:
             self._told.add(rule.name)
             logger.warning(
-                "rule %s did not apply to %s %s: the %s body was streamed or is over the limit (said once)",
-                rule.name, flow.request.method, flow.request.url, side,
+                "rule %s did not apply to %s %s: the %s (said once)",
+                rule.name, flow.request.method, flow.request.url, why,
             )  # fmt: skip

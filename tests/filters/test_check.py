@@ -13,9 +13,9 @@ from rulesproxy.filters.tilde import TILDE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 
-C, T, Q, B, R, S, W, X, E = Phase
-FROM_REQUEST = Q | B | R | S | W | E
-FROM_RESPONSE = R | S | W
+C, T, Q, B, R, S, W, X, E, V = Phase
+FROM_REQUEST = Q | B | R | S | W | E | V
+FROM_RESPONSE = R | S | W | V
 EVERYWHERE = C | T | FROM_REQUEST | X
 
 
@@ -40,9 +40,9 @@ def checked(text, **names):
         ("~c 200", FROM_RESPONSE),
         ("not ~c 200", FROM_RESPONSE),
         ("~c 200 or ~m GET", FROM_RESPONSE),
-        ("~q", C | T | Q | B | X | E),
+        ("~q", C | T | Q | B | E),
         ("~s", FROM_RESPONSE),
-        ("!~s", C | T | Q | B | X | E),
+        ("!~s", C | T | Q | B | E),
         ("!~q", FROM_RESPONSE),
         ("~q & ~m GET", Q | B | E),
         ("~s & ~m GET", FROM_RESPONSE),
@@ -103,12 +103,21 @@ def test_sides(text, uses_response, either_side):
         ("upper(path) ~ '(?P<a>V.)'", {"a"}, set(), {"a": "V1"}),
         ("query['q'][1] ~ '^(?P<a>.)'", {"a"}, set(), {"a": "t"}),
         ("$f and ~q", {"a"}, set(), {"a": "v1"}),
+        ("request.body ~ 'name=(?P<a>[^&]+)'", {"a"}, set(), {"a": "é"}),
+        ("request.body ~ 'näm=(?P<a>.)'", {"a"}, set(), {"a": "ö"}),
+        ("~bq '^n.*=(?P<a>..)&'", {"a"}, set(), {"a": "é"}),
+        ("~b '(?P<a>name)'", set(), {"a"}, {}),
+        ("request.form['name'] ~ '^(?P<a>.)'", {"a"}, set(), {"a": "é"}),
+        ("json(query['j'])['b'] ~ '^(?P<a>.)'", {"a"}, set(), {"a": "c"}),
+        ("path.segments ~ '^(?P<a>u.*)'", {"a"}, set(), {"a": "users"}),
     ],
 )
 def test_captures(text, inside, outside, values):
     found = checked(text, f=parse("path like '/{a}/users'"))
     assert (found.captures, found.conditional_captures) == (inside, outside)
-    flow = HTTPFlow.make("GET", "http://a.test/v1/users?q=one&q=two")
+    form = [("content-type", "application/x-www-form-urlencoded")]
+    url = "http://a.test/v1/users?q=one&q=two&j=%7B%22b%22%3A%22cd%22%7D"
+    flow = HTTPFlow.make("GET", url, form, "name=é&näm=ö".encode())
     view = FlowView(flow)
     assert compile_filter(found)(view)
     assert compile_captures(found)(view) == values

@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rulesproxy.filters.check import check
-from rulesproxy.filters.compile import compile_captures, compile_filter
+from rulesproxy.filters.analysis import request_only
+from rulesproxy.filters.check import Phase, check
+from rulesproxy.filters.compile import compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import host_decision, index_key
 from rulesproxy.filters.parse import FilterError, parse
 from rulesproxy.filters.reference import matches
 from rulesproxy.filters.view import FlowView
+from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.http import HTTPFlow
 
 NAMES = {
@@ -42,11 +44,18 @@ def joined(*parts):
 PRINTABLE = [text for text in VALUES if text.isprintable()]
 REGEXES = ["^a", "a$", "^a$", "a", "^/v1", "^/v1/", "users$", r"\.test$", r"(^|\.)a\.test$", r"^a\.test$", "[ab]", "(?i)A", ".*b",
            r"^/v1/(?P<rest>.*)", "", "^$", r"(?P<x>[a-z]+)/", r"^(?:v|/)", "a|b", "1$"]  # fmt: skip
+JSON = st.sampled_from(['request.json["a"]', 'request.json["a"]["b"]', 'response.json["a"]', "request.json", "request.json[*]",
+                        'request.json["a"][*]', 'request.json[0]', 'json(query["a"])', 'json(request.text)["a"]'])  # fmt: skip
+BODY = st.sampled_from(["request.body", "response.body", "request.text", "response.text", 'request.form["a"]',
+                        "request.form[*]", "graphql.operation", "graphql.operation[1]"])  # fmt: skip
+LITERAL = st.sampled_from(['"a"', '"1"', "1", "2.5", "true", "false", '""', "0"])
 HOST = st.sampled_from(["host", "orig.host", "sni"])
 PATH = st.sampled_from(["path", "path.raw", "orig.path"])
 TEXT = st.sampled_from(["url", "request.content_type", "response.content_type", 'query["a"]', "query[*]", 'query["a"][1]',
                         'request.header["X"]', 'response.header["x"]', 'orig.query["a"]', "method", "lower(method)",
-                        "upper(path)", 'b64_decode(query["a"])', 'trim(request.header["x"])', "url_decode(path.raw)"])  # fmt: skip
+                        "upper(path)", 'b64_decode(query["a"])', 'trim(request.header["x"])', "url_decode(path.raw)", "path.segments", "path.segments[1]",
+                        'request.cookie["a"]', "request.cookie[*]", 'response.cookie["a"]', "flow.tags", "tls.alpn[0]",
+                        "error.message"])  # fmt: skip
 NUMBER = st.sampled_from(["port", "response.status", "client.port", "len(path)", 'len(query["a"])', "orig.port"])
 BINARY = st.sampled_from(["==", "!=", "contains", "startswith", "endswith", "glob"])
 LEAF = st.one_of(
@@ -68,6 +77,20 @@ LEAF = st.one_of(
     joined("client.ip", st.sampled_from(["in", "not in"]),
            st.sampled_from(["{10.0.0.0/8}", "{10.0.0.1..10.0.0.9 ::1}", "$nets", "{::/0}", "{127.0.0.1 10.0.0.1}"])),
     joined(st.sampled_from(["any(", "all("]), TEXT, BINARY, values(["a", "ab", "b*"]), ")"),
+    joined(JSON, st.sampled_from(["==", "!="]), LITERAL),
+    joined(JSON, st.sampled_from(["in", "not in"]), st.sampled_from(['{1 "a" true}', "{1..9}", "{false}", '{"a" "1"}'])),
+    joined(JSON, st.sampled_from(["<", ">="]), st.sampled_from(["1", "2.5"])),
+    joined(st.one_of(JSON, BODY), BINARY, values(PRINTABLE)),
+    joined(st.one_of(JSON, BODY), st.sampled_from(["~", "!~*"]), values(["^a", "a", "é", "(?s)a.b", "[éa]"])),
+    joined("has(", st.one_of(JSON, BODY), ")"),
+    joined(st.sampled_from(["any(", "all("]), JSON, st.sampled_from(["==", "!="]), LITERAL, ")"),
+    joined(st.sampled_from(["len(request.body)", "len(response.text)", 'len(request.json["a"])', "request.size",
+                            "response.size"]), st.sampled_from([">", "==", "<="]), st.sampled_from(["0", "1", "5"])),
+    st.sampled_from(["protocol == http1", "http.version == 1.1", "request.destination == image", "~http", "~websocket", "~e",
+                     "response.ttfb > 0", "graphql.type == query", "error.kind == timeout", "~a", "~replay", "~marked",
+                     "request.json", "listen.port == 80", "server.ip in {::/0}", "tls.version == 1.3"]),
+    st.sampled_from(["~b a", "~bq a", "~bs a", '~b "a.b"', "~bq é", "~t a", "~tq json", "~ts json", "~src 10", "~dst :80",
+                     "~marker a", "~meta a"]),
     st.sampled_from(["tls", "tls == false", "has(sni)", "has(response.status)", 'has(query["a"])', "has(client.ip)", "$f"]),
     st.sampled_from(["~all", "~q", "~s", "~c 4xx", "~c 200-299", "~c 404", "~m get", "~m P", "~u v1", "~u ^http://a", "~d a",
                      r"~d ^a\.test$", r'~d "(^|\.)a\.test$"', r"~d \.test$", "~hq ^x:.a$", "~hs a$", "~h ^x:", "~h json"]),
@@ -90,6 +113,12 @@ PAIRS = st.lists(
 )
 
 
+BODIES = [
+    b"", b"a", b"ab", b"1", b"a\nb", "é".encode(), b"\xff", None, b'{"a": 1}', b'{"a": {"b": "a"}}', b'{"a": [1, "a", true, null]}',
+    b"[1, 2.5]", b'"a"', b"true", b'[{"a": false}]', b"a=a&a=b&b=", b'{"query": "query a { b }"}', b'[{"operationName": "a"}, 1]', b"{",
+]  # fmt: skip
+
+
 @st.composite
 def flows(draw):
     host, path = draw(st.sampled_from(HOSTS)), draw(st.sampled_from(PATHS))
@@ -98,6 +127,15 @@ def flows(draw):
     status = draw(st.sampled_from([None, 200, 204, 404, 500]))
     flow = HTTPFlow.make(draw(st.sampled_from(["GET", "get", "POST"])), url, draw(PAIRS), b"", status, draw(PAIRS))
     flow.request.path = path + ("?" + "&".join(query) if query else "")
+    flow.request.body_source = draw(st.sampled_from(BODIES))
+    if flow.response is not None:
+        flow.response.body_source = draw(st.sampled_from(BODIES))
+    for message in (flow.request, flow.response):
+        if message is not None and message.body_source:
+            message.headers["Content-Length"] = str(len(message.body_source))
+    flow.websocket = draw(st.booleans())
+    flow.tags = draw(st.sampled_from([[], ["a"], ["b", "ab"]]))
+    flow.error = draw(st.sampled_from([None, None, FlowError("a b", "timeout")]))
     flow.client_conn.peername = (draw(st.sampled_from(["10.0.0.1", "::1", "::ffff:10.0.0.1", "127.0.0.1", "?"])), 80)
     flow.client_conn.tls = draw(st.booleans())
     flow.client_conn.sni = draw(st.sampled_from([None, "a.test", "B.a.test"]))
@@ -122,6 +160,15 @@ def found_by(key, view):
     return by_host and by_path
 
 
+def early(flow):
+    """The flow when its request head is there, and nothing else."""
+    head = flow.copy()
+    head.request.body_source = b""
+    head.response = head.error = None
+    head.tags = []
+    return FlowView(head)
+
+
 @settings(max_examples=400, deadline=None)
 @given(FILTERS, st.lists(flows(), min_size=2, max_size=4))
 def test_compiler_interpreter_and_keys(text, some):
@@ -130,6 +177,7 @@ def test_compiler_interpreter_and_keys(text, some):
         return
     function, captures = compile_filter(found), compile_captures(found)
     key, may = index_key(found), host_decision(found)
+    may_be, near = compile_filter(found, head_only=True), compile_node(request_only(found.node))
     for flow in some:
         view = FlowView(flow)
         result = function(view)
@@ -137,6 +185,10 @@ def test_compiler_interpreter_and_keys(text, some):
         assert result is function(view)
         if result:
             assert found_by(key, view), key
+            assert may_be(view), "the over-approximation without bodies is not sound"
+            assert near(early(flow)), "the over-approximation at the request is not sound"
+            assert not found.needs_body & Phase.B or flow.request.body_source is not None
+            assert not found.needs_body & Phase.S or flow.response is None or flow.response.body_source is not None
             assert view.hosts != (view.host,) or may(view.host)
             assert set(captures(view)) <= found.captures
 
@@ -206,15 +258,31 @@ def test_any_text_is_read_or_refused_in_place(text):
             assert problem.title
 
 
+def encoded(parts):
+    return "".join(parts).encode()
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.text(max_size=12),
     st.text(max_size=30),
-    st.lists(st.tuples(st.text(max_size=5), st.text(max_size=8)), max_size=3),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["Content-Type", "content-encoding", "Content-Length", "Cookie", "Sec-Fetch-Dest"])
+            | st.text(max_size=5),
+            st.sampled_from(
+                ["gzip", "br", "application/json", "multipart/form-data; boundary=a", "text/a; charset=utf-16"]
+            )
+            | st.text(max_size=8),
+        ),
+        max_size=3,
+    ),
+    st.binary(max_size=60)
+    | st.lists(st.sampled_from(list('{}[]":,a1 ')) | st.just('"query"'), max_size=20).map(encoded),
 )
-def test_no_flow_makes_a_filter_raise(method, url, headers):
+def test_no_flow_makes_a_filter_raise(method, url, headers, body):
     try:
-        flow = HTTPFlow.make(method, url, headers, status=200, response_headers=headers)
+        flow = HTTPFlow.make(method, url, headers, body, 200, headers, body)
     except UnicodeEncodeError:
         # Half of a surrogate pair is text that no header can hold.
         return
@@ -225,6 +293,11 @@ def test_no_flow_makes_a_filter_raise(method, url, headers):
 
 
 EVERYTHING = [
+    'request.json["a"][*][0] == 1 or response.json[*] == "a" or request.form["a"] == "a" or request.form[*] == "b"',
+    'graphql.operation == "a" or graphql.type == query or request.text == "a" or response.body contains "a"',
+    'request.cookie[*] == "a" or response.cookie["a"] == "b" or request.size > 5 or response.size > 5KB',
+    'request.destination == image or request.site == none or path.segments[0] == "a" or http.version == 2',
+    'json(url)["a"] == 1 or json(request.body)["a"][*] == "x" or len(request.json["a"]) > 1 or ~b a or ~t b or ~src c',
     'host under "a" or sni == "a" or ~d a or ~u a or ~h a or ~hs a or ~m a',
     'path == "/a" and path.raw contains "a" or query["a"] ~ "a" or query[*] == "a" or url ~ "a"',
     'b64_decode(path) == "a" or url_decode(url) == "a" or len(trim(upper(lower(path)))) == 3',

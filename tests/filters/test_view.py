@@ -4,7 +4,9 @@ import pytest
 
 from rulesproxy.filters.fields import FIELDS
 from rulesproxy.filters.view import FlowView
+from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.websocket import WebSocketMessage
 
 
 def flow():
@@ -86,11 +88,15 @@ def test_an_unknown_attribute_is_an_error():
 
 @pytest.mark.parametrize("field", FIELDS.values(), ids=lambda field: field.name)
 def test_folded_values_have_no_capitals(field):
-    odd = HTTPFlow.make("Get", "HTTP://A.TEST/", [("Content-Type", "TEXT/X"), ("Host", "B.TEST")], status=200,
+    odd = HTTPFlow.make("Get", "HTTP://A.TEST/", [("Content-Type", "TEXT/X"), ("Host", "B.TEST"), ("Sec-Fetch-Dest", "EMPTY"),
+                         ("Sec-Fetch-Site", "NONE")], status=200,
                         response_headers=[("CONTENT-TYPE", "A/B")])  # fmt: skip
     odd.request.scheme = "HTTP"
     odd.client_conn.sni = "C.TEST"
-    value = getattr(FlowView(odd), field.slot)
+    odd.client_conn.mode = "Reverse:https://a.test"
+    odd.error = FlowError("oh", "refused")
+    view = FlowView.of_message(odd, WebSocketMessage(True, "Hi"), 0) if field.side == "message" else FlowView(odd)
+    value = getattr(view, field.slot)
     if field.fold:
         for text in value if isinstance(value, tuple) else (value,):
             assert text == text.lower()

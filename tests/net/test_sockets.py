@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -325,3 +326,43 @@ async def test_closing_gives_connections_a_grace() -> None:
         assert not net.server.connections
         await stream.close()
     assert finished == [True]
+
+
+async def test_connections_leave_no_cycle_however_they_end() -> None:
+    async def serve(stream: SocketStream) -> None:
+        try:
+            while data := await stream.read():
+                stream.write(data)
+                await stream.drain()
+        except StreamClosed:
+            pass
+
+    async def talk(net: Net, port: int) -> None:
+        for end in ("close", "abort", "half"):
+            stream = await net.dialer.dial(("127.0.0.1", port))
+            stream.write(b"x")
+            assert await stream.read() == b"x"
+            if end == "abort":
+                stream.abort()
+                with pytest.raises(StreamClosed):
+                    await stream.read()
+            elif end == "half":
+                stream.write_eof()
+                assert await stream.read() == b""
+            await stream.close()
+        await asyncio.sleep(0.05)
+
+    async with serving(serve) as (net, port):
+        await talk(net, port)
+        gc.collect()
+        gc.disable()
+        try:
+            await talk(net, port)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = [type(found).__qualname__ for found in gc.garbage if type(found).__module__.startswith("rulesproxy")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        assert left == []

@@ -233,6 +233,7 @@ def test_block_can_end_the_connection(exchange: Exchange, end: str) -> None:
     assert (late.hits, late.flow.plan.end) == (["b"], end)
 
 
+BIG = b"x" * 20_000
 BUFFERING = [
     pytest.param(tag("a", 'request.text contains "x"'), {}, {"request"}, id="the filter reads the request"),
     pytest.param(tag("a", 'path == "/no" and request.text contains "x"'), {}, set(), id="the head says no"),
@@ -268,6 +269,19 @@ BUFFERING = [
         set(),
         id="but not of another host",
     ),
+    pytest.param(
+        tag("a", 'method == PUT and request.text contains "x" and response.status == 200', "response"),
+        {},
+        set(),
+        id="nor of another method",
+    ),
+    pytest.param(tag("a", '~b "x" & ~m PUT', "response"), {}, set(), id="nor of either side"),
+    pytest.param(tag("a", '~b "x"', "response"), {}, {"request", "response"}, id="either side"),
+    pytest.param(
+        tag("a", 'request.json["a"] == 1 or response.status == 404', "response"), {}, {"request"}, id="under or"
+    ),
+    pytest.param(tag("a", "graphql.operation == 'A'"), {}, {"request"}, id="GraphQL"),
+    pytest.param(tag("a", "request.size > 1KB and request.text contains 'x'"), {}, set(), id="the size says no"),
     pytest.param(tag("a") + tag("b", side="response"), {}, set(), id="heads only"),
 ]
 
@@ -278,6 +292,177 @@ def test_bodies_are_read_only_where_a_rule_needs_them(
 ) -> None:
     outcome = exchange(rules, method="POST", body=b"x", response_body=b"x", **request_of)
     assert outcome.read == read
+
+
+@pytest.mark.parametrize(
+    ("rules", "sent", "hits"),
+    [
+        pytest.param(
+            tag("body", 'request.text contains "x"') + tag("head", 'request.header["x-hit"] == "body"'),
+            {"method": "POST", "body": b"x"},
+            ["body", "head"],
+            id="a head rule below a body rule sees what that has changed",
+        ),
+        pytest.param(
+            tag("body", 'request.text contains "x"') + BLOCK.format(match='has(request.header["x-hit"])') + tag("low"),
+            {"method": "POST", "body": b"x"},
+            ["body", "block"],
+            id="and answers after it",
+        ),
+        pytest.param(
+            BLOCK.format(match="method == POST") + tag("body", 'request.text contains "x"'),
+            {"method": "POST", "body": b"x"},
+            ["block"],
+            id="a body rule below an answer is not reached",
+        ),
+        pytest.param(
+            tag("one", 'request.json["n"] == 1') + tag("two") + tag("three", 'request.json["n"] in {1..3}'),
+            {"method": "POST", "body": b'{"n": 1}'},
+            ["one", "two", "three"],
+            id="two body rules with a head rule between",
+        ),
+        pytest.param(
+            "  - id: edit\n    match: ~all\n    rewrite: {request: {body: '{\"n\": 2}'}}\n"
+            + tag("old", 'request.json["n"] == 1')
+            + tag("new", 'request.json["n"] == 2'),
+            {"method": "POST", "body": b'{"n": 1}'},
+            ["edit", "new"],
+            id="a body rule sees the body that an earlier rule wrote",
+        ),
+        pytest.param(
+            tag("down", 'response.json["n"] == 1', "response")
+            + tag("head", 'has(response.header["x-hit"])', "response"),
+            {"response_body": b'{"n": 1}'},
+            ["down", "head"],
+            id="file order holds in the response pass",
+        ),
+        pytest.param(
+            tag("head", "response.status == 200", "response")
+            + tag("down", 'response.json["n"] == 1 and response.header["x-hit"] == "head"', "response"),
+            {"response_body": b'{"n": 1}'},
+            ["head", "down"],
+            id="a response rule with a body sees what was done above it",
+        ),
+        pytest.param(
+            tag("both", '~b "x"', "response"), {"response_body": b"x"}, ["both"], id="~b finds it in the response"
+        ),
+        pytest.param(
+            tag("both", '~b "x"', "response"),
+            {"method": "POST", "body": b"x"},
+            ["both"],
+            id="~b of a response rule finds it in the request",
+        ),
+        pytest.param(tag("both", '~b "x"'), {"response_body": b"x"}, [], id="~b of a request rule does not wait"),
+        pytest.param(
+            tag("a") + tag("mixed", 'request.json["n"] == 1 and response.json["n"] == 2', "response"),
+            {"method": "POST", "body": b'{"n": 1}', "response_body": b'{"n": 2}'},
+            ["a", "mixed"],
+            id="both bodies, behind an edit of the request head",
+        ),
+        pytest.param(
+            "  - id: edit\n    match: ~all\n    rewrite: {request: {body: gone}}\n"
+            + tag("late", 'request.text == "gone" and response.status == 200', "response"),
+            {"method": "POST", "body": b"was"},
+            ["edit", "late"],
+            id="a response rule below an edit sees the new body",
+        ),
+        pytest.param(
+            tag("late", 'request.text == "was" and response.status == 200', "response")
+            + "  - id: edit\n    match: ~all\n    rewrite: {request: {body: gone}}\n",
+            {"method": "POST", "body": b"was"},
+            ["edit", "late"],
+            id="and one above it the old one",
+        ),
+        pytest.param(
+            tag("late", 'request.text == "was" and response.status == 200', "response")
+            + tag("a")
+            + "  - id: edit\n    match: ~all\n    rewrite: {request: {body: gone}}\n",
+            {"method": "POST", "body": b"was"},
+            ["a", "edit", "late"],
+            id="also where a head was edited between them",
+        ),
+        pytest.param(
+            BLOCK.format(match="~all") + tag("log", 'request.text contains "x"', "response"),
+            {"method": "POST", "body": b"x"},
+            ["block", "log"],
+            id="a response rule below an answer reads the request body",
+        ),
+        pytest.param(
+            tag("gql", "graphql.operation == 'GetUser'"),
+            {"method": "POST", "body": b'{"query": "query GetUser { user }"}'},
+            ["gql"],
+            id="GraphQL",
+        ),
+        pytest.param(
+            tag("get", "graphql.operation == 'GetUser'"),
+            {"url": "http://a.test/?operationName=GetUser"},
+            ["get"],
+            id="GraphQL without a body",
+        ),
+        pytest.param(tag("error", "error.kind != timeout", "response"), {}, ["error"], id="a flow that did not fail"),
+    ],
+)
+def test_bodies_and_order(exchange: Exchange, rules: str, sent: dict[str, Any], hits: list[str]) -> None:
+    assert exchange(rules, **sent).hits == hits
+
+
+@pytest.mark.parametrize(
+    ("rules", "sent", "told"),
+    [
+        (tag("a", 'path == "/no" and request.text contains "x"'), {"method": "POST", "body": BIG}, 0),
+        (tag("a", 'path == "/" and request.text contains "x"'), {"method": "POST", "body": BIG}, 1),
+        (tag("a", 'not request.text contains "x"', "response"), {"method": "POST", "body": BIG}, 1),
+        (tag("a", 'response.text contains "x"', "response"), {"response_body": BIG}, 1),
+        (tag("a", 'not response.text contains "x"', "response"), {"response_body": BIG}, 1),
+        (tag("a", 'response.status == 404 and response.text contains "x"', "response"), {"response_body": BIG}, 0),
+        (
+            tag("a", 'response.text contains "x"', "response")
+            + tag("b", 'path == "/no" and response.text contains "x"', "response"),
+            {"response_body": BIG},
+            1,
+        ),
+        (
+            tag("a", 'request.text contains "x" and response.status == 404', "response"),
+            {"method": "POST", "body": BIG},
+            0,
+        ),
+        (
+            tag("a", 'request.text contains "x" and response.status == 200', "response"),
+            {"method": "POST", "body": BIG},
+            1,
+        ),
+        (tag("a", '~b "x"', "response"), {"method": "POST", "body": BIG, "response_body": b"x"}, 1),
+    ],
+)
+def test_a_missing_body_is_told_once_and_only_where_it_matters(
+    exchange: Exchange, caplog: pytest.LogCaptureFixture, load: Load, rules: str, sent: dict[str, Any], told: int
+) -> None:
+    loaded = load(rules)
+    with caplog.at_level("WARNING", logger="rulesproxy"):
+        for _ in range(2):
+            assert exchange(loaded, **sent).hits == []
+    assert len([record for record in caplog.records if "did not apply" in record.getMessage()]) == told
+
+
+STREAM = [("Content-Type", "text/event-stream; charset=utf-8")]
+
+
+@pytest.mark.parametrize(
+    "match", ['response.text contains "x"', 'not response.text contains "x"', "~bs x", "~all", "response.status == 200"]
+)
+def test_an_event_stream_is_never_waited_for(
+    exchange: Exchange, caplog: pytest.LogCaptureFixture, load: Load, match: str
+) -> None:
+    body = match in ("~all", "response.status == 200")
+    edit = "\n  - id: a\n    match: " + match + "\n    rewrite: {response: {body: x}}\n" if body else ""
+    loaded = load((edit or tag("a", match, "response")) + tag("below", side="response"))
+    with caplog.at_level("WARNING", logger="rulesproxy"):
+        for _ in range(2):
+            outcome = exchange(loaded, response_headers=STREAM, response_body=b"data: x\n\n")
+            assert (outcome.hits, outcome.read) == (["below"], set())
+    told = [record.getMessage() for record in caplog.records if "did not apply" in record.getMessage()]
+    assert len(told) == 1
+    assert "event stream" in told[0]
 
 
 def test_a_response_rule_that_reads_the_request_body_decides(exchange: Exchange) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rulesproxy.filters.phases import NONE, Phase
+from rulesproxy.filters.phases import ALL, NONE, Phase
 
 if TYPE_CHECKING:
     from rulesproxy.filters.view import FlowView
 
-Side: TypeAlias = Literal["connection", "request", "response"]
-"""Where a value comes from: what has to be forgotten when a message is edited."""
+Side: TypeAlias = Literal["connection", "request", "response", "message", "flow"]
+"""Where a value comes from: what has to be forgotten when a message is edited. Values of `flow` are never kept, for
+anybody may change them at any time."""
 
 Reader: TypeAlias = "Callable[[FlowView], object]"
 
@@ -29,6 +30,10 @@ class Kind(Enum):
     METHOD = "a method"
     ENUM = "one of a few words"
     ADDRESS = "an IP address"
+    SIZE = "a size"
+    DURATION = "a duration"
+    BYTES = "bytes"
+    JSON = "a JSON value"
 
 
 _EQUAL = frozenset({"==", "!=", "in", "not in"})
@@ -45,10 +50,17 @@ OPERATORS: dict[Kind, frozenset[str]] = {
     Kind.METHOD: _TEXT,
     Kind.ENUM: _TEXT,
     Kind.ADDRESS: _EQUAL,
+    Kind.SIZE: _EQUAL | _ORDER,
+    Kind.DURATION: _EQUAL | _ORDER,
+    Kind.BYTES: _TEXT,
+    Kind.JSON: _TEXT | _ORDER,
 }
 
-TEXTUAL = frozenset({Kind.TEXT, Kind.HOST, Kind.PATH, Kind.METHOD, Kind.ENUM})
-"""Kinds whose values are `str`."""
+TEXTUAL = frozenset({Kind.TEXT, Kind.HOST, Kind.PATH, Kind.METHOD, Kind.ENUM, Kind.BYTES})
+"""Kinds whose values are `str`. Those of bytes have one character for each byte (ISO 8859-1)."""
+
+NUMBERS = frozenset({Kind.INT, Kind.SIZE, Kind.DURATION})
+"""Kinds whose values are numbers: sizes in bytes, durations in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,7 @@ class Field:
         kind: what its values are.
         phases: where it is readable.
         read: gives the value from a view; None where it is missing. With `keyed` a mapping from key to a tuple of
-            values, from None to all of them; with `many` a tuple of values.
+            values, from None to all of them; with `many` a tuple of values; for JSON a mapping from a path.
         side: where it comes from.
         keyed: it wants an index: `request.header["x"]`.
         names: its keys are header names, in any case.
@@ -70,6 +82,8 @@ class Field:
         words: what an enum can be.
         bounds: the smallest and the largest number that is possible.
         body: the body without which it cannot be read.
+        holds: where a test of it can be true, as far as the moment alone tells.
+        fails: where a test of it can be false.
         flexible: it reads whichever side is there.
         optional: it may be missing.
         original: it is readable as `orig.NAME` too.
@@ -88,6 +102,8 @@ class Field:
     words: tuple[str, ...] = ()
     bounds: tuple[int, int] | None = None
     body: Phase = NONE
+    holds: Phase = ALL
+    fails: Phase = ALL
     flexible: bool = False
     optional: bool = False
     original: bool = False
