@@ -90,16 +90,20 @@ def parse_listen(text: str) -> Address:
     Raises:
         ValueError: it is none of these.
     """
+    wanted = text
     if text.isdecimal():
         text = f"127.0.0.1:{text}"
     elif text.startswith(":"):
         text = "0.0.0.0" + text
     host, _, port = text.rpartition(":")
-    if port == "0" and host:
-        return split_authority(host, 1)[0], 0
-    address = split_authority(text, 0)
+    try:
+        if port == "0" and host:
+            return split_authority(host, 1)[0], 0
+        address = split_authority(text, 0)
+    except ValueError as exc:
+        raise ValueError(f"cannot listen on {wanted!r}: {exc}") from None
     if not address[1]:
-        raise ValueError(f"{text!r} has no port")
+        raise ValueError(f"cannot listen on {wanted!r}: it has no port; write host:port, such as 127.0.0.1:8080")
     return address
 
 
@@ -163,7 +167,7 @@ class Proxy:
         if len(modes) == 1:
             modes *= len(listens)
         if len(modes) != len(listens):
-            raise ModeError(f"{len(modes)} modes for {len(listens)} addresses: give one mode, or one for each address")
+            raise ModeError(f"{len(modes)} modes and {len(listens)} addresses: give one mode, or one for each address")
         self._wanted = [(parse_mode(name), parse_listen(address)) for name, address in zip(modes, listens, strict=True)]
         self._addons = list(addons)
         self._watch = watch
@@ -198,6 +202,8 @@ class Proxy:
         """
         self._check_addresses()
         self._check_upstream_ca()
+        if not self.options.verify_upstream:
+            _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
         if self.rule_files:
             from rulesproxy.rules.ruleset import load_rules
 
@@ -215,7 +221,7 @@ class Proxy:
             for mode, (host, port) in self._wanted:
                 listener = self.server.listen(host, port, self._serve(mode))
                 self.listeners.append(Listening(mode.name, *listener.address))
-                self.dialer.own_ports.add(listener.address[1])
+                self.dialer.own.add(listener.address)
             await self.engine.startup([*self._chain(), self.hits])
         except BaseException:
             self.server.close_listeners()
@@ -299,6 +305,7 @@ class Proxy:
         """
         if self._rules is None:
             raise RuntimeError("the proxy was started without rules: there is nothing to replace")
+        rules.follow(self._rules)
         await self.engine.replace(self._rules, rules, {"rules"})
         self._rules = rules
         self.revision += 1

@@ -71,11 +71,13 @@ class ClientHelloLike(Protocol):
         sni: the server name it asks for, lower-case; None where it names none.
         alpn: the protocols it offers.
         passthrough: set it to tunnel this connection untouched.
+        client_conn: the connection that it came on.
     """
 
     sni: str | None
     alpn: list[str]
     passthrough: bool
+    client_conn: ClientConn | None
 
 
 class LogEntryLike(Protocol):

@@ -93,6 +93,7 @@ def test_the_installed_check(programs: Path, tmp_path: Path) -> None:
     run(programs / "rulesproxy", "check", file, cwd=tmp_path)
     file.write_text('version: 1\nrules:\n  - id: a\n    match: host undr "ads.example"\n    block:\n')
     assert "RP2" in run(programs / "rulesproxy", "check", file, cwd=tmp_path, code=1)
+    assert "Rationale" in run(programs / "rulesproxy", "explain", "RP200", cwd=tmp_path)
 
 
 def test_the_installed_data(programs: Path, tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rulesproxy.diagnostics import Diagnostic, render, render_concise, to_json
+from rulesproxy.diagnostics import Diagnostic, render, render_concise
 
 if TYPE_CHECKING:
     from rulesproxy.rules.model import Loaded
 
-FORMATS = ("full", "concise", "json")
+FORMATS = ("full", "concise", "json", "github", "sarif")
+_ORDER = ("error", "warning", "info")
 SHOWN = 50
 """Diagnostics that are printed in full; who has more fixes the first ones first."""
 
@@ -51,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)
     if args.output_format == "json":
         _print_json(loaded, failed)
+    elif args.output_format == "github":
+        _print_github(loaded)
+    elif args.output_format == "sarif":
+        _print_sarif(loaded)
     else:
         _print_text(loaded, failed, args.output_format)
     return 1 if failed else 0
@@ -60,7 +65,7 @@ def summary(diagnostics: Iterable[Diagnostic]) -> str:
     """`2 errors, 1 warning`."""
     counted = list(diagnostics)
     words = []
-    for severity in ("error", "warning", "info"):
+    for severity in _ORDER:
         number = sum(diagnostic.severity == severity for diagnostic in counted)
         if number:
             words.append(f"{number} {severity}{'s' if number > 1 and severity != 'info' else ''}")
@@ -73,7 +78,11 @@ def _fails(diagnostic: Diagnostic, strict: bool) -> bool:
 
 def _print_text(loaded: Loaded, failed: bool, output_format: str) -> None:
     full = output_format == "full"
-    for diagnostic in loaded.diagnostics[:SHOWN]:
+    shown = loaded.diagnostics
+    if len(shown) > SHOWN:
+        # What stops the rules must not be hidden behind what does not.
+        shown = tuple(sorted(shown, key=lambda each: _ORDER.index(each.severity))[:SHOWN])
+    for diagnostic in shown:
         print(render(diagnostic) + "\n" if full else render_concise(diagnostic))
     if len(loaded.diagnostics) > SHOWN:
         print(f"and {len(loaded.diagnostics) - SHOWN} more")
@@ -83,7 +92,24 @@ def _print_text(loaded: Loaded, failed: bool, output_format: str) -> None:
     print(_plan(loaded))
 
 
+def _print_github(loaded: Loaded) -> None:
+    from rulesproxy.diagnostics.machine import to_github
+
+    for line in to_github(loaded.diagnostics):
+        print(line)
+    print(f"{summary(loaded.diagnostics) or 'good'} in {_files(loaded)}")
+
+
+def _print_sarif(loaded: Loaded) -> None:
+    from rulesproxy import __version__
+    from rulesproxy.diagnostics.machine import to_sarif
+
+    print(json.dumps(to_sarif(loaded.diagnostics, __version__), indent=2))
+
+
 def _print_json(loaded: Loaded, failed: bool) -> None:
+    from rulesproxy.diagnostics.machine import to_json
+
     report = {
         "ok": not failed,
         "files": [str(path) for path in loaded.files],

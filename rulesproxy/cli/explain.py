@@ -17,11 +17,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Print the page; 1 where there is no such code."""
     from rulesproxy.cli import fail
-    from rulesproxy.diagnostics import CODES, suggest
+    from rulesproxy.diagnostics import suggest
+    from rulesproxy.diagnostics.codes import CODES
 
     code = CODES.get(args.code.upper())
     if code is None:
         near = suggest(args.code.upper(), CODES)
         return fail(f"there is no diagnostic {args.code!r}{f': did you mean {near}?' if near else ''}", 1)
-    print(f"{code.code}: {code.title}\n\n{code.explanation}")
+    print(code.page())
     return 0

@@ -149,6 +149,7 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
     import signal
 
     from rulesproxy.app import counted
+    from rulesproxy.cli import USAGE, fail
 
     log = logging.getLogger("rulesproxy")
     loop = asyncio.get_running_loop()
@@ -176,7 +177,10 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
         if proxy.rules is not None:
             log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.rule_files)))
         if args.ready_file:
-            _write_ready_file(Path(args.ready_file), proxy)
+            try:
+                _write_ready_file(Path(args.ready_file), proxy)
+            except OSError as exc:
+                return fail(f"cannot write the ready file {args.ready_file}: {exc.strerror}", USAGE)
         asked = loop.create_task(_asked_to_stop(proxy, stop))
         try:
             return await stop

@@ -162,7 +162,8 @@ async def dispatch(handlers: tuple[Bound, ...], *args: object) -> None:
                 await _finish(bound, result)
         except AddonHalt:
             break
-        except Exception as error:
+        except _RAISED as error:
+            _check_ours(error)
             handle_failure(bound, error, *args)
         finally:
             RUNNING[0] = None
@@ -182,7 +183,8 @@ async def dispatch_layer(handlers: tuple[Bound, ...], layer: LayerLike) -> Layer
                 layer = cast(LayerLike, result)
         except AddonHalt:
             break
-        except Exception as error:
+        except _RAISED as error:
+            _check_ours(error)
             handle_failure(bound, error, layer)
         finally:
             RUNNING[0] = None
@@ -201,7 +203,8 @@ def run_guarded(bound: Bound, *args: object) -> object:
         return bound.call(*args)
     except AddonHalt:
         raise
-    except Exception as error:
+    except _RAISED as error:
+        _check_ours(error)
         handle_failure(bound, error, *args)
         return None
     finally:
@@ -216,7 +219,20 @@ needed to tell a long call from many short ones.
 """
 
 
-def handle_failure(bound: Bound, error: Exception, *args: object) -> None:
+# `sys.exit()` in a handler would end the proxy with everybody's flows, and a `CancelledError` that nobody has asked for
+# would end the connection without a word.
+_RAISED = (Exception, SystemExit, asyncio.CancelledError)
+
+
+def _check_ours(error: BaseException) -> None:
+    """Raise it again if it is the end of this task and not the handler's doing."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+
+
+def handle_failure(bound: Bound, error: BaseException, *args: object) -> None:
     """Log what a handler raised, in one line; where it fails closed, stop what it was asked about.
 
     Closed means: a 502 for an HTTP flow; a WebSocket or TCP message is dropped; a client or a layer is refused; a

@@ -74,8 +74,9 @@ def _execute(file: Path, shown: str) -> ModuleType:
     except SyntaxError as error:
         _forget(module)
         source = (error.text or "").strip()
-        where = shown if error.filename == str(file) else error.filename
-        raise ScriptError(escape(f"{where}:{error.lineno}: {error.msg}{f': `{source}`' if source else ''}")) from None
+        where = shown if error.filename in (None, str(file)) else error.filename
+        line = "" if error.lineno is None else f":{error.lineno}"
+        raise ScriptError(escape(f"{where}{line}: {error.msg}{f': `{source}`' if source else ''}")) from None
     except (Exception, SystemExit) as error:
         _forget(module)
         message = f": {error}" if str(error) else ""

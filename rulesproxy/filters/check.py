@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import get_args
 
-from rulesproxy.filters import analysis, ast, functions, lookup, tilde, typed
+from rulesproxy.filters import analysis, ast, functions, hints, lookup, tilde, typed
 from rulesproxy.filters.fields import NUMBERS, OPERATORS, TEXTUAL, Field, Kind
 from rulesproxy.filters.operands import Operands
 from rulesproxy.filters.phases import Phase
@@ -65,8 +65,11 @@ def check(node: ast.Node, names: Mapping[str, object] = _NO_NAMES) -> Checked:
         title = "this is never true: no moment has all that it reads"
         problems.append(warning("RP402", title, node.start, node.end, "`~q` holds only before there is a response"))
     inside, outside = analysis.captures(tree)
+    head_only = analysis.head_only(tree) if facts.needs_body else tree
+    if facts.needs_body:
+        hints.about_bodies(head_only, problems.append)
     return Checked(
-        tree, facts.phases, facts.needs_body, analysis.head_only(tree) if facts.needs_body else tree,
+        tree, facts.phases, facts.needs_body, head_only,
         facts.uses_response, facts.either_side, inside, outside - inside, tuple(problems),
     )  # fmt: skip
 
@@ -107,7 +110,7 @@ class _Checker:
                 self.operands.count(node.argument)
             found, doubt = tilde.desugar(node)
             self.problems.extend(doubt)
-            return found
+            return hints.about_tilde(node, found, self.problems.append)
         if isinstance(node, ast.Truthy):
             return self.truthy(node)
         if isinstance(node, ast.Has):
@@ -296,8 +299,5 @@ class _Checker:
         return typed.Read(spec, original, key, index if isinstance(index, int) else None)
 
     def header_name(self, name: str, value: ast.Field) -> bytes:
-        if name.endswith(":"):
-            title = f"`{name}` is not a header name"
-            help = f'write `{value.name}["{name[:-1]}"]`'
-            self.problems.append(warning("RP311", title, value.start, value.end, help))
+        hints.about_header(name, value, self.problems.append)
         return name.lower().encode("utf-8", "surrogateescape")

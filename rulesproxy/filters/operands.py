@@ -13,12 +13,12 @@ from rulesproxy.filters.fields import FIELDS, NUMBERS, TEXTUAL, Kind, public_nam
 from rulesproxy.filters.functions import AS_BOOL, AS_NUMBER, AS_TEXT
 from rulesproxy.filters.normal import normal_address
 from rulesproxy.filters.problem import FilterError, Problem, error
+from rulesproxy.filters.quantities import INT_RANGE, QUANTITY, UNITS, as_bytes, numbers_in, quantity
 from rulesproxy.filters.regex import Regex, regex
 from rulesproxy.filters.typed import Function, Members, Network, Read, Scalar
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
 _GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
-_INT_RANGE = re.compile(r"\s*(-?\d+)(?:\s*\.\.\s*(-?\d+))?\s*", re.ASCII).fullmatch
 _PARTIAL = frozenset({"contains", "startswith", "endswith", "glob"})
 
 
@@ -108,9 +108,10 @@ class Operands:
         """The operand of `~`."""
         right = self.one_text(read, right)
         self.count(right)
-        return regex(
-            right, ignore_case=ignore_case, fold=read.field.fold and not read.functions, long=bool(read.field.body)
-        )
+        fold = read.field.fold and not read.functions
+        found = regex(right, ignore_case=ignore_case, fold=fold, long=bool(read.field.body))
+        hints.about_regex(read, found, right, self.warn)
+        return found
 
     def count(self, node: ast.Text) -> None:
         """One more regex in this filter."""
@@ -139,7 +140,7 @@ class Operands:
             literal = self.variable(read, literal)
         value = _written(read, literal)
         if read.kind is Kind.BYTES:
-            return _as_bytes(literal, value)
+            return as_bytes(literal, value)
         hints.about_text(read, op, value, literal, self.warn)
         if read.field.words and not read.functions and op in ("==", "in"):
             _check_word(read, (read.field.normal or str)(value), literal)
@@ -153,7 +154,7 @@ class Operands:
         if not isinstance(texts, tuple):
             return None
         if read.kind is Kind.BYTES:
-            return [_as_bytes(right, text) for text in texts]
+            return [as_bytes(right, text) for text in texts]
         found: list[Problem] = []
         for text in texts:
             hints.about_text(read, op, text, right, found.append)
@@ -177,7 +178,7 @@ class Operands:
                 texts.append(item)
                 if isinstance(right, ast.Named) or item.start == item.inside:
                     # A value of a list or a variable has no quotes that could tell.
-                    numbers.extend(_numbers(item))
+                    numbers.extend(numbers_in(item))
             elif isinstance(item, ast.Number) or (isinstance(item, ast.Range) and isinstance(item.low, ast.Number)):
                 numbers.append(item)
             elif isinstance(item, ast.Bool):
@@ -194,13 +195,17 @@ class Operands:
         """A number in the bounds of the field: a plain one, a size in bytes, a duration in seconds."""
         what = read.kind.value
         if isinstance(literal, ast.Text):
-            fix = f"remove the quotes: `{literal.value}`" if _QUANTITY(literal.value) else ""
+            fix = f"remove the quotes: `{literal.value}`" if QUANTITY(literal.value) else ""
             raise _bad("RP303", f"{_name(read)} is {what}, this is text", literal, fix)
         if not isinstance(literal, ast.Number):
             raise _bad("RP303", f"{_name(read)} is {what}", literal)
-        units = _UNITS.get(read.kind)
-        if units is not None:
-            return _quantity(read, literal, units)
+        if read.kind in UNITS:
+            value = quantity(read.kind, literal)
+            if value is None:
+                example = "250ms" if read.kind is Kind.DURATION else "10KB"
+                code = "RP303" if literal.unit else "RP304"
+                raise _bad(code, f"{_name(read)} is {what}", literal, f"write it like `{example}`")
+            return value
         if literal.unit:
             raise _bad("RP303", f"{_name(read)} is a number without a unit", literal, f"write `{literal.value}`")
         bounds = None if read.functions else read.field.bounds
@@ -258,55 +263,6 @@ class Operands:
 
 MAX_REGEXES = 32
 """Regexes of one filter. A rule with more wants a list."""
-
-
-_UNITS: dict[Kind, dict[str, float]] = {
-    Kind.SIZE: {
-        "": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
-    },
-    Kind.DURATION: {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600},
-}  # fmt: skip
-_QUANTITY = re.compile(r"(-?\d+(?:\.\d+)?)([A-Za-z]*)", re.ASCII).fullmatch
-
-
-def _quantity(read: Read, literal: ast.Number, units: dict[str, float]) -> int | float:
-    """A size in bytes or a duration in seconds."""
-    if not literal.unit and literal.value == 0:
-        return 0
-    if literal.unit not in units:
-        example = "250ms" if read.kind is Kind.DURATION else "10KB"
-        code = "RP303" if literal.unit else "RP304"
-        raise _bad(code, f"{_name(read)} is {read.kind.value}", literal, f"write it like `{example}`")
-    value = literal.value * units[literal.unit]
-    return int(value) if read.kind is Kind.SIZE and value == int(value) else value
-
-
-def _numbers(text: ast.Text) -> list[ast.Number | ast.Range]:
-    """The number or range in a text without quotes, if it is one."""
-    found = _INT_RANGE(text.value)
-    if found is None:
-        decimal = _QUANTITY(text.value)
-        if decimal is None or decimal.group(2):
-            return []
-        return [ast.Number(float(decimal.group(1)), "", text.start, text.end)]
-    low, high = (None if end is None else ast.Number(int(end), "", text.start, text.end) for end in found.groups())
-    assert low is not None
-    return [low if high is None else ast.Range(low, high, text.start, text.end)]
-
-
-def _as_bytes(literal: ast.Operand | ast.Item, value: str) -> str:
-    r"""Bytes as the fields have them: one character for each. A character is written in UTF-8, `\xHH` is one byte."""
-    places = literal.places if isinstance(literal, ast.Text) else ()
-    if not places or value.isascii():
-        return value.encode("utf-8", "surrogateescape").decode("latin-1")
-    ends = [*places[1:], literal.end - 1]
-    return "".join(
-        [
-            # Only this escape takes four places.
-            char if "\x7f" < char <= "\xff" and end - place == 4 else char.encode("utf-8").decode("latin-1")
-            for char, place, end in zip(value, places, ends, strict=True)
-        ]
-    )
 
 
 def _bad(code: str, title: str, node: ast.Operand | ast.Item, help: str = "") -> FilterError:
@@ -388,14 +344,14 @@ def _plain(exc: ValueError) -> str:
 
 def _item(text: str, read: Read, ref: ast.Named) -> ast.Item:
     """A value from a list or a variable, where nothing is quoted: it is what the field wants."""
-    units = _UNITS.get(read.kind)
+    units = UNITS.get(read.kind)
     if units is not None:
-        quantity = _QUANTITY(text.strip())
-        if quantity is None or (quantity.group(2) not in units and float(quantity.group(1)) != 0):
+        found = QUANTITY(text.strip())
+        if found is None or (found.group(2) not in units and float(found.group(1)) != 0):
             raise _bad("RP313", f"`${ref.name}` holds `{text}`, {_name(read)} is {read.kind.value}", ref)
-        return ast.Number(float(quantity.group(1)), quantity.group(2), ref.start, ref.end)
+        return ast.Number(float(found.group(1)), found.group(2), ref.start, ref.end)
     if read.kind is Kind.INT:
-        found = _INT_RANGE(text)
+        found = INT_RANGE(text)
         if found is None:
             raise _bad("RP313", f"`${ref.name}` holds `{text}`, {_name(read)} is a number", ref)
         low, high = (None if end is None else ast.Number(int(end), "", ref.start, ref.end) for end in found.groups())

@@ -50,3 +50,8 @@ def error(code: str, title: str, start: int, end: int, help: str = "", label: st
 def warning(code: str, title: str, start: int, end: int, help: str = "", label: str = "") -> Problem:
     """A problem of severity warning."""
     return Problem(code, "warning", title, start, end, help, label)
+
+
+def info(code: str, title: str, start: int, end: int, help: str = "", label: str = "") -> Problem:
+    """A problem of severity info: nothing is wrong, but something could be better."""
+    return Problem(code, "info", title, start, end, help, label)

@@ -11,6 +11,7 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 Tree: TypeAlias = Sequence[tuple[Any, Any]]
@@ -21,8 +22,9 @@ _UPPER = frozenset(string.ascii_uppercase)
 _LETTERS = frozenset(string.ascii_letters)
 
 
+@lru_cache(maxsize=16)
 def parse(pattern: str, flags: int) -> Tree:
-    """The tree of a pattern that compiles."""
+    """The tree of a pattern that compiles. The last few are remembered: hints ask again right after the compiler."""
     tree: Tree = importlib.import_module("re._parser").parse(pattern, flags)
     return tree
 
@@ -66,7 +68,7 @@ class Shapes:
             return
         self._ignore_case = bool(flags & re.IGNORECASE)
         self._fold = fold
-        items = _flat(tree)
+        items = flat(tree)
         under = self._under(items)
         if under:
             self.shape, self.suffix = ("under", under), under
@@ -142,12 +144,12 @@ _TESTS: dict[tuple[bool, bool], Literal["==", "startswith", "endswith", "contain
 }
 
 
-def _flat(tree: Tree) -> list[tuple[Any, Any]]:
+def flat(tree: Tree) -> list[tuple[Any, Any]]:
     """The items of a sequence, those of groups without flags of their own among them."""
     items: list[tuple[Any, Any]] = []
     for op, argument in tree:
         if str(op) == "SUBPATTERN" and not argument[1] and not argument[2]:
-            items.extend(_flat(argument[3]))
+            items.extend(flat(argument[3]))
         else:
             items.append((op, argument))
     return items
@@ -170,7 +172,7 @@ def _may_be_empty(item: tuple[Any, Any]) -> bool:
 
 def _arm_name(arm: Tree) -> str:
     """`""` for the start of the text, `.` for a full stop, something else for the rest."""
-    items = _flat(arm)
+    items = flat(arm)
     if len(items) == 1 and _is_at(items[0], "AT_BEGINNING", "AT_BEGINNING_STRING"):
         return ""
     if len(items) == 1 and str(items[0][0]) == "LITERAL":

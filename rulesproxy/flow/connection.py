@@ -54,10 +54,16 @@ class Connection:
 
 
 class ClientConn(Connection):
-    """The client's side. `mode` names the listener's mode, `connect_host` the target of its CONNECT, if any, and
-    `alpn_offers` the protocols that its ClientHello offers."""
+    """The client's side.
 
-    __slots__ = ("alpn_offers", "connect_host", "mode")
+    Attributes:
+        mode: the listener's mode.
+        connect_host: the host of its CONNECT; None without one.
+        connect_port: its port.
+        alpn_offers: the protocols that its ClientHello offers.
+    """
+
+    __slots__ = ("alpn_offers", "connect_host", "connect_port", "mode")
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class ClientConn(Connection):
         super().__init__(address, address, sockname)
         self.mode = mode
         self.connect_host: str | None = None
+        self.connect_port: int | None = None
         self.alpn_offers: tuple[str, ...] = ()
 
 

@@ -112,7 +112,7 @@ class HTTPMessage:
             ValueError: assigned text holds a lone surrogate, which no charset can.
         """
         content = self.content
-        return None if content is None else self._decode_text(content)
+        return None if content is None else self.decode_text(content)
 
     @text.setter
     def text(self, text: str | None) -> None:
@@ -122,7 +122,7 @@ class HTTPMessage:
         charset = self._declared_charset() or _guessed_charset(self.content or b"")
         try:
             encoded = text.encode(charset, "surrogateescape")
-            same = self._decode_text(encoded) == text
+            same = self.decode_text(encoded) == text
         except ValueError:
             same = False
         if not same:
@@ -131,7 +131,8 @@ class HTTPMessage:
             encoded = text.encode("utf-8", "surrogateescape")
         self.content = encoded
 
-    def _decode_text(self, content: bytes) -> str:
+    def decode_text(self, content: bytes) -> str:
+        """`content`, which has no content codings any more, as text in the charset of the Content-Type."""
         charset = self._declared_charset()
         if charset:
             try:

@@ -26,7 +26,7 @@ async def run_tunnel(context: Context) -> None:
     """Run the layers inside a tunnel whose other end is `context.server_conn`."""
     server_conn = context.server_conn
     assert server_conn is not None
-    stream, limits = context.stream, context.options.limits
+    limits = context.options.limits
     server: Stream | None = None
     try:
         async with asyncio.timeout(limits.peek):
@@ -35,8 +35,7 @@ async def run_tunnel(context: Context) -> None:
         try:
             first, server = await _who_speaks_first(context, server_conn)
         except DialError as exc:
-            context.client_conn.error = str(exc)
-            stream.abort()
+            await run_next(TCPLayer(context, events=True, failed=exc))
             return
     if server is None and not first:
         return

@@ -197,7 +197,7 @@ class HTTPLayer(Layer):
         context = self.context
         if self.target is not None:
             raise ProtocolError("CONNECT is for a proxy; this connection already leads to a server", 400)
-        if ":" not in head.target.rpartition("]")[2]:
+        if "/" in head.target or ":" not in head.target.rpartition("]")[2]:
             raise ProtocolError(f"CONNECT wants host:port, got {_shown(head.target)!r}")
         host, port = _split(head.target, 443)
         request = HTTPRequest("CONNECT", "", host, port, "", head.version, Headers.of(head.fields))
@@ -221,7 +221,7 @@ class HTTPLayer(Layer):
                 await self._refuse_tunnel(flow.response)
                 return
         host, port = request.host, request.port
-        context.client_conn.connect_host = host
+        context.client_conn.connect_host, context.client_conn.connect_port = host, port
         context.server_conn = ServerConn((host, port))
         self.client.write(_ESTABLISHED)
         self.client.unread(self.reader.take_rest())

@@ -135,12 +135,12 @@ class ServerSide:
             upstream.stream.write(data)
             try:
                 return await self._read_head(exchange)
-            except _Stale:
+            except _Stale as stale:
                 exchange.client.on_end(None)
                 await exchange.services.upstreams.discard(upstream, abort=True)
                 self.upstream = None
                 if attempt == 2 or not upstream.uses or request.method not in _IDEMPOTENT:
-                    raise _gone(exchange) from None
+                    raise _gone(exchange, str(stale)) from None
         return None
 
     async def read_head(self, exchange: Exchange) -> None:
@@ -151,8 +151,8 @@ class ServerSide:
         """
         try:
             await self._read_head(exchange)
-        except _Stale:
-            raise _gone(exchange) from None
+        except _Stale as stale:
+            raise _gone(exchange, str(stale)) from None
 
     async def _read_head(self, exchange: Exchange) -> None:
         """Read response heads up to the final one, or 101. Interim ones go to the client as they come."""
@@ -171,15 +171,15 @@ class ServerSide:
                     elif reader.started:
                         reader.feed_eof()
                     else:
-                        raise _Stale
+                        raise _Stale("")
                 if isinstance(message, ResponseHead):
                     if message.status >= 200 or message.status == 101:
                         break
-                    _interim(exchange, message)
-        except StreamClosed:
+                    await _interim(exchange, message)
+        except StreamClosed as exc:
             if reader.started:
                 raise _broke_off(exchange) from None
-            raise _Stale from None
+            raise _Stale(str(exc)) from None
         except StreamTimeout:
             why = f"{_name(exchange)} did not answer within {exchange.limits.response_head:g} s"
             raise FlowFailed("timeout", why, 504) from None
@@ -239,19 +239,26 @@ class ServerSide:
             await exchange.services.upstreams.discard(upstream, abort=not upstream.stream.ended)
 
 
-def _interim(exchange: Exchange, head: ResponseHead) -> None:
+async def _interim(exchange: Exchange, head: ResponseHead) -> None:
     """Pass a 1xx on (RFC 9110 section 15.2), except a 100 that the client did not ask for."""
-    asked = exchange.head
+    asked, client = exchange.head, exchange.client
     if asked.version != "HTTP/1.0" and (head.status != 100 or asked.expect):
         fields = without_framing(end_to_end(head.fields))
-        exchange.client.write(encode_response_head(head.status, head.reason, fields))
+        client.write(encode_response_head(head.status, head.reason, fields))
+        client.deadline = exchange.now() + exchange.limits.body_stall
+        try:
+            # A server that sends them without end fills a client's connection, not our memory.
+            await client.drain()
+        except StreamTimeout:
+            raise FlowFailed("client", "the client stopped reading", 408) from None
+        except StreamClosed:
+            raise FlowFailed("client", "the client is gone") from None
 
 
-def _gone(exchange: Exchange) -> FlowFailed:
+def _gone(exchange: Exchange, why: str) -> FlowFailed:
     """The server closed the connection, or we did because the client has left."""
-    return exchange.client_failure() or FlowFailed(
-        "disconnected", f"{_name(exchange)} closed the connection without an answer"
-    )
+    words = f"{_name(exchange)} closed the connection without an answer{why and f' ({why})'}"
+    return exchange.client_failure() or FlowFailed("disconnected", words)
 
 
 def _broke_off(exchange: Exchange) -> FlowFailed:

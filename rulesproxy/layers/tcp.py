@@ -10,6 +10,7 @@ from rulesproxy.flow.connection import ServerConn
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.tcp import TCPFlow, TCPMessage
 from rulesproxy.layers.layer import Context, Layer
+from rulesproxy.layers.outcome import where
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.upstream import DialError, close_stream, open_stream
 
@@ -22,12 +23,16 @@ class TCPLayer(Layer):
     Attributes:
         server: the server's stream where there is one already; else it is dialled.
         events: whether the `tcp_*` events fire.
+        failed: why there is no server, where it has been dialled in vain.
     """
 
-    __slots__ = ("_idle_until", "events", "server")
+    __slots__ = ("_idle_until", "events", "failed", "server")
 
-    def __init__(self, context: Context, server: Stream | None = None, *, events: bool) -> None:
+    def __init__(
+        self, context: Context, server: Stream | None = None, *, events: bool, failed: DialError | None = None
+    ) -> None:
         super().__init__(context)
+        self.failed = failed
         self.server = server
         self.events = events
 
@@ -56,10 +61,11 @@ class TCPLayer(Layer):
 
     async def _dial(self, chain: Chain, flow: TCPFlow, server_conn: ServerConn) -> Stream | None:
         try:
+            if self.failed is not None:
+                raise self.failed
             return await open_stream(self.context.services, server_conn)
         except DialError as exc:
-            host, port = server_conn.address
-            await self._error(chain, flow, f"cannot connect to {host}:{port}: {exc}", exc.kind)
+            await self._error(chain, flow, f"cannot connect to {where(server_conn.address)}: {exc}", exc.kind)
             await self._fire(chain.tcp_end, flow)
             self.context.stream.abort()
             return None

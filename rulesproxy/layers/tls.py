@@ -6,6 +6,7 @@ import logging
 import ssl
 
 from rulesproxy.engine.dispatch import dispatch
+from rulesproxy.flow.connection import ServerConn
 from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.http import HTTPLayer
 from rulesproxy.layers.layer import Layer, run_next
@@ -41,6 +42,7 @@ class TLSLayer(Layer):
         if hello is None:
             return
         context.client_conn.sni = hello.sni
+        hello.client_conn = context.client_conn
         context.client_conn.alpn_offers = tuple(hello.alpn)
         chain = context.services.chain()
         if chain.clienthello:
@@ -48,6 +50,8 @@ class TLSLayer(Layer):
         if self.killed:
             context.stream.abort()
         elif context.server_conn is not None and (hello.passthrough or not self._wanted(hello)):
+            # The client's bytes are TLS already: another handshake of ours around them would hang both sides.
+            context.server_conn = ServerConn(context.server_conn.address)
             await run_next(TCPLayer(context, events=context.options.tcp_events_in_tunnels))
         else:
             await self._decrypt(hello)

@@ -91,6 +91,8 @@ class Upload:
                 server.deadline = exchange.now() + max(limits.body_stall, limits.response_head)
                 await server.drain()
                 client.deadline = exchange.now() + limits.body_stall
+                # A server cannot answer what the client does not finish: the client's deadline is the first to pass.
+                server.deadline = client.deadline + limits.response_head
                 data = await client.read()
                 if data:
                     exchange.reader.feed(data)
@@ -98,6 +100,7 @@ class Upload:
                     exchange.reader.feed_eof()
                 if self._send_arrived(exchange):
                     break
+            server.deadline = exchange.now() + max(limits.body_stall, limits.response_head)
             await exchange.fire_request()
         except (StreamClosed, StreamTimeout, ProtocolError, FlowEnded, FlowFailed) as exc:
             # Without its traceback, whose frames would hold this object.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from rulesproxy.flow.connection import Address
@@ -23,8 +23,8 @@ class Dialer:
     def __init__(self, streams: set[SocketStream], limits: Callable[[], Limits]) -> None:
         self._streams = streams
         self._limits = limits
-        self.own_ports: set[int] = set()
-        """The ports we listen on; a connection to ourselves through one of them is refused."""
+        self.own: set[Address] = set()
+        """The addresses we listen on; a connection to ourselves through one of them is refused."""
 
     async def dial(self, address: Address) -> SocketStream:
         """A stream connected to `address`, by the first of its addresses that answers (RFC 8305).
@@ -53,11 +53,24 @@ class Dialer:
             raise DialError(_why(exc), "refused") from None
         except UnicodeError:
             raise DialError("the name is not a valid host name", "dns") from None
-        peer, own = stream.peername, stream.sockname
-        if peer is not None and own is not None and peer[1] in self.own_ports and peer[0] == own[0]:
+        if stream.peername is not None and self._is_us(stream.peername, stream.sockname):
             stream.abort()
             raise DialError("that is this proxy itself", "refused")
         return stream
+
+    def _is_us(self, peer: Address, source: Address | None) -> bool:
+        """Whether `peer` is one of our listeners, reached from `source`."""
+        for host, port in self.own:
+            if port == peer[1]:
+                there, ours = _plain(peer[0]), _plain(host)
+                if there == ours:
+                    return True
+                # A listener on every address is reached through any of this machine's: a connection to oneself comes
+                # from the address that it goes to, except among the many of the loopback.
+                every = ours.is_unspecified and (ours.version == 6 or there.version == 4)
+                if every and (there.is_loopback or (source is not None and there == _plain(source[0]))):
+                    return True
+        return False
 
     async def _connect(self, host: str, port: int) -> socket.socket:
         loop = asyncio.get_running_loop()
@@ -93,6 +106,12 @@ def _literal(host: str, port: int) -> list[Any]:
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     target: tuple[Any, ...] = (host, port) if version == 4 else (host, port, 0, 0)
     return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", target)]
+
+
+def _plain(host: str) -> IPv4Address | IPv6Address:
+    """The address of a socket; an IPv4 address that IPv6 wraps is what it wraps."""
+    address = ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _why(exc: OSError) -> str:

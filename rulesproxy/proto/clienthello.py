@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rulesproxy.flow.connection import ClientConn
 from rulesproxy.limits import DEFAULT, Limits
 from rulesproxy.proto import ProtocolError
 
@@ -29,12 +30,14 @@ class ClientHello:
         alpn: the protocols it offers, its favourite first.
         versions: the TLS versions it offers as on the wire (0x0304 is TLS 1.3), its favourite first.
         passthrough: whether to tunnel this connection untouched; for handlers to set.
+        client_conn: the connection that it came on; None where it was read by itself.
     """
 
     sni: str | None = None
     alpn: list[str] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     passthrough: bool = False
+    client_conn: ClientConn | None = None
 
 
 def parse(data: bytes, limits: Limits = DEFAULT) -> ClientHello | None:

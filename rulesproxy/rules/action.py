@@ -9,10 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
 
+from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import nodes
+from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import schema_of
+from rulesproxy.rules.template import names_in
+from rulesproxy.rules.template_fields import field_of
 
 if TYPE_CHECKING:
     from rulesproxy.rules.schema import Reader
@@ -26,6 +30,17 @@ A = TypeVar("A", bound="Action")
 
 REQUEST = frozenset({"requestheaders", "request"})
 RESPONSE = frozenset({"responseheaders", "response"})
+
+
+_NO_SIDES: frozenset[Side] = frozenset()
+_BODIES: dict[Side, Phase] = {"request": Phase.B, "response": Phase.S}
+_ON_REQUEST = Phase.Q | Phase.B
+
+
+def is_late(name: str) -> bool:
+    """Whether a name of a template has no value before there is a response."""
+    field = field_of(name)
+    return field is not None and not field.phases & _ON_REQUEST
 
 
 class ActionError(Exception):
@@ -58,6 +73,7 @@ class Action:
         key: its name in a rule; `rewrite.request` is the key `request` under `rewrite`.
         events: the events at which it is legal.
         answers: it ends the request pass, and therefore runs last in its rule.
+        may_answer: it answers some requests by itself, and leaves the others to the rest of its rule.
         bare: it may stand without a value.
         short: the field that a value without keys is read into.
         edits_request: it may change the request.
@@ -66,11 +82,13 @@ class Action:
         examples: what it does, shown.
     """
 
-    __slots__ = ()
+    __slots__ = ("_names",)
+    _names: frozenset[str]
 
     key: ClassVar[str]
     events: ClassVar[frozenset[str]]
     answers: ClassVar[bool] = False
+    may_answer: ClassVar[bool] = False
     bare: ClassVar[bool] = False
     short: ClassVar[str | None] = None
     edits_request: ClassVar[bool] = False
@@ -81,9 +99,40 @@ class Action:
     def edits_body(self) -> Side | None:
         return None
 
+    @property
+    def legal(self) -> frozenset[str]:
+        """The events at which this one is legal: values that it takes from the response are not there before it."""
+        return self.events & RESPONSE if any(is_late(name) for name in self.names) else self.events
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names in its templates."""
+        try:
+            return self._names
+        except AttributeError:
+            # Found once: of thousands of rules every one is asked several times.
+            object.__setattr__(self, "_names", names_in(self))
+            return self._names
+
+    @property
+    def reads_body(self) -> frozenset[Side]:
+        """The messages whose bodies its values are made of."""
+        if not self.names:
+            return _NO_SIDES
+        bodies = [field.body for name in self.names if (field := field_of(name)) is not None]
+        return frozenset([side for side, phase in _BODIES.items() if any(body & phase for body in bodies)])
+
+    def parts(self) -> tuple[Action, ...]:
+        """The actions that this one consists of: itself, unless it does several things at different events."""
+        return (self,)
+
     def bind(self) -> Handler:
         """The handler that carries this action out."""
         raise NotImplementedError
+
+    def bind_for(self, side: Side, memory: Memory) -> Handler:
+        """The same for one pass, with the memory of the rule."""
+        return self.bind()
 
     def check(self, node: Node, reader: Reader) -> None:
         """Record what is wrong with the values together."""

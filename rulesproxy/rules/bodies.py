@@ -14,13 +14,15 @@ from rulesproxy.flow.coding import SUPPORTED
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import nodes
-from rulesproxy.rules.edits import Pattern
+from rulesproxy.rules.edits import Pattern, QueryEdits
+from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
     from rulesproxy.rules.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
+FORM = "application/x-www-form-urlencoded"
 _DIGESTS = ("etag", "content-md5", "digest", "content-digest", "repr-digest")
 
 
@@ -128,6 +130,46 @@ class BodyEdits:
         body_changed(message)
 
 
+def edit_json(edits: JSONEdits, message: HTTPMessage, flow: HTTPFlow, captures: Captures) -> None:
+    """Edit a body that is JSON; one that neither is JSON nor is said to be passes unchanged.
+
+    Raises:
+        ValueError: it is said to be JSON and is not, an edit does not fit it, or its coding cannot be undone.
+    """
+    if message.get_content(strict=True) is None:
+        raise ValueError("the body was not read")
+    text = message.text
+    if not text or not text.strip():
+        return
+    kind = message.headers.get("content-type", "").partition(";")[0].lower()
+    if "json" not in kind and text.lstrip()[:1] not in "{[":
+        return
+    edited = edits.apply(text, flow, captures)
+    if edited != text:
+        message.text = edited
+        body_changed(message)
+
+
+def edit_form(edits: QueryEdits, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
+    """Edit an `application/x-www-form-urlencoded` body; a request without a body gets one.
+
+    Raises:
+        ValueError: the body is something else, was not read, or has a coding that cannot be undone.
+    """
+    if request.get_content(strict=True) is None:
+        raise ValueError("the body was not read")
+    text = request.text or ""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != FORM and (text or kind):
+        raise ValueError(f"the body is no form: its type is {kind or 'not named'}, not {FORM}")
+    edited = edits.edited(text, flow, captures)
+    if edited != text:
+        if not kind:
+            request.headers["content-type"] = FORM
+        request.text = edited
+        body_changed(request)
+
+
 def replace_body(message: HTTPMessage, body: bytes | FileBody, length: int) -> None:
     """Put a body without codings in place of the old one."""
     for name in ("content-encoding", "transfer-encoding"):
@@ -159,7 +201,11 @@ def prepare_for_body_edit(request: HTTPRequest) -> None:
 
 
 def no_body(flow: HTTPFlow) -> bool:
-    """Whether the response has no body whatever its headers say (RFC 9110 section 6.4.1)."""
+    """Whether the response of a flow has no body whatever its headers say."""
     assert flow.response is not None
-    status = flow.response.status_code
-    return flow.request.method == "HEAD" or status < 200 or status in (204, 304)
+    return bodiless(flow.request.method, flow.response.status_code)
+
+
+def bodiless(method: str, status: int) -> bool:
+    """Whether a response with this status to this method has no body (RFC 9110 section 6.4.1)."""
+    return method == "HEAD" or status < 200 or status in (204, 304)

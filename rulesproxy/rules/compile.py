@@ -15,11 +15,13 @@ from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Action, Captures, Handler
+from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.template import COUNTER
 
 PHASES = {
-    "http_connect": Phase.C, "requestheaders": Phase.Q, "request": Phase.B, "responseheaders": Phase.R,
-    "response": Phase.S,
+    "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B,
+    "responseheaders": Phase.R, "response": Phase.S,
 }  # fmt: skip
 """The phase of a filter at each event that rules are bound to."""
 
@@ -30,7 +32,7 @@ RESPONSE_SIDE = Phase.R | Phase.S
 def mask(action: Action) -> Phase:
     """The phases in which an action is legal."""
     phases = Phase(0)
-    for event in action.events:
+    for event in action.legal:
         phases |= PHASES[event]
     return phases
 
@@ -59,6 +61,9 @@ class Compiled:
         matches: its filter.
         may: what is known of its filter without bodies.
         captures: its captures, None where it has none.
+        memory: what it remembers from flow to flow.
+        passes: it leaves TLS undecrypted.
+        only_passes: and does nothing else.
         acts_on_request: it changes or answers something in the request pass.
         decides_on_request: its filter is evaluated in the request pass.
         holds_request: the request body must be there before the request pass may go past it.
@@ -77,20 +82,21 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_host_may", "_host_must", "_near", "_request", "_response",
+        "_bounds", "_counts", "_host_may", "_host_must", "_near", "_request", "_response",
         "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
-        "holds_request", "holds_response", "matches", "may", "name", "number", "reads_request",
-        "reads_response", "rule", "shadows_connect", "stop", "uses_response",
+        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "passes",
+        "reads_request", "reads_response", "rule", "shadows_connect", "stop", "uses_response",
     )  # fmt: skip
 
     matches: Filter
     may: Filter
     captures: Callable[[FlowView], Captures] | None
 
-    def __init__(self, rule: Rule, number: int) -> None:
+    def __init__(self, rule: Rule, number: int, memory: Memory | None = None) -> None:
         checked = rule.filter
+        self.memory = memory or Memory()
         self.rule = rule
         self.number = number
         self.name = rule.name
@@ -100,16 +106,19 @@ class Compiled:
         actions = [step.action for step in rule.steps]
         request = [action for action in actions if on_request(action, checked)]
         response = [action for action in actions if on_response(action, checked)]
-        self._request = _together([action.bind() for action in request])
-        self._response = _together([action.bind() for action in response])
+        self._request = _together([action.bind_for("request", self.memory) for action in request])
+        self._response = _together([action.bind_for("response", self.memory) for action in response])
+        self._counts = any(COUNTER in action.names for action in actions)
         self._bounds: dict[str, Bound] = {}
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
         self._host_must: Callable[[str], bool] | None = None
         self._bind_request(checked, request, response)
-        self.acts_on_response = bool(response) or (self.stop and (self.uses_response or self.either_side))
+        late = self.uses_response or self.either_side or not checked.phases & REQUEST_SIDE
+        self.acts_on_response = bool(response) or (self.stop and late and bool(checked.phases & RESPONSE_SIDE))
         self.edits_response_body = any(action.edits_body == "response" for action in response)
-        self.holds_response = self.edits_response_body or (self.acts_on_response and self.reads_response)
+        uses_body = any("response" in action.reads_body for action in response)
+        self.holds_response = self.edits_response_body or uses_body or (self.acts_on_response and self.reads_response)
         self._bind_connect(checked, actions)
 
     def __getattr__(self, name: str) -> object:
@@ -122,6 +131,8 @@ class Compiled:
             value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
         elif name == "captures":
             value = compile_captures(checked) if checked.captures else None
+            if self._counts:
+                value = _counting(value, self.memory)
         else:
             raise AttributeError(name)
         setattr(self, name, value)
@@ -133,16 +144,20 @@ class Compiled:
         self.reads_request = bool(checked.needs_body & Phase.B)
         self.reads_response = bool(checked.needs_body & Phase.S)
         edits_body = any(action.edits_body == "request" for action in request)
-        self.holds_request = edits_body or self.reads_request
+        uses_body = any("request" in action.reads_body for action in request)
+        self.holds_request = edits_body or uses_body or self.reads_request
         self.decides_on_request = decidable and (self.acts_on_request or self.holds_request)
         self.edits_request = any(action.edits_request for action in request)
 
     def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:
+        passing = [action for action in actions if "clienthello" in action.events]
+        self.passes = bool(passing)
+        self.only_passes = self.passes and len(passing) == len(actions) and not self.stop
         blocks = [action for action in actions if "http_connect" in action.events]
         self.decides_connect = bool(checked.phases & Phase.C) and not self.either_side
         self.connect: Handler | None = blocks[0].bind() if blocks and self.decides_connect else None
         self.shadows_connect = self.edits_request or (
-            self.acts_on_request and (self.stop or any(action.answers for action in actions))
+            self.acts_on_request and (self.stop or any(action.answers or action.may_answer for action in actions))
         )
 
     @property
@@ -186,6 +201,16 @@ class Compiled:
             bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
             self._bounds[event] = bound
         return bound
+
+
+def _counting(captures: Callable[[FlowView], Captures] | None, memory: Memory) -> Callable[[FlowView], Captures]:
+    """Captures with the number of flows so far: they are asked for once per flow on which a rule acts."""
+
+    def count(view: FlowView) -> Captures:
+        found = captures(view) if captures is not None else {}
+        return {**found, f"${COUNTER}": str(memory.next(COUNTER))}
+
+    return count
 
 
 def _together(handlers: list[Handler]) -> Callable[[HTTPFlow, Captures], bool]:

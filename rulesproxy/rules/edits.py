@@ -119,7 +119,8 @@ def read_ops(node: Node, reader: Reader, name: str, header: bool) -> tuple[Op, .
     if failed:
         raise Bad
     _conflicts(mapping, ops, reader, name)
-    return tuple(ops)
+    # What belongs to the connection was warned about, and is left to the proxy.
+    return tuple([op for op in ops if op.verb == "remove" or not header or op.name.lower() not in FRAMING])
 
 
 def _op(verb: Verb, key: Scalar, child: Node, reader: Reader, header: bool) -> Op:
@@ -266,7 +267,7 @@ def _bind_replace(op: Op, key: bytes) -> _Step:
 
 @dataclass(frozen=True, slots=True)
 class QueryEdits:
-    """Edits of the query, in order. Parameters that no edit names keep their spelling."""
+    """Edits of a query or of a form, in order. What no edit names keeps its spelling."""
 
     ops: tuple[Op, ...]
 
@@ -276,12 +277,16 @@ class QueryEdits:
 
     def apply(self, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
         """Edit the query of `request`."""
-        path, found, query = request.path.partition("?")
-        pieces = [(_name_of(piece), piece) for piece in query.split("&")] if found and query else []
+        path, _, query = request.path.partition("?")
+        text = self.edited(query, flow, captures)
+        request.path = f"{path}?{text}" if text else path
+
+    def edited(self, text: str, flow: HTTPFlow, captures: Captures) -> str:
+        """Encoded pairs after the edits; the text of a form is written like that of a query."""
+        pieces = [(_name_of(piece), piece) for piece in text.split("&")] if text else []
         for op in self.ops:
             pieces = self._one(op, pieces, flow, captures)
-        text = "&".join([piece for _, piece in pieces])
-        request.path = f"{path}?{text}" if text else path
+        return "&".join([piece for _, piece in pieces])
 
     def _one(self, op: Op, pieces: list[tuple[str, str]], flow: HTTPFlow, captures: Captures) -> list[tuple[str, str]]:
         if op.verb == "remove":

@@ -13,7 +13,7 @@ from rulesproxy.filters import ast
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import Action
+from rulesproxy.rules.action import Action, is_late
 from rulesproxy.rules.match import FilterText, filter_text
 from rulesproxy.rules.model import OnError, Rule, Step
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
@@ -37,6 +37,7 @@ _GROUP = re.compile(r"\(\?P?<([A-Za-z_]\w*)>")
 _SEGMENT = re.compile(r"\{([A-Za-z_]\w*)")
 _EVENTS = {
     Phase.C: "http_connect",
+    Phase.T: "clienthello",
     Phase.Q: "requestheaders",
     Phase.B: "request",
     Phase.R: "responseheaders",
@@ -52,6 +53,7 @@ _OTHER_EVENTS = {
 """Events at which filters can be decided, and no action runs."""
 
 _ACTIONS = Phase.C | Phase.Q | Phase.B | Phase.R | Phase.S
+_WITH_RESPONSE = Phase.R | Phase.S
 
 Written: TypeAlias = tuple[Scalar, Node, type[Action]]
 """An action as written: its key, its value, its class."""
@@ -77,25 +79,36 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     captures = _captures(checked, tree, scope)
     conditional = frozenset[str]() if checked is None else checked.conditional_captures
     reader.names = Names(captures, scope.vars, reader.names.env, conditional)
-    steps = [step for entry in written if (step := _step(entry, reader)) is not None]
+    steps = [step for entry in written for step in _steps(entry, reader)]
     stop = _flag(node, "stop", False, reader)
     enabled = _flag(node, "enabled", True, reader)
     on_error = _on_error(node, reader)
     description = _optional(node, "description", reader)
     tags = _tags(node, reader)
-    if not written and not stop and len(reader.problems) == errors:
+    if not written and not stop and not _failed(reader, errors):
         help = "add an action such as `block:`, or `stop: true` to let such flows pass"
         reader.fail("RP106", node, f"rule `{name}` matches but does nothing", help)
     _one_answer(steps, reader)
     if checked is not None and text is not None:
         _phases(checked, text, tree, steps, reader)
-    if checked is None or any(problem.severity == "error" for problem in reader.problems[errors:]):
+    if checked is None or _failed(reader, errors):
         raise Bad
     if not enabled:
         return None
     steps.sort(key=lambda step: step.action.answers)
     negated = _negated(tree, scope) if stop and checked.phases & Phase.C and tree is not None else None
-    return Rule(name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span)
+    return Rule(
+        name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span, definition(node)
+    )  # fmt: skip
+
+
+def definition(node: Node) -> str:
+    """What a node says, without the places, the comments and the quotes that do not matter."""
+    if isinstance(node, Mapping):
+        return "{" + ",".join(f"{key.text!r}:{definition(child)}" for key, child in node.entries) + "}"
+    if isinstance(node, nodes.Sequence):
+        return "[" + ",".join(definition(item) for item in node.items) + "]"
+    return node.text if node.plain else repr(node.text)
 
 
 def _captures(checked: Checked | None, tree: ast.Node | None, scope: Scope) -> dict[str, str] | None:
@@ -106,6 +119,11 @@ def _captures(checked: Checked | None, tree: ast.Node | None, scope: Scope) -> d
         return {}
     fields = capture_fields(tree, scope.names)
     return {capture: fields.get(capture, "") for capture in checked.captures}
+
+
+def _failed(reader: Reader, before: int) -> bool:
+    """Whether there is an error behind the first `before` problems."""
+    return any(problem.severity == "error" for problem in reader.problems[before:])
 
 
 @cache
@@ -186,12 +204,20 @@ def _actions(key: Scalar, child: Node, reader: Reader) -> list[Written]:
     return inner
 
 
-def _step(written: Written, reader: Reader) -> Step | None:
+def _steps(written: Written, reader: Reader) -> list[Step]:
     key, child, action = written
     try:
-        return Step(action.read(child, reader, action.key), key.span)
+        read = action.read(child, reader, action.key)
     except Bad:
-        return None
+        return []
+    if not read.legal:
+        names = sorted(name for name in read.names if is_late(name))
+        reader.note(
+            "RP401", key, f"`{action.key}` acts before there is a response, and uses `${{{names[0]}}}`",
+            "take the value from the request, or act on the response",
+        )  # fmt: skip
+        return []
+    return [Step(part, key.span) for part in read.parts()]
 
 
 def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | None]:
@@ -326,6 +352,7 @@ def _phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: li
 
     if not checked.phases:
         return
+    before = len(reader.problems)
     for step in steps:
         legal = mask(step.action)
         if checked.phases & legal:
@@ -344,6 +371,23 @@ def _phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: li
             label=known,
             labels=[Label(step.span, f"must run at {events}")],
         )
+    one_side = checked.either_side and not any(mask(step.action) & _WITH_RESPONSE for step in steps)
+    if steps and one_side and len(reader.problems) == before:
+        _one_side(tree, text, steps[0], reader)
+
+
+def _one_side(tree: ast.Node | None, text: FilterText, step: Step, reader: Reader) -> None:
+    """A `~` filter for whichever side is there sees only one in this rule."""
+    for item in _walk(tree):
+        if isinstance(item, ast.Tilde) and item.name in ("b", "h", "t"):
+            reader.note(
+                "RP405",
+                text.place(item.start, item.end),
+                f"`~{item.name}` looks at the request only in this rule",
+                f"`~{item.name}q` says so",
+                labels=[Label(step.span, "runs before there is a response")],
+                severity="info",
+            )
 
 
 def _late_field(tree: ast.Node | None, text: FilterText, legal: Phase, checked: Checked) -> tuple[Span, str]:
@@ -368,7 +412,17 @@ def _first(phases: Phase) -> str:
     return next((event for phase, event in {**_EVENTS, **_OTHER_EVENTS}.items() if phases & phase), "another event")
 
 
+_WAYS_OUT = {
+    "passthrough": "nothing is decrypted yet: match on `host`, `port`, `sni` or `client.ip`",
+    "cors": "preflights are answered before there is a response: match on the request",
+    "no-cache": "it changes the request too: match on the request",
+    "map-remote": "the request is gone by then; match on the request",
+}
+
+
 def _way_out(action: Action) -> str:
+    if action.key in _WAYS_OUT:
+        return _WAYS_OUT[action.key]
     if action.key == "rewrite.request":
         return "the request is gone by then; change the answer with `rewrite: {response: …}`, or match on the request"
     if action.key == "rewrite.response":

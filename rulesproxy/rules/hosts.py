@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rulesproxy.engine.dispatch import run_guarded
+from rulesproxy.events import ClientHelloLike
+from rulesproxy.filters.normal import normal_address
 from rulesproxy.filters.view import FlowView
-from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
+from rulesproxy.flow.connection import ClientConn, ServerConn
+from rulesproxy.flow.headers import Headers
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Index, Numbers
@@ -23,9 +27,10 @@ class Hosts:
 
     Attributes:
         connects: some rule may refuse a CONNECT.
+        passes: some rule leaves TLS undecrypted.
     """
 
-    __slots__ = ("_index", "_known", "_numbers", "_rules", "connects")
+    __slots__ = ("_index", "_known", "_numbers", "_rules", "connects", "passes")
 
     def __init__(self, rules: Sequence[Compiled], index: Index | None) -> None:
         self._rules = tuple(rules)
@@ -33,6 +38,7 @@ class Hosts:
         self._index = index
         self._known: dict[str, bool] = {}
         self.connects = any(rule.connect is not None for rule in self._rules)
+        self.passes = any(rule.passes for rule in self._rules)
 
     def http_connect(self, flow: HTTPFlow) -> None:
         if over(flow):
@@ -62,6 +68,32 @@ class Hosts:
             # A 2xx would open the tunnel, and clients do not follow a redirect of CONNECT.
             flow.response = _as_status(response, 403)
 
+    def clienthello(self, hello: ClientHelloLike) -> None:
+        """Leave TLS undecrypted where a rule says so for every host that the client names.
+
+        The name in TLS must not open a way around the rules for the host of the tunnel. An address says nothing that
+        the name does not.
+        """
+        conn = hello.client_conn or ClientConn()
+        tunnel = conn.connect_host
+        names = [hello.sni] if hello.sni else []
+        if tunnel and tunnel != hello.sni and (not names or normal_address(tunnel) is None):
+            names.append(tunnel)
+        if names and all(self._passes(name, conn) for name in names):
+            hello.passthrough = True
+
+    def _passes(self, host: str, conn: ClientConn) -> bool:
+        port = conn.connect_port or 443
+        request = HTTPRequest("CONNECT", "https", host, port, "", "HTTP/1.1", Headers())
+        view = FlowView(HTTPFlow(request, conn, ServerConn((host, port), tls=True)))
+        for number in self._of_host(host):
+            rule = self._rules[number]
+            if rule.passes and rule.matches(view):
+                return True
+            if rule.stop and rule.host_must(host):
+                return False
+        return False
+
     def wants_host(self, host: str) -> bool:
         """Whether some rule has to see inside TLS to this host."""
         wanted = self._known.get(host)
@@ -75,6 +107,8 @@ class Hosts:
         for number in self._of_host(host):
             rule = self._rules[number]
             if not rule.host_may(host):
+                continue
+            if rule.only_passes:
                 continue
             if rule.rule.steps or not rule.stop:
                 return True

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Label, Source, Span
 from rulesproxy.filters import ast
@@ -274,17 +275,45 @@ class _Loader:
         return tuple(line for line in lines if line)
 
     def _filters(self, mapping: nodes.Mapping, reader: Reader, scope: Scope) -> None:
+        texts: dict[str, FilterText] = {}
         for key, child in mapping.entries:
             try:
                 self._name(key, reader, scope)
                 scalar = reader.scalar(child, key.text, "a filter")
+                text = FilterText(scalar.text, scalar.part)
                 try:
                     scope.names[key.text] = parse_filter(scalar.text)
                 except FilterError as error:
-                    report(error.problems, FilterText(scalar.text, scalar.part), reader)
+                    report(error.problems, text, reader)
                     raise Bad from None
+                texts[key.text] = text
             except Bad:
                 scope.names.setdefault(key.text, parse_filter("~all"))
+        self._check_filters(texts, reader, scope)
+
+    def _check_filters(self, texts: Mapping[str, FilterText], reader: Reader, scope: Scope) -> None:
+        """Check named filters where they stand. One with a mistake is not asked again by each rule that uses it."""
+        from rulesproxy.filters.check import check
+
+        bad = set()
+        for name, text in texts.items():
+            tree = scope.names[name]
+            try:
+                warnings = check(cast(ast.Node, tree), scope.names).warnings
+            except FilterError as error:
+                # What is wrong in another filter is said there, unless the two need each other.
+                own = [
+                    each
+                    for each in error.problems
+                    if "needs itself" in each.title or not each.title.startswith("in `$")
+                ]
+                report(own, text, reader)
+                bad.add(name)
+            else:
+                # Whose bodies are read is a matter of the rules that use it.
+                report([warning for warning in warnings if warning.code != "RP403"], text, reader)
+        for name in bad:
+            scope.names[name] = parse_filter("~all")
 
     def _name(self, key: Scalar, reader: Reader, scope: Scope) -> None:
         """Variables, lists and filters share one name space, since `$name` may mean each of them."""

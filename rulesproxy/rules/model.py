@@ -36,6 +36,7 @@ class Rule:
         on_error: whether a flow goes on when an action fails (`open`), or is answered with 502 (`closed`).
         negated: the opposite of the filter, for rules that let flows pass: what it leaves must still be looked at.
         span: where the rule begins.
+        definition: what it says, in a form that is the same as long as the rule says the same.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Rule:
     on_error: OnError
     negated: Checked | None
     span: Span
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,7 @@ class Pass:
         reached: the first candidate that the request pass did not come to.
         waits: the side whose body the pass needs before it can go on.
         answered: the request pass is over.
-        heads: the request as it stood before each change, with the number of the changing rule, and whether its body
-            was there.
+        heads: the request as it stood before each change, with the number of the changing rule.
         sealed: the request head at the end of the request pass.
         asked: what the index was asked about.
         matched: the captures of rules that matched in the request pass and act in the response pass.
@@ -58,7 +57,7 @@ class Pass:
         self.reached = 0
         self.waits: Side | None = None
         self.answered = False
-        self.heads: list[tuple[int, HTTPRequest, bool]] | None = None
+        self.heads: list[tuple[int, HTTPRequest]] | None = None
         self.sealed: _Head | None = None
         self.asked: Question | None = None
         self.matched: dict[int, Captures] | None = None
@@ -107,6 +106,8 @@ class Runner:
             found["response"] = self.response
         if self.hosts.connects:
             found["http_connect"] = self.hosts.http_connect
+        if self.hosts.passes:
+            found["clienthello"] = self.hosts.clienthello
         return found
 
     # The request pass
@@ -184,7 +185,7 @@ class Runner:
         if rule.edits_request and self._responds:
             if state.heads is None:
                 state.heads = []
-            state.heads.append((rule.number, flow.request.copy(), whole))
+            state.heads.append((rule.number, flow.request.copy()))
         run_guarded(rule.bound("request" if whole else "requestheaders"), flow, captures)
         if rule.edits_request:
             self._ask_again(flow, state, state.at)
@@ -356,12 +357,9 @@ class Runner:
     def _view(self, flow: HTTPFlow, state: Pass, view: FlowView, number: int) -> FlowView:
         """A view whose request is the one that this rule saw."""
         if state.heads is not None:
-            for at, (changer, head, whole) in enumerate(state.heads):
+            for changer, head in state.heads:
                 if changer >= number:
-                    if not whole:
-                        # The body came later than this head, and may have been changed since.
-                        later = [request for _, request, complete in state.heads[at:] if complete]
-                        head.body_source = (later[0] if later else flow.request).body_source
+                    # A copy from before the body was read has none, but then no rule above wanted it.
                     return view.at(head)
         return view
 

@@ -23,6 +23,9 @@ def describe_plan(rules: Sequence[Compiled]) -> str:
         ("hosts decrypted", decrypted_hosts(rules)),
     ):
         lines.append(f"  {title}: {_list(names)}")
+    passing = [rule.name for rule in rules if rule.passes]
+    if passing:
+        lines.append(f"  TLS passed through: {_list(passing)}")
     return "\n".join(lines)
 
 
@@ -33,7 +36,7 @@ def decrypted_hosts(rules: Sequence[Compiled]) -> list[str]:
     """
     hosts: dict[str, None] = {}
     for rule in rules:
-        if not rule.rule.steps or (rule.connect is not None and len(rule.rule.steps) == 1):
+        if rule.only_passes or not rule.rule.steps or (rule.connect is not None and len(rule.rule.steps) == 1):
             continue
         key = rule.key
         if key.hosts is None and key.suffixes is None:

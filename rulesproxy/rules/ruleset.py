@@ -51,7 +51,7 @@ class RuleAddon:
     @property
     def _runner(self) -> Runner:
         if self._alone is None:
-            self._alone = Runner([Compiled(self.compiled.rule, 0)])
+            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory)])
         return self._alone
 
     def __getattr__(self, event: str) -> object:
@@ -114,6 +114,14 @@ class RuleSet:
         if not loaded.ok:
             raise RulesError(loaded.diagnostics)
         return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics)
+
+    def follow(self, other: RuleSet) -> None:
+        """Go on counting where another set is: in every rule whose id and definition have not changed."""
+        before = {addon.rule.id: addon for addon in other.rules if addon.rule.id is not None}
+        for addon in self.rules:
+            old = before.get(addon.rule.id or "")
+            if old is not None and old.rule.definition == addon.rule.definition:
+                addon.compiled.memory.follow(old.compiled.memory)
 
     def plan(self) -> str:
         """What these rules make the proxy do: rules per event, bodies that are read, hosts that are decrypted."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
 from rulesproxy.diagnostics import suggest
+from rulesproxy.filters.fields import public_names
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules import template_fields
 from rulesproxy.rules.schema import Names
+from rulesproxy.rules.template_fields import Shown
 
 if TYPE_CHECKING:
     from rulesproxy.rules.nodes import Node, Scalar
@@ -47,9 +50,12 @@ _PLAIN: dict[str, Callable[[HTTPFlow], str | None]] = {
     "response.status": lambda flow: None if flow.response is None else str(flow.response.status_code),
     "response.text": lambda flow: None if flow.response is None else flow.response.text,
 }
+COUNTER = "counter"
+"""The name of the number of flows on which a rule has acted."""
+
 _FROM_PATH = frozenset({"path", "path.raw", "orig.path"})
 _FILTERS: dict[str, Callable[[str], str]] = {
-    "json": lambda value: json.dumps(value, ensure_ascii=False),
+    "json": lambda value: value.json if isinstance(value, Shown) else json.dumps(value, ensure_ascii=False),
     "url": lambda value: quote(value, safe="", errors="surrogateescape"),
     "lower": str.lower,
 }
@@ -61,11 +67,19 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One `${…}`: how its value is read, and whether that value is a piece of a path."""
+    """One `${…}`.
+
+    Attributes:
+        text: the name in it.
+        read: how its value is read.
+        from_path: whether that value is a piece of a path.
+        typed: whether its value is JSON already: its last filter is `int` or `json`.
+    """
 
     text: str
     read: Read
     from_path: bool
+    typed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,11 @@ class Template:
     text: str
     parts: tuple[str | Place, ...]
     constant: str | None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names in its places."""
+        return frozenset(part.text for part in self.parts if isinstance(part, Place))
 
     @classmethod
     def of(cls, text: str) -> Template:
@@ -111,6 +130,20 @@ class Template:
                 value = part.read(flow, captures) or ""
                 out.append(escape(value, part.from_path) if escape is not None else value)
         return "".join(out)
+
+
+def names_in(value: object) -> frozenset[str]:
+    """The names in the places of every template in a record, however deep it is."""
+    if isinstance(value, Template):
+        return frozenset() if value.constant is not None else value.names
+    found: frozenset[str] = frozenset()
+    if isinstance(value, tuple):
+        for item in value:
+            found |= names_in(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            found |= names_in(getattr(value, field.name))
+    return found
 
 
 def parse(scalar: Scalar, reader: Reader) -> Template:
@@ -214,7 +247,7 @@ def _place(inner: str, scalar: Scalar, start: int, end: int, reader: Reader) -> 
         from_path = from_path and text not in ("url", "json")
     if fixed and not filters:
         return _constant(read)
-    return Place(name, read, from_path)
+    return Place(name, read, from_path, filters[-1:] in (["int"], ["json"]))
 
 
 def _pipes(inner: str) -> list[str]:
@@ -242,13 +275,18 @@ def _value(name: str, names: Names) -> tuple[Read, bool, bool] | str:
             meant = suggest(name[5:], names.vars)
             return f"did you mean `${{vars.{meant}}}`?" if meant else "define it under `vars:`"
         return _literal(found), True, False
+    if name == COUNTER:
+        return _capture(f"${COUNTER}"), False, False
     if name in _PLAIN:
         reader = _PLAIN[name]
         return (lambda flow, captures: reader(flow)), False, name in _FROM_PATH
     indexed = _INDEXED.fullmatch(name)
     if indexed is not None:
         return _indexed(indexed.group(1), indexed.group(3)), False, False
-    candidates = [*(names.captures or ()), *(f"vars.{key}" for key in names.vars), *_PLAIN]
+    read = template_fields.reader(name)
+    if read is not None:
+        return (lambda flow, captures: read(flow)), False, False
+    candidates = [*(names.captures or ()), *(f"vars.{key}" for key in names.vars), *_PLAIN, *public_names(), COUNTER]
     if name in names.vars:
         return f"write `${{vars.{name}}}`"
     meant = suggest(name, candidates)

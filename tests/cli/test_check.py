@@ -71,3 +71,75 @@ def test_many_mistakes_are_cut(folder: Path, capsys: pytest.CaptureFixture[str])
     assert main(["check", "--output-format", "concise", "many.yaml"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert (len(lines), lines[-2:]) == (52, ["and 10 more", "60 errors in 1 file"])
+
+
+def test_errors_come_first_where_not_all_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = "".join(f"  - match: ~all\n    id: {number} x\n    block:\n" for number in range(60))
+    (folder / "many.yaml").write_text(f"version: 1\nrules:\n{rules}  - match: ~all\n    blok:\n")
+    assert main(["check", "--output-format", "concise", "many.yaml"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "error[RP101]" in lines[0]
+    assert lines[-2:] == ["and 11 more", "1 error, 60 warnings in 1 file"]
+
+
+def test_github_annotates_errors_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "both.yaml").write_text(WARNING + BAD.partition("rules:\n")[2].replace("- id: ads", "- id: other"))
+    assert main(["check", "--output-format", "github", "both.yaml"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "::error file=both.yaml,line=8,endLine=8,title=RP101%3A unknown key `blok` in a rule,col=5,endColumn=8"
+        "::did you mean `block`?%0Asee: rulesproxy explain RP101",
+        "::warning file=both.yaml,line=3,endLine=3,title=RP111%3A the id `my ads` is hard to type,col=9,endColumn=14"
+        "::use letters, digits, `.`, `_`, `/` and `-`%0Asee: rulesproxy explain RP111",
+        "1 error, 1 warning in 1 file",
+    ]  # fmt: skip
+
+
+def test_github_says_how_many_are_not_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = "".join("  - match: ~all\n    blok:\n" for _ in range(25))
+    (folder / "many.yaml").write_text(f"version: 1\nrules:\n{rules}")
+    assert main(["check", "--output-format", "github", "many.yaml"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert (len(lines), sum(line.startswith("::error ") for line in lines)) == (12, 10)
+    assert lines[-2:] == [
+        "::notice title=rulesproxy check::and 15 more; use --output-format sarif to see all of them",
+        "25 errors in 1 file",
+    ]
+
+
+def test_github_keeps_special_characters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a,b:c%.yaml").write_text(BAD)
+    main(["check", "--output-format", "github", "a,b:c%.yaml"])
+    assert capsys.readouterr().out.startswith("::error file=a%2Cb%3Ac%25.yaml,line=5,")
+
+
+def test_sarif_is_a_log_with_rules(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "two files.yaml").write_text(GOOD)
+    assert main(["check", "--output-format", "sarif", "bad.yaml", "warning.yaml", "two files.yaml", "good.yaml"]) == 1
+    log = json.loads(capsys.readouterr().out)
+    assert (log["version"], len(log["runs"])) == ("2.1.0", 1)
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == ["RP101", "RP110", "RP111"]
+    assert all(rule["shortDescription"]["text"] and rule["help"]["text"] for rule in rules)
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+    first = run["results"][0]
+    assert (first["level"], first["message"]["text"]) == (
+        "error",
+        "unknown key `blok` in a rule\ndid you mean `block`?",
+    )
+    place = first["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "bad.yaml"
+    assert place["region"] == {"startLine": 5, "startColumn": 5, "endLine": 5, "endColumn": 9}
+    twice = next(result for result in run["results"] if result["ruleId"] == "RP110")
+    assert twice["relatedLocations"][0]["physicalLocation"]["region"]["startLine"] == 3
+    assert {result["level"] for result in run["results"]} == {"error", "warning"}
+    assert "two%20files.yaml" in json.dumps(log)
+
+
+def test_sarif_without_a_mistake(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--output-format", "sarif", str(folder / "good.yaml")]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["results"] == []
+    assert main(["check", "--output-format", "github", "good.yaml"]) == 0
+    assert capsys.readouterr().out == "good in 1 file\n"

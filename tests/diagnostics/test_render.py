@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rulesproxy.diagnostics import CODES, Diagnostic, Label, Source, Span, render, render_concise, suggest, to_json
+from rulesproxy.diagnostics import Diagnostic, Label, Source, Span, render, render_concise, suggest
+from rulesproxy.diagnostics.codes import CODES
+from rulesproxy.diagnostics.machine import to_json
 
 
 def span(text: str, part: str, path: str = "r.yaml") -> Span:

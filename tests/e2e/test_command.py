@@ -233,6 +233,8 @@ async def ended(*arguments: str | Path, home: Path, **environment: str) -> tuple
         (["RULES", "--mode", "reverse:nowhere"], 2, "nowhere"),
         (["RULES", "--listen", "127.0.0.1:99999"], 2, "99999"),
         (["RULES", "--listen", "0.0.0.0:0"], 2, "--allow-public"),
+        (["RULES", "--listen", "here"], 2, "cannot listen on 'here': it has no port"),
+        (["RULES", "--listen", "127.0.0.1:0", "--ready-file", "nowhere/x.json"], 2, "ready file nowhere/x.json"),
         (["RULES", "--listen", "127.0.0.1:TAKEN"], 3, "TAKEN"),
         (["RULES", "--addon", "nothing.py"], 2, "nothing.py"),
         (["RULES", "--addon", "BROKEN"], 2, "broken.py"),

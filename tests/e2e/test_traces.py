@@ -287,6 +287,21 @@ async def test_raw_tcp_unreachable() -> None:
     assert trace == f"{START} http_connect next_layer serverconnect tcp_error tcp_end clientdisconnect"
 
 
+async def test_raw_tcp_unreachable_where_the_client_waits(caplog: pytest.LogCaptureFixture) -> None:
+    async with Origin() as gone:
+        pass
+
+    async def scenario(client: RawClient, proxy: Proxy, origin: Origin) -> None:
+        assert (await client.connect_to(gone.authority)).status == 200
+        assert await client.read_to_end() == b""
+
+    with caplog.at_level("INFO", logger="rulesproxy"):
+        trace, _ = await trace_of(scenario, Origin())
+    # The server is asked before anybody knows which layer comes.
+    assert trace == f"{START} http_connect serverconnect next_layer tcp_error tcp_end clientdisconnect"
+    assert f"cannot connect to {gone.authority}: connection refused" in caplog.text
+
+
 async def test_plain_http_in_a_tunnel() -> None:
     async def scenario(client: RawClient, proxy: Proxy, origin: Origin) -> None:
         assert (await client.connect_to(origin.authority)).status == 200
@@ -368,6 +383,18 @@ async def test_keep_alive_uses_one_server_connection() -> None:
     more = f" requestheaders request {ANSWER}" * 2
     assert trace == f"{START} requestheaders request {DIAL} {ANSWER}{more} clientdisconnect"
     assert len(origin.connections) == 1
+
+
+async def test_reverse_mode_passes_tls_through() -> None:
+    recorder = Recorder()
+    async with tls_origin() as origin:
+        async with running(recorder, mode=f"reverse:https://localhost:{origin.port}", intercept="none") as proxy:
+            async with client_of(proxy) as client:
+                await client.start_tls(None)
+                response = await client.request(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert response.status == 200
+            trace = await recorder.settled()
+    assert trace == f"clientconnect next_layer clienthello next_layer {DIAL} clientdisconnect"
 
 
 async def test_reverse_mode() -> None:

@@ -120,6 +120,7 @@ def test_the_library_goes_before_what_lies_beside_the_script(write):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("x = 1\ndef f(:\n",           r"ADDON:2: invalid syntax: `def f\(:`"),
+    ("x = 1\0",                    r"ADDON: source code (string )?cannot contain null bytes"),
     ("x = (\n",                    r"ADDON:1: '\(' was never closed: `x = \(`"),
     ("x = 1\nimport nothing_here", r"ADDON:2: ModuleNotFoundError: No module named 'nothing_here'"),
     ("import json\njson.loads('x\\x1b')", r"ADDON:2: JSONDecodeError: Expecting value: line 1 column 1 \(char 0\)"),

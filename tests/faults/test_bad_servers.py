@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
 from collections.abc import Sequence
 
 import pytest
@@ -238,6 +241,48 @@ async def test_bad_certificates(kind: pki.Kind, reading: str) -> None:
     assert flow.error is not None
     # TLS 1.3 refuses a client without a certificate behind its handshake.
     assert flow.error.kind in (("tls", "disconnected") if kind == "client-cert" else ("tls",))
+
+
+async def test_a_server_that_wants_a_client_certificate() -> None:
+    # With blocking sockets, since asyncio's server leaves without the alert that says so.
+    def refuse(listening: socket.socket) -> None:
+        client, _ = listening.accept()
+        context = pki.server_context("client-cert")
+        with context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as tls:
+            with pytest.raises(ssl.SSLError):
+                tls.do_handshake()
+            # Closing on the unread request would be a reset, which destroys the alert.
+            with socket.fromfd(tls.fileno(), socket.AF_INET, socket.SOCK_STREAM) as raw:
+                raw.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        authority = f"127.0.0.1:{listening.getsockname()[1]}"
+        refusing = asyncio.create_task(asyncio.to_thread(refuse, listening))
+        async with running() as proxy, client_of(proxy) as client:
+            response = await client.request(get(f"https://{authority}/"))
+            assert response.status == 502
+            assert b"the server wants a client certificate" in response.body
+        await refusing
+
+
+async def test_interim_responses_without_end_do_not_fill_memory() -> None:
+    async def flood(connection: OriginConnection) -> None:
+        await connection.read_request()
+        while not connection.closed:
+            connection.send((b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 8000 + b"\r\n\r\n") * 8)
+            await connection.drain()
+            nonlocal sent
+            sent += 1
+
+    sent = 0
+    async with Origin(flood) as origin, running() as proxy, client_of(proxy) as client:
+        client.send(get(origin.url + "/"))
+        await client.read_until(b"103")
+        before = -1
+        while sent != before:
+            before = sent
+            await asyncio.sleep(0.3)
+        assert max(stream._transport.get_write_buffer_size() for stream in proxy._streams) < 2**20  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", ["expired", "wrong-host", "self-signed", "unknown-ca"])

@@ -61,7 +61,8 @@ async def test_an_idle_client() -> None:
 @reading
 async def test_an_upload_that_stalls(reading: str) -> None:
     recorder = READING[reading]()
-    async with Origin() as origin, running(recorder, limits_body_stall=QUICK) as proxy, client_of(proxy) as client:
+    options = {"limits_body_stall": QUICK, "limits_response_head": QUICK}
+    async with Origin() as origin, running(recorder, **options) as proxy, client_of(proxy) as client:
         client.send(get(origin.url + "/", "Content-Length: 10", method="POST") + b"abc")
         assert (await client.read_response()).status == 408
         assert await client.read_to_end() == b""

@@ -217,11 +217,29 @@ async def test_the_first_address_that_answers_serves(monkeypatch: pytest.MonkeyP
         assert await stream.read() == b"hello"
 
 
-async def test_the_proxy_does_not_dial_itself() -> None:
-    async with serving(echo) as (net, port):
-        net.dialer.own_ports.add(port)
+@pytest.mark.parametrize(
+    ("listen", "host"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "::ffff:127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("0.0.0.0", "127.0.0.2"),
+    ],
+)
+async def test_the_proxy_does_not_dial_itself(listen: str, host: str) -> None:
+    async with serving(echo, host=listen) as (net, port):
+        net.dialer.own.add((listen, port))
         with pytest.raises(DialError, match="this proxy itself"):
-            await net.dialer.dial(("127.0.0.1", port))
+            await net.dialer.dial((host, port))
+
+
+async def test_another_address_with_the_same_port_is_somebody_else() -> None:
+    async with serving(echo, host="127.0.0.2") as (net, port):
+        net.dialer.own.add(("127.0.0.1", port))
+        stream = await net.dialer.dial(("127.0.0.2", port))
+        stream.write(b"x")
+        assert await stream.read() == b"x"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

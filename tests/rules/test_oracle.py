@@ -18,6 +18,7 @@ from rulesproxy.filters.reference import matches
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules import passes
 from rulesproxy.rules.action import REQUEST, RESPONSE
+from rulesproxy.rules.compile import REQUEST_SIDE
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 
@@ -30,20 +31,25 @@ TERMS = [
     'path startswith "/v"', 'path ~ "^/v[12]/"', 'path ~ "^/o"', "method == POST",
     'host == "b.test" and path == "/old"',
     'query["q"] == "1"', 'request.header["x-a"] == "1"', "~d a.test", '~u "v1"', "~h x-b", 'orig.path == "/v1"',
-    'orig.host == "a.test"',
+    'orig.host == "a.test"', 'request.text contains "zz"', 'request.json["a"] == 1', '~b "zz"', "~t json",
 ]  # fmt: skip
-RESPONSE_TERMS = ["response.status == 200", "response.status in {400..599}", 'response.header["x-r"] == "1"']
+RESPONSE_TERMS = [
+    "response.status == 200", "response.status in {400..599}", 'response.header["x-r"] == "1"',
+    'response.text contains "zz"', 'response.json["a"] == 1',
+]  # fmt: skip
+BODIES = [b"", b"zz", b'{"a": 1}', b"other", b"z" * 20_000]
+"""The last one is over the limit."""
 ACTIONS = {
     "request": [
         "rewrite: {request: {path: /v1/a}}", "rewrite: {request: {path: /old}}",
         "rewrite: {request: {url: 'http://b.test/v2'}}",
         "rewrite: {request: {headers: {x-a: '1'}}}", "rewrite: {request: {headers: {remove: [x-a]}}}",
         "rewrite: {request: {method: POST}}", "block: 403", "redirect: /v1", "rewrite: {request: {query: {q: '1'}}}",
-        "rewrite: {request: {headers: {host: c.example}}}",
+        "rewrite: {request: {headers: {host: c.example}}}", "rewrite: {request: {body: zz}}",
     ],
     "response": [
         "rewrite: {response: {status: 404}}", "rewrite: {response: {headers: {x-r: '1'}}}", "block: 502",
-        "rewrite: {response: {headers: {x-b: '1'}}}",
+        "rewrite: {response: {headers: {x-b: '1'}}}", "rewrite: {response: {body: zz}}",
     ],
     "both": ["rewrite: {request: {path: /v2/a/b}, response: {headers: {x-r: '1'}}}", "stop: true"],
 }  # fmt: skip
@@ -77,8 +83,13 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     url = f"http://{draw(st.sampled_from(HOSTS))}{draw(st.sampled_from(PATHS))}{query}"
     return {
         "method": draw(st.sampled_from(["GET", "POST"])), "url": url, "headers": headers,
-        "status": draw(st.sampled_from([200, 404, 500])),
+        "status": draw(st.sampled_from([200, 404, 500])), "body": draw(st.sampled_from(BODIES)),
+        "response_body": draw(st.sampled_from(BODIES)),
     }  # fmt: skip
+
+
+def kept(body: bytes) -> bytes | None:
+    return body if len(body) <= 10_000 else None
 
 
 class Oracle:
@@ -87,14 +98,22 @@ class Oracle:
     def __init__(self, rules: list[Rule]) -> None:
         self.rules = rules
 
-    def run(self, flow: HTTPFlow, status: int) -> None:
+    def run(self, flow: HTTPFlow, status: int, body: bytes) -> None:
         seen: dict[int, HTTPRequest] = {}
+        lacking: set[int] = set()
         last = len(self.rules)
         for number, rule in enumerate(self.rules):
             seen[number] = flow.request.copy()
-            if rule.filter.uses_response or not self.true(rule, flow, flow.request):
+            if (
+                rule.filter.uses_response
+                or not rule.filter.phases & REQUEST_SIDE
+                or not self.true(rule, flow, flow.request)
+            ):
                 continue
             actions = [step.action for step in rule.steps if step.action.events & REQUEST]
+            if flow.request.body_source is None and any(action.edits_body == "request" for action in actions):
+                lacking.add(number)
+                continue
             if actions or rule.stop:
                 self.hit(flow, rule)
             for action in actions:
@@ -108,20 +127,26 @@ class Oracle:
         if flow.response is None:
             flow.response = HTTPResponse.make(status)
             flow.response.headers.clear()
+            flow.response.body_source = kept(body)
         for number, rule in enumerate(self.rules[:last]):
             request = seen.get(number, end)
             actions = [step.action for step in rule.steps if step.action.events & RESPONSE]
             if not rule.filter.uses_response and not rule.filter.either_side:
                 # An action that is legal on both sides has run in the request pass.
                 actions = [action for action in actions if not action.events & REQUEST]
-            if (actions or rule.stop) and self.true(rule, flow, request):
-                if not actions and not (rule.filter.uses_response or rule.filter.either_side):
+            if number not in lacking and (actions or rule.stop) and self.true(rule, flow, request):
+                if not actions and rule.filter.phases & REQUEST_SIDE and not self.late(rule):
+                    continue
+                if flow.response.body_source is None and any(action.edits_body == "response" for action in actions):
                     continue
                 self.hit(flow, rule)
                 for action in actions:
                     action.bind()(flow, {})
                 if rule.stop:
                     break
+
+    def late(self, rule: Rule) -> bool:
+        return rule.filter.uses_response or rule.filter.either_side
 
     def true(self, rule: Rule, flow: HTTPFlow, request: HTTPRequest) -> bool:
         current, flow.request = flow.request, request
@@ -157,7 +182,8 @@ def test_the_passes_agree_with_the_oracle(
     oracle = Oracle([addon.rule for addon in rules.rules])
     for request in sent:
         flow = HTTPFlow.make(request["method"], request["url"], request["headers"])
-        oracle.run(flow, request["status"])
+        flow.request.body_source = kept(request["body"])
+        oracle.run(flow, request["status"], request["response_body"])
         expected = outcome(flow)
         result = exchange(rules, **request)
         assert outcome(result.flow) == expected, text

@@ -444,6 +444,18 @@ def test_a_missing_body_is_told_once_and_only_where_it_matters(
     assert len([record for record in caplog.records if "did not apply" in record.getMessage()]) == told
 
 
+@pytest.mark.parametrize("match", ["~s", "~s & ~m GET", "!~q", "~bs x", "~b x", "~ts html | ~s", "~e | ~s"])
+def test_stop_is_for_the_response_pass_too(exchange: Exchange, match: str) -> None:
+    rules = f"  - id: s\n    match: '{match}'\n    stop: true\n" + tag("a") + tag("b", side="response")
+    assert exchange(rules, response_body=b"x").hits == ["a", "s"]
+
+
+@pytest.mark.parametrize("match", ["ws.from_client", "not ws.from_client", "~tcp", "~e", "not has(tcp.data)"])
+def test_stop_of_other_flows_stops_nothing(exchange: Exchange, match: str) -> None:
+    rules = f"  - id: s\n    match: '{match}'\n    stop: true\n" + tag("a") + tag("b", side="response")
+    assert exchange(rules).hits == ["a", "b"]
+
+
 STREAM = [("Content-Type", "text/event-stream; charset=utf-8")]
 
 

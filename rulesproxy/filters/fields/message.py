@@ -76,12 +76,7 @@ def content(message: HTTPMessage | None) -> bytes | None:
 
 def text(message: HTTPMessage | None, content: bytes | None) -> str | None:
     """The body as text in its charset. `content` is what `content` gave."""
-    if message is None or content is None:
-        return None
-    try:
-        return message.text
-    except OSError:
-        return None
+    return None if message is None or content is None else message.decode_text(content)
 
 
 def size(message: HTTPMessage) -> int | None:

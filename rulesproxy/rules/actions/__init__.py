@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from rulesproxy.rules.action import Action
 from rulesproxy.rules.actions.block import Block
+from rulesproxy.rules.actions.cors import Cors
+from rulesproxy.rules.actions.log import Log
 from rulesproxy.rules.actions.map_local import MapLocal
+from rulesproxy.rules.actions.map_remote import MapRemote
+from rulesproxy.rules.actions.no_cache import NoCache
+from rulesproxy.rules.actions.passthrough import Passthrough
 from rulesproxy.rules.actions.redirect import Redirect
+from rulesproxy.rules.actions.respond import Respond
 from rulesproxy.rules.actions.rewrite import RewriteRequest, RewriteResponse
+from rulesproxy.rules.actions.tag import Tag
 
 ACTIONS: dict[str, type[Action]] = {
-    action.key: action for action in (Block, Redirect, MapLocal, RewriteRequest, RewriteResponse)
-}
+    action.key: action
+    for action in (
+        Block, Redirect, MapLocal, MapRemote, Respond, RewriteRequest, RewriteResponse, Passthrough, Cors, NoCache, Tag,
+        Log,
+    )
+}  # fmt: skip
 
 __all__ = ["ACTIONS"]

@@ -6,8 +6,6 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from functools import cache
-from mimetypes import MimeTypes
 from pathlib import Path
 from typing import Annotated, ClassVar
 from urllib.parse import quote, unquote_to_bytes
@@ -18,6 +16,7 @@ from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
 from rulesproxy.rules.bodies import missing_file
 from rulesproxy.rules.edits import HeaderEdits
+from rulesproxy.rules.media import content_type
 from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Range, Reader
 
@@ -233,30 +232,6 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     if found[2] and end < start:
         return None
     return (start, min(end, size - 1)) if start < size else UNSATISFIABLE
-
-
-def content_type(name: str) -> str:
-    """The Content-Type of a file by its extension; text is UTF-8."""
-    kind, coding = _types().guess_type(name.lower(), strict=False)
-    if coding is not None:
-        return {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}.get(coding, "application/octet-stream")
-    if kind is None:
-        return "application/octet-stream"
-    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
-
-
-@cache
-def _types() -> MimeTypes:
-    # The table of the machine differs from one to the next, so only Python's own is used.
-    known = MimeTypes(())
-    for kind, ending in (
-        ("text/javascript", ".js"), ("text/javascript", ".mjs"), ("application/json", ".map"), ("image/webp", ".webp"),
-        ("image/avif", ".avif"), ("font/woff", ".woff"), ("font/woff2", ".woff2"), ("application/wasm", ".wasm"),
-        ("image/svg+xml", ".svg"), ("text/markdown", ".md"), ("application/manifest+json", ".webmanifest"),
-        ("text/yaml", ".yaml"), ("text/yaml", ".yml"), ("image/x-icon", ".ico"), ("application/xml", ".xml"),
-    ):  # fmt: skip
-        known.add_type(kind, ending)
-    return known
 
 
 def _matches(header: str | None, tag: str) -> bool:

@@ -1,0 +1,81 @@
+"""Fields of the filter language as values of templates: the same names, the first value of several."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from rulesproxy.filters import typed
+from rulesproxy.filters.fields import FIELDS, Field, Kind
+from rulesproxy.filters.phases import Phase
+from rulesproxy.filters.problem import FilterError
+from rulesproxy.filters.reference import values_of
+from rulesproxy.flow.http import HTTPFlow
+
+_NAME = re.compile(r"(?:orig\.)?([a-z_]+(?:\.[a-z_]+)*)").match
+_WHOLE = re.compile(r"""[a-z_.]+(?:\[(?:"[^"]*"|'[^']*'|[0-9]+)\])*""").fullmatch
+_HTTP = Phase.Q | Phase.B | Phase.R | Phase.S
+
+
+class Shown(str):
+    """A value as text that is more than text; `json` is its JSON."""
+
+    json: str
+
+    @classmethod
+    def of(cls, text: str, value: object) -> Shown:
+        """The text, with the value behind it."""
+        shown = cls(text)
+        shown.json = json.dumps(value, ensure_ascii=False)
+        return shown
+
+
+def field_of(name: str) -> Field | None:
+    """The field that a name of a template reads; None where it is something else."""
+    found = _NAME(name)
+    return FIELDS.get(found[1]) if found is not None else None
+
+
+@lru_cache(maxsize=1000)
+def reader(name: str) -> Callable[[HTTPFlow], str | None] | None:
+    """What reads a field, such as `request.json["user"]["name"]`, from a flow; None where the name is no field."""
+    from rulesproxy.filters.check import check
+    from rulesproxy.filters.parse import parse
+
+    field = field_of(name)
+    if field is None or not field.phases & _HTTP or _WHOLE(name) is None:
+        return None
+    try:
+        checked = check(parse(f"has({name})"))
+    except FilterError:
+        return None
+    read = next((test.read for test in _tests(checked.node) if test.read.field is field), None)
+    if read is None:
+        return None
+    found = read
+
+    def value(flow: HTTPFlow) -> str | None:
+        values = values_of(found, flow)
+        return _text(values[0], field.kind) if values else None
+
+    return value
+
+
+def _tests(node: typed.Node) -> Iterator[typed.Test]:
+    if isinstance(node, typed.Test):
+        yield node
+    elif isinstance(node, typed.And):
+        for item in node.items:
+            yield from _tests(item)
+
+
+def _text(value: object, kind: Kind) -> str:
+    if isinstance(value, bool):
+        return Shown.of("true" if value else "false", value)
+    if kind is Kind.JSON and not isinstance(value, str):
+        return Shown.of(json.dumps(value, ensure_ascii=False), value)
+    if isinstance(value, (int, float)):
+        return Shown.of(str(value), value)
+    return str(value)

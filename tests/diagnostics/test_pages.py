@@ -1,0 +1,78 @@
+"""Every code has a page that is true: its example shows the mistake, and the other one has none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rulesproxy.cli import main
+from rulesproxy.diagnostics.codes import CODES, Code
+from rulesproxy.rules.load import load_text
+
+WITHOUT_EXAMPLE = {"RP001", "RP002", "RP217", "RP806"}
+"""Their mistakes are no piece of text that fits a page."""
+ACTIONS = re.compile(r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|stop|do|blok):", re.M)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mocks").mkdir()
+    (tmp_path / "mocks" / "me.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+
+
+def rule_file(piece: str) -> str:
+    """A whole rule file around a piece of one: a list of rules, one rule, or only its filter."""
+    if re.match("version:|rules:", piece):
+        return piece + "\n"
+    if re.match("vars:|lists:|filters:", piece):
+        return f"version: 1\n{piece}\nrules: []\n"
+    lines = piece.split("\n")
+    if not piece.startswith("-"):
+        lines = [f"{'  ' if index else '- '}{line}" for index, line in enumerate(lines)]
+    text = "\n".join(lines)
+    if not ACTIONS.search(text) and not piece.startswith("-"):
+        lines.append("  block: 403")
+    return "version: 1\nrules:\n" + "\n".join(f"  {line}" if line[:1] != "\t" else line for line in lines) + "\n"
+
+
+def found(piece: str) -> list[str]:
+    return [diagnostic.code for diagnostic in load_text(rule_file(piece)).diagnostics]
+
+
+SHOWN = [pytest.param(code, id=code.code) for code in CODES.values() if code.code not in WITHOUT_EXAMPLE]
+
+
+@pytest.mark.parametrize("code", SHOWN)
+def test_the_example_shows_the_mistake(code: Code) -> None:
+    assert code.code in found(code.example), rule_file(code.example)
+
+
+@pytest.mark.parametrize("code", SHOWN)
+def test_the_other_example_is_right(code: Code) -> None:
+    assert code.instead
+    assert found(code.instead) == []
+
+
+@pytest.mark.parametrize("code", CODES.values(), ids=list(CODES))
+def test_every_page_is_complete(code: Code) -> None:
+    for text in (code.explanation, code.rationale, code.resolution):
+        assert text
+        assert text[-1] in ".`"
+    assert not code.title.endswith(".")
+    assert (code.example == "") == (code.code in WITHOUT_EXAMPLE)
+    assert max(len(line) for line in code.page().split("\n")) <= 140
+
+
+def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "rp301"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("RP301: an unknown field\n\nThere is no field of this name.\n\nRationale\n    A field that")
+    assert 'Example\n    match: request.hosts == "a.test"\n\nInstead\n    match: host == "a.test"\n' in shown
+
+
+def test_explain_names_the_nearest_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "RP3O1"]) == 1
+    assert "did you mean RP301?" in capsys.readouterr().err
