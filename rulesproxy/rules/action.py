@@ -14,7 +14,7 @@ from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
-from rulesproxy.rules.schema import schema_of
+from rulesproxy.rules.schema import describe, schema_of
 from rulesproxy.rules.template import names_in
 from rulesproxy.rules.template_fields import field_of
 
@@ -147,13 +147,17 @@ class Action:
     @classmethod
     def from_node(cls: type[A], node: Node, reader: Reader) -> A:
         """The action without the checks of its values together."""
-        if isinstance(node, nodes.Mapping):
-            return reader.record(cls, node, cls.key, _owner_of)
+        schema = schema_of(cls)
         if cls.bare and isinstance(node, nodes.Scalar) and (node.empty or node.text == "true"):
             return cls()
+        if not schema:
+            help = "write nothing behind the colon; `enabled: false` switches a rule off"
+            reader.fail("RP103", node, f"`{cls.key}` stands alone, got {describe(node)}", help)
+        if isinstance(node, nodes.Mapping):
+            return reader.record(cls, node, cls.key, _owner_of)
         if cls.short is None:
-            reader.mapping(node, cls.key)
-        field = schema_of(cls)[str(cls.short)]
+            reader.mapping(node, cls.key, f"`{cls.key}: {{{next(iter(schema))}: …}}`")
+        field = schema[str(cls.short)]
         return cls(**{field.attribute: reader.value(field.kind, node, cls.key)})
 
 

@@ -210,14 +210,15 @@ def _steps(written: Written, reader: Reader) -> list[Step]:
         read = action.read(child, reader, action.key)
     except Bad:
         return []
-    if not read.legal:
+    parts = read.parts()
+    if not all(part.legal for part in parts):
         names = sorted(name for name in read.names if is_late(name))
         reader.note(
             "RP401", key, f"`{action.key}` acts before there is a response, and uses `${{{names[0]}}}`",
             "take the value from the request, or act on the response",
         )  # fmt: skip
         return []
-    return [Step(part, key.span) for part in read.parts()]
+    return [Step(part, key.span) for part in parts]
 
 
 def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | None]:

@@ -46,12 +46,16 @@ ACTIONS = {
         "rewrite: {request: {headers: {x-a: '1'}}}", "rewrite: {request: {headers: {remove: [x-a]}}}",
         "rewrite: {request: {method: POST}}", "block: 403", "redirect: /v1", "rewrite: {request: {query: {q: '1'}}}",
         "rewrite: {request: {headers: {host: c.example}}}", "rewrite: {request: {body: zz}}",
+        "map-remote: {to: 'http://a.test', rewrite-back: false}",
+        "rewrite: {request: {host: a.test}}", "respond: {status: 404}", "tag: x",
     ],
     "response": [
         "rewrite: {response: {status: 404}}", "rewrite: {response: {headers: {x-r: '1'}}}", "block: 502",
         "rewrite: {response: {headers: {x-b: '1'}}}", "rewrite: {response: {body: zz}}",
+        "respond: {status: 418, headers: {x-r: '1'}}",
     ],
-    "both": ["rewrite: {request: {path: /v2/a/b}, response: {headers: {x-r: '1'}}}", "stop: true"],
+    "both": ["rewrite: {request: {path: /v2/a/b}, response: {headers: {x-r: '1'}}}", "stop: true", "no-cache:",
+        "map-remote: https://b.test/v1"],
 }  # fmt: skip
 
 

@@ -1,0 +1,182 @@
+"""`python -m tests.rule_reference [--write]`: the parts of the rule reference that are made from the actions.
+
+Every sentence about an action and its keys is its docstring, every example is one that the tests run. Only the words
+for the kinds of values are here, and a kind without one is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from rulesproxy.rules.action import Action, Example
+from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.actions.map_local import Root
+from rulesproxy.rules.actions.respond import Answer
+from rulesproxy.rules.bodies import BodyEdits, FilePath
+from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
+from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
+from rulesproxy.rules.html_edits import HTMLEdits, Snippet
+from rulesproxy.rules.json_edits import JSONEdits
+from rulesproxy.rules.json_value import JSONValue
+from rulesproxy.rules.schema import Range, schema_of
+from rulesproxy.rules.selector import Selector
+from rulesproxy.rules.template import Template
+from rulesproxy.rules.url_template import URLTemplate
+
+PAGE = Path(__file__).resolve().parent.parent / "rules" / "README.md"
+
+KINDS: dict[type, str] = {
+    str: "text", bool: "true or false", int: "number", Template: "text with `${…}`", URLTemplate: "URL with `${…}`",
+    FilePath: "file", Root: "file or folder", JSONValue: "any value", Answer: "answer", Pattern: "replacement",
+    HeaderEdits: "[edits](#edits-by-name)", QueryEdits: "[edits](#edits-by-name)",
+    CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
+    BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
+    HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
+}  # fmt: skip
+MOMENTS = {
+    "http_connect": "at CONNECT", "clienthello": "before TLS is decrypted", "requestheaders": "on the request",
+    "request": "on the request", "responseheaders": "on the response", "response": "on the response",
+}  # fmt: skip
+
+
+def tables() -> dict[str, str]:
+    """The parts that are made, by the name of their place."""
+    return {
+        "actions": _overview(),
+        "reference": "\n\n".join([_section(action) for action in ACTIONS.values()]),
+        "bodies": _keys(BodyEdits),
+        "html": _keys(HTMLEdits),
+    }
+
+
+def page() -> str:
+    """The page with its parts made anew."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, part in tables().items():
+        place = re.compile(rf"(<!-- made: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text, found = place.subn(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)  # type: ignore[misc]
+        assert found == 1, f"rules/README.md has no place for {name}"
+    return text
+
+
+def main() -> int:
+    """Compare, or write; the exit code is 1 where the page is out of date."""
+    if page() == PAGE.read_text(encoding="utf-8"):
+        return 0
+    if "--write" in sys.argv:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
+    print("out of date: rules/README.md")
+    return 1
+
+
+def _overview() -> str:
+    rows = [(f"[`{key}`](#{_anchor(key)})", _summary(action), _moments(action)) for key, action in ACTIONS.items()]
+    return _table(("action", "does", "when"), rows)
+
+
+def _anchor(key: str) -> str:
+    return key.replace(".", "")
+
+
+def _summary(cls: type) -> str:
+    return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+
+
+def _moments(action: type[Action]) -> str:
+    return ", ".join(dict.fromkeys(text for event, text in MOMENTS.items() if event in action.events))
+
+
+def _section(action: type[Action]) -> str:
+    parts = [f"### `{action.key}`", _summary(action)]
+    doc = (action.__doc__ or "").split("\n\n")
+    parts += [" ".join(part.split()) for part in doc[1:] if not part.strip().startswith("Attributes:") and part.strip()]
+    facts = [f"Acts {_moments(action)}."]
+    if action.answers:
+        facts.append("Ends the request pass, and runs last in its rule.")
+    if action.bare:
+        facts.append("May stand without a value.")
+    if action.short is not None:
+        facts.append(f"A value without keys is `{action.short.replace('_', '-')}`.")
+    parts.append(" ".join(facts))
+    if schema_of(action):
+        parts.append(_keys(action))
+    parts += [_example(example) for example in action.examples]
+    return "\n\n".join(parts)
+
+
+def _keys(cls: type) -> str:
+    docs = attributes(cls)
+    rows = [
+        (f"`{key}`", _kind(field.kind), _default(cls, field.attribute), docs[field.attribute])
+        for key, field in schema_of(cls).items()
+    ]
+    return _table(("key", "value", "default", "meaning"), rows)
+
+
+def attributes(cls: type) -> dict[str, str]:
+    """The sentences of a docstring about attributes."""
+    _, _, text = (cls.__doc__ or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        start = re.match(r" {8}(\w+): (.*)", line)
+        if start:
+            name = start[1]
+            found[name] = start[2].strip()
+        elif name and line.strip():
+            found[name] += f" {line.strip()}"
+    return {name: f"{text[0].upper()}{text[1:]}" for name, text in found.items()}
+
+
+def _kind(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin is Annotated:
+        _, bounds = get_args(kind)
+        assert isinstance(bounds, Range)
+        return f"number, {bounds.low} to {bounds.high}"
+    if origin in (Union, types.UnionType):
+        return _kind(next(arm for arm in get_args(kind) if arm is not type(None)))
+    if origin is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
+    if origin is tuple:
+        return f"{_kind(get_args(kind)[0])}, or a list"
+    assert kind in KINDS, f"the kind {kind} has no word"
+    return KINDS[kind]
+
+
+def _default(cls: type, attribute: str) -> str:
+    field = next(field for field in fields(cls) if field.name == attribute)
+    if field.default is MISSING:
+        return "required"
+    value = field.default
+    if value is None or value in ("", ()):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _example(example: Example) -> str:
+    text = f"```yaml\n- {example.rule.replace(chr(10), chr(10) + '  ')}\n```\n\n"
+    return text + "```http\n" + "\n".join(_messages(example)) + "\n```"
+
+
+def _messages(example: Example) -> Iterator[str]:
+    """What comes in and what goes out: `>` is the request, `<` the server's answer, `=` what becomes of it."""
+    for mark, message in ((">", example.request), ("<", example.response), ("=", example.expect)):
+        for line in message.split("\n") if message else ():
+            yield f"{mark} {line}".rstrip()
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
