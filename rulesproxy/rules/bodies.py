@@ -136,18 +136,30 @@ def edit_json(edits: JSONEdits, message: HTTPMessage, flow: HTTPFlow, captures: 
     Raises:
         ValueError: it is said to be JSON and is not, an edit does not fit it, or its coding cannot be undone.
     """
+    if not may_be_json(message):
+        return
     if message.get_content(strict=True) is None:
         raise ValueError("the body was not read")
     text = message.text
     if not text or not text.strip():
         return
-    kind = message.headers.get("content-type", "").partition(";")[0].lower()
-    if "json" not in kind and text.lstrip()[:1] not in "{[":
+    if "json" not in media_type(message) and text.lstrip()[:1] not in "{[":
         return
     edited = edits.apply(text, flow, captures)
     if edited != text:
         message.text = edited
         body_changed(message)
+
+
+def may_be_json(message: HTTPMessage) -> bool:
+    """Whether a body may be JSON, by its type: servers also send it as text, or without a type."""
+    kind = media_type(message)
+    return not kind or "json" in kind or kind.startswith("text/")
+
+
+def media_type(message: HTTPMessage) -> str:
+    """The type that the Content-Type names, in lower case; empty without one."""
+    return message.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def edit_form(edits: QueryEdits, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
@@ -159,7 +171,7 @@ def edit_form(edits: QueryEdits, request: HTTPRequest, flow: HTTPFlow, captures:
     if request.get_content(strict=True) is None:
         raise ValueError("the body was not read")
     text = request.text or ""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind != FORM and (text or kind):
         raise ValueError(f"the body is no form: its type is {kind or 'not named'}, not {FORM}")
     edited = edits.edited(text, flow, captures)

@@ -149,3 +149,29 @@ def test_framing_is_left_to_the_proxy(exchange: Exchange) -> None:
     edits = "{headers: {Connection: close, content-length: '5', TE: trailers, x-a: b, default: {transfer-encoding: x}}}"
     outcome = exchange(rewrite("response", edits))
     assert list(outcome.flow.response.headers.items(multi=True)) == [("x-a", "b")]
+
+
+KEPT = [
+    ("{html: {append-body: x}, headers: {x-a: b}}", "text/html; charset=utf-8", True),
+    ("{html: {append-body: x}, headers: {x-a: b}}", "image/png", False),
+    ("{html: {append-body: x}, headers: {x-a: b}}", None, False),
+    ("{json: {set: {$.a: 1}}, headers: {x-a: b}}", "application/problem+json", True),
+    ("{json: {set: {$.a: 1}}, headers: {x-a: b}}", "text/plain", True),
+    ("{json: {set: {$.a: 1}}, headers: {x-a: b}}", None, True),
+    ("{json: {set: {$.a: 1}}, headers: {x-a: b}}", "video/mp4", False),
+    ("{json: {set: {$.a: 1}}, headers: {x-a: '${response.text}'}}", "video/mp4", True),
+    ("{body: {append: x}, headers: {x-a: b}}", "video/mp4", True),
+]
+
+
+@pytest.mark.parametrize(("edits", "kind", "kept"), KEPT)
+def test_only_what_may_be_changed_is_kept_in_memory(
+    exchange: Exchange, edits: str, kind: str | None, kept: bool
+) -> None:
+    headers = [("content-type", kind)] if kind else []
+    outcome = exchange(rewrite("response", edits), response_headers=headers, response_body=b"{}")
+    assert outcome.read == ({"response"} if kept else set())
+    assert outcome.header("x-a") in ("b", "{}")
+    # A body that is not kept keeps no other edit away either.
+    large = exchange(rewrite("response", edits), response_headers=headers, response_body=b"b" * 99, limit=9)
+    assert large.header("x-a") == (None if kept else "b")
