@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import suggest
+from rulesproxy.flow import forms
 from rulesproxy.flow.coding import SUPPORTED
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.flow.plan import FileBody
-from rulesproxy.rules import nodes
+from rulesproxy.rules import multipart, nodes
 from rulesproxy.rules.edits import Pattern, QueryEdits
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.template import Captures, Template
@@ -163,22 +164,27 @@ def media_type(message: HTTPMessage) -> str:
 
 
 def edit_form(edits: QueryEdits, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
-    """Edit an `application/x-www-form-urlencoded` body; a request without a body gets one.
+    """Edit the fields of a form, urlencoded or multipart; a request without a body gets an urlencoded one.
 
     Raises:
         ValueError: the body is something else, was not read, or has a coding that cannot be undone.
     """
-    if request.get_content(strict=True) is None:
+    content = request.get_content(strict=True)
+    if content is None:
         raise ValueError("the body was not read")
-    text = request.text or ""
     kind = media_type(request)
-    if kind != FORM and (text or kind):
-        raise ValueError(f"the body is no form: its type is {kind or 'not named'}, not {FORM}")
-    edited = edits.edited(text, flow, captures)
-    if edited != text:
+    boundary = forms.multipart_boundary(request.headers.get("content-type", ""))
+    if boundary:
+        edited = multipart.edited(edits.ops, content, boundary, flow, captures)
+    elif kind == FORM or not (kind or content):
+        text = content.decode("utf-8", "surrogateescape")
+        edited = edits.edited(text, flow, captures).encode("utf-8", "surrogateescape")
+    else:
+        raise ValueError(f"the body is no form: its type is {kind or 'not named'}")
+    if edited != content:
         if not kind:
             request.headers["content-type"] = FORM
-        request.text = edited
+        request.content = edited
         body_changed(request)
 
 

@@ -36,7 +36,7 @@ class RewriteRequest(Action):
         query: edits of the query.
         headers: edits of the header fields.
         cookies: edits of the cookies, one by one.
-        form: edits of the fields of an urlencoded form.
+        form: edits of the fields of a form, urlencoded or multipart.
         body: edits of the body.
         text: the new body as text.
         json: edits of a JSON body; what they do not name keeps its bytes.
