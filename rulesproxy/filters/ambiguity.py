@@ -9,12 +9,15 @@ regex make is such a second way as well.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from rulesproxy.filters.shape import Tree
 
 _MAX_STATES = 200
 """More states in one loop are not analysed but refused."""
+_MAX_TRIPLES = 20_000
 _UNROLLED = 8
 """A repeat up to this many times is written out; a longer one counts as a loop, as it costs like one."""
 _ALL = (1 << 257) - 1
@@ -31,6 +34,66 @@ def ambiguous(tree: Tree, flags: int) -> str:
     except _TooBig:
         return "it is too large to be sure that it does not"
     return automaton.verdict()
+
+
+def slowness(tree: Tree, flags: int, allowed: int) -> int:
+    """The power of the length of a text that a search may cost: 1 is linear, 2 quadratic, more is not told apart.
+
+    Two loops in a row share text where some word can be read by the first, by the second, and on the way between them:
+    how far each of them goes is then open, and each such pair multiplies the work by the length of the text. The search
+    itself, which tries every start, is the first loop of a regex without `^`. Where it is at most `allowed` it may be
+    less than what is said.
+    """
+    items = _without_tail(tree)
+    anchored = bool(items) and str(items[0][0]) == "AT" and "BEGINNING" in str(items[0][1]) and not flags & re.MULTILINE
+    most = sum(1 for _ in _repeats(items)) + (not anchored)
+    if most <= allowed:
+        return max(most, 1)
+    automaton = _Automaton()
+    try:
+        part = automaton.sequence(items, flags)
+        if not anchored:
+            start = automaton.state(_ALL)
+            automaton.join(start.last, start.first)
+            automaton.join(start.last, part.first)
+        return min(1 + automaton.pairs(), 3)
+    except _TooBig:
+        return 3
+
+
+def _without_tail(tree: Tree) -> list[tuple[Any, Any]]:
+    """A tree without the rounds at its end that nothing needs: where the engine is there, it never comes back."""
+    items = list(tree)
+    while items:
+        op, argument = items[-1]
+        name = str(op)
+        if name in ("MAX_REPEAT", "MIN_REPEAT") and argument[0] < argument[1]:
+            items.pop()
+            if argument[0]:
+                items.append((op, (argument[0], argument[0], argument[2])))
+                break
+        elif name == "SUBPATTERN":
+            group, on, off, inner = argument
+            items[-1] = (op, (group, on, off, _without_tail(inner)))
+            break
+        else:
+            break
+    return items
+
+
+def _repeats(tree: Tree) -> Iterator[None]:
+    """One item for each repeat without a small bound."""
+    for op, argument in tree:
+        name = str(op)
+        if name in ("MAX_REPEAT", "MIN_REPEAT"):
+            if argument[1] > _UNROLLED:
+                yield
+            yield from _repeats(argument[2])
+        elif name == "BRANCH":
+            for arm in argument[1]:
+                yield from _repeats(arm)
+        elif name == "SUBPATTERN":
+            yield from _repeats(argument[3])
 
 
 def _nested(tree: Tree, depth: int) -> bool:
@@ -144,6 +207,52 @@ class _Automaton:
                 return "a loop in it reads the same text in two ways"
         return ""
 
+    def pairs(self) -> int:
+        """The longest chain of loops each of which shares text with the next."""
+        loops = _loops(self.follow)
+        reach = [_reachable(self.follow, min(loop)) for loop in loops]
+        after = {
+            one: [
+                two
+                for two in range(len(loops))
+                if two != one and loops[two] & reach[one] and self.share(loops[one], loops[two])
+            ]
+            for one in range(len(loops))
+        }
+        longest: dict[int, int] = {}
+
+        def chain(one: int) -> int:
+            if one not in longest:
+                longest[one] = max((1 + chain(two) for two in after[one]), default=0)
+            return longest[one]
+
+        return max(map(chain, after), default=0)
+
+    def share(self, one: set[int], two: set[int]) -> bool:
+        """Whether some word goes around `one`, around `two`, and from the same state of one to that of two."""
+        return any(self.same_word(p, q, one, two) for p in one for q in two)
+
+    def same_word(self, p: int, q: int, one: set[int], two: set[int]) -> bool:
+        todo = [(p, p, q)]
+        seen = set(todo)
+        while todo:
+            at = todo.pop()
+            if len(seen) > _MAX_TRIPLES:
+                raise _TooBig
+            for a in self.follow[at[0]] & one:
+                for c in self.follow[at[2]] & two:
+                    chars = self.sets[a] & self.sets[c]
+                    if not chars:
+                        continue
+                    for b in self.follow[at[1]]:
+                        step = (a, b, c)
+                        if chars & self.sets[b] and step not in seen:
+                            if step == (p, q, q):
+                                return True
+                            seen.add(step)
+                            todo.append(step)
+        return False
+
     def two_ways(self, loop: set[int]) -> bool:
         """Whether some pair of different states lies between two pairs of equal ones."""
         after: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -231,6 +340,7 @@ def _class(items: list[tuple[Any, Any]]) -> int:
     return (_ALL & ~chars) | 1 << 256 if negated else chars
 
 
+@cache
 def _category(name: str) -> int:
     members = {"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}
     pattern = members[name.removeprefix("CATEGORY_").removeprefix("NOT_")]

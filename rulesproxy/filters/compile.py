@@ -230,7 +230,9 @@ class _Code:
     def search(self, regex: Regex, value: py.expr) -> py.expr:
         if regex.shape is not None:
             return self.plain(*regex.shape, value)
-        found = self.call(regex.pattern.search, value)
+        if regex.pieces is not None:
+            return self.call(support.in_order(regex.pieces), value)
+        found = self.call(regex.quick or regex.pattern.search, value)
         return py.Compare(found, [py.IsNot()], [_constant(None)], **_AT)
 
     def plain(self, how: str, text: str, value: py.expr) -> py.expr:

@@ -1,4 +1,8 @@
-"""`index_key` and `host_decision`: what of a filter can be known from the host or the path alone."""
+"""What of a filter can be known from the host, the path or a piece of text alone: conditions that an index looks up.
+
+`index_keys` is for the index, `index_key` for whoever wants one answer about host and path, and `host_decision` for
+those who know nothing but a host. All of them are necessary conditions: what they leave out is never true.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TypeAlias
 
 from rulesproxy.filters.check import Checked
 from rulesproxy.filters.compile import predicate
+from rulesproxy.filters.haystack import GRAM, known_part, place_of
 from rulesproxy.filters.normal import normal_host
 from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.typed import And, Const, Members, Node, Not, Or, Test
@@ -21,17 +26,23 @@ _NEVER: _Sets = (frozenset(), frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A necessary condition of a filter: it can only be true for a flow whose host and path both pass.
+    """A necessary condition of a filter, or of one way for it to be true: all of its parts must pass.
 
     The host passes where one of `view.hosts` (the request's host, and the Host header's where that differs) is in
     `hosts` or is, or is a subdomain of, one of `suffixes`. The path (`view.path`) passes where it is in `paths` or
     starts with one of `prefixes`. Both sets of a pair are None where nothing is known; both empty: never true.
+
+    Attributes:
+        texts: one of them is in the haystack of the request's URL; None where nothing is known.
+        header: the lower-case name of a header, empty for the whole section, and texts one of which is in its haystack.
     """
 
-    hosts: frozenset[str] | None
-    suffixes: frozenset[str] | None
-    paths: frozenset[str] | None
-    prefixes: frozenset[str] | None
+    hosts: frozenset[str] | None = None
+    suffixes: frozenset[str] | None = None
+    paths: frozenset[str] | None = None
+    prefixes: frozenset[str] | None = None
+    texts: frozenset[bytes] | None = None
+    header: tuple[bytes, frozenset[bytes]] | None = None
 
 
 def index_key(checked: Checked) -> Key:
@@ -41,6 +52,11 @@ def index_key(checked: Checked) -> Key:
     hosts, suffixes = host if host is not None else (None, None)
     paths, prefixes = path if path is not None else (None, None)
     return Key(hosts, suffixes, paths, prefixes)
+
+
+def index_keys(checked: Checked) -> tuple[Key, ...]:
+    """The ways in which this filter can be true; a flow for which it is true passes at least one of them."""
+    return tuple(_arms(checked.node, True))
 
 
 def host_decision(checked: Checked) -> Callable[[str], bool]:
@@ -56,6 +72,118 @@ def host_decision(checked: Checked) -> Callable[[str], bool]:
 
 def _always(host: str) -> bool:
     return True
+
+
+_ANY = Key()
+_MAX_ARMS = 16
+"""More ways than this are made fewer, at the price of candidates that need not have been tried."""
+
+
+def _arms(node: Node, positive: bool) -> list[Key]:
+    """The ways in which a tree, or its opposite, can be true."""
+    if isinstance(node, Const):
+        return [_ANY] if node.value == positive else []
+    if isinstance(node, Not):
+        return _arms(node.item, not positive)
+    if isinstance(node, Test):
+        return [_test_key(node) if positive else _ANY]
+    if not isinstance(node, (And, Or)):
+        return [_ANY]
+    parts = [_arms(item, positive) for item in node.items]
+    if isinstance(node, And) != positive:
+        return _fewer([arm for part in parts for arm in part])
+    arms = [_ANY]
+    for part in sorted(parts, key=len):
+        if len(arms) * len(part) <= _MAX_ARMS:
+            arms = [_both(one, other) for one in arms for other in part]
+    return arms
+
+
+def _test_key(test: Test) -> Key:
+    host, path, text = _host_sets(test), _path_sets(test), _texts(test)
+    place = place_of(test.read)
+    if host is None and path is None and (text is None or place is None):
+        return _ANY
+    hosts, suffixes = host if host is not None else (None, None)
+    paths, prefixes = path if path is not None else (None, None)
+    header = (place, text) if place and text is not None else None
+    return Key(hosts, suffixes, paths, prefixes, text if place == b"" else None, header)
+
+
+def _both(one: Key, other: Key) -> Key:
+    """What passes both keys passes this one, which takes the narrower one of each part."""
+    if one is _ANY or other is _ANY:
+        return other if one is _ANY else one
+    host = min((key for key in (one, other) if key.hosts is not None), key=_host_width, default=_ANY)
+    path = min((key for key in (one, other) if key.paths is not None), key=_path_width, default=_ANY)
+    texts = min([key.texts for key in (one, other) if key.texts is not None], key=_vague, default=None)
+    header = min(
+        [key.header for key in (one, other) if key.header is not None], key=lambda h: _vague(h[1]), default=None
+    )
+    return Key(host.hosts, host.suffixes, path.paths, path.prefixes, texts, header)
+
+
+def _host_width(key: Key) -> float:
+    return _width((key.hosts or frozenset(), key.suffixes or frozenset()))
+
+
+def _path_width(key: Key) -> float:
+    return _width((key.paths or frozenset(), key.prefixes or frozenset()))
+
+
+def _vague(texts: frozenset[bytes]) -> float:
+    """How little texts say: long ones say more than short ones, one says more than several."""
+    return sum(1 / len(text) ** 2 for text in texts)
+
+
+def _fewer(arms: list[Key]) -> list[Key]:
+    """Ways that differ in one part only become one way, which loses nothing; if there are too many, others do too."""
+    for lossless in (True, False):
+        groups: dict[tuple[object, ...], Key] = {}
+        for arm in arms:
+            known = (arm.hosts is not None, arm.paths is not None, arm.texts is not None, arm.header and arm.header[0])
+            single = sum(map(bool, known)) <= 1
+            same = known if single or not lossless else (arm,)
+            groups[same] = _either(groups[same], arm) if same in groups else arm
+        arms = list(groups.values())
+        if len(arms) <= _MAX_ARMS:
+            return [_ANY] if _ANY in arms else arms
+    return [_ANY]
+
+
+def _either(one: Key, other: Key) -> Key:
+    """What passes one of two keys with the same known parts passes this one."""
+    return Key(
+        _union(one.hosts, other.hosts),
+        _union(one.suffixes, other.suffixes),
+        _union(one.paths, other.paths),
+        _union(one.prefixes, other.prefixes),
+        None if one.texts is None or other.texts is None else one.texts | other.texts,
+        None if one.header is None or other.header is None else (one.header[0], one.header[1] | other.header[1]),
+    )
+
+
+def _union(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    return None if one is None or other is None else one | other
+
+
+def _texts(test: Test) -> frozenset[bytes] | None:
+    """Texts one of which is in every value that passes a test, long enough to be looked up."""
+    operand = test.operand
+    if test.read.functions:
+        return None
+    if isinstance(operand, Regex):
+        found: frozenset[str] | None = operand.texts
+    elif isinstance(operand, Members):
+        found = None if operand.ranges or operand.networks else frozenset(map(str, operand.values))
+    elif test.op == "glob" and isinstance(operand, tuple):
+        found = frozenset({max(operand, key=lambda piece: len(known_part(piece)))})
+    elif isinstance(operand, tuple):
+        found = frozenset(operand)
+    else:
+        found = frozenset({operand}) if isinstance(operand, str) and test.op == "==" else None
+    parts = frozenset(map(known_part, found)) if found else None
+    return parts if parts and all(len(part) >= GRAM for part in parts) else None
 
 
 def _necessary(node: Node, positive: bool, rule: _Rule) -> _Sets | None:

@@ -108,7 +108,8 @@ class Operands:
         """The operand of `~`."""
         right = self.one_text(read, right)
         self.count(right)
-        found = regex(right, ignore_case=ignore_case, fold=read.field.fold and not read.functions)
+        fold = read.field.fold and not read.functions
+        found = regex(right, ignore_case=ignore_case, fold=fold, long=bool(read.field.body))
         hints.about_regex(read, found, right, self.warn)
         return found
 
@@ -410,4 +411,5 @@ def _like(text: ast.Text, read: Read) -> Regex:
     except re.error as exc:
         raise _bad("RP500", f"bad path pattern: {exc.msg}", text) from None
     first = normal(pieces[0])
-    return Regex(text.value, pattern, ("==", first) if len(pieces) == 1 else None, first)
+    texts = frozenset({max(map(normal, pieces[::2]), key=len)})
+    return Regex(text.value, pattern, ("==", first) if len(pieces) == 1 else None, first, texts=texts)

@@ -7,13 +7,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from rulesproxy.filters import dialect, shape
-from rulesproxy.filters.ambiguity import ambiguous
+from rulesproxy.filters.ambiguity import ambiguous, slowness
 from rulesproxy.filters.ast import Text
-from rulesproxy.filters.problem import FilterError, error
+from rulesproxy.filters.problem import FilterError, Problem, error
+from rulesproxy.filters.required import required
+from rulesproxy.filters.shape import Pieces
 
 Shape: TypeAlias = tuple[Literal["==", "startswith", "endswith", "contains", "under"], str]
 
@@ -24,10 +27,13 @@ class Regex:
 
     Attributes:
         source: as written.
-        pattern: what it was made from; search with it.
+        pattern: what it means; what it matches is said by this one.
         shape: a plain test of the value that gives the same answer as a search, if there is one.
         prefix: what every value that it finds starts with; empty where nothing is known.
         suffix: what every value that it finds ends with.
+        texts: lower-case texts one of which is in every value that it finds, letters folded; empty where unknown.
+        pieces: plain texts in order that give the same answer as a search, in linear time.
+        quick: a search that finds something in the same texts as `pattern`, though not always all of it.
     """
 
     source: str
@@ -35,6 +41,9 @@ class Regex:
     shape: Shape | None = field(default=None, compare=False)
     prefix: str = field(default="", compare=False)
     suffix: str = field(default="", compare=False)
+    texts: frozenset[str] = field(default=frozenset(), compare=False)
+    pieces: Pieces | None = field(default=None, compare=False)
+    quick: Callable[[str], re.Match[str] | None] | None = field(default=None, compare=False)
 
     @property
     def groups(self) -> frozenset[str]:
@@ -43,15 +52,24 @@ class Regex:
 
 
 def regex(
-    text: Text, *, ignore_case: bool = False, lines: bool = False, fold: bool = False, dot_all: bool = False
+    text: Text,
+    *,
+    ignore_case: bool = False,
+    lines: bool = False,
+    fold: bool = False,
+    long: bool = False,
+    whole: bool = False,
+    dot_all: bool = False,
 ) -> Regex:
     """The regex of a text of a filter.
 
     `lines` is for header sections: `^` and `$` stand at every line, whose end is CR LF. `fold` says that the values
-    have no upper-case letters, `dot_all` that `.` is a line break too.
+    have no upper-case letters, `dot_all` that `.` is a line break too, `long` that the values are bodies, for which
+    quadratic time is too much as well. With `whole` the match itself is wanted, as in a replacement, and not only
+    whether there is one.
 
     Raises:
-        FilterError: it is no regex, is not in the dialect, or can take exponential time.
+        FilterError: it is no regex, is not in the dialect, or can take too much time.
     """
     try:
         spelled = dialect.translate(text.value, lines=lines)
@@ -74,5 +92,48 @@ def regex(
         raise FilterError(
             [error("RP501", f"this regex can take exponential time: {trouble}", text.start, text.end, help)]
         )
-    found = shape.Shapes(tree, pattern.flags, fold)
-    return Regex(text.value, pattern, found.shape, found.prefix, found.suffix)
+    search = pattern
+    if not whole and not pattern.groupindex:
+        rest = _without_head(spelled.pattern)
+        if rest != spelled.pattern:
+            search = re.compile(rest, flags)
+            tree = shape.parse(rest, flags)
+    found = shape.Shapes(tree, search.flags, fold)
+    plain = not whole and (found.shape is not None or found.pieces is not None)
+    if pattern.groupindex or not plain:
+        allowed = 1 if long else 2
+        degree = slowness(tree, search.flags, allowed)
+        if degree > allowed:
+            raise FilterError([_too_slow(text, degree)])
+    return Regex(
+        text.value, pattern, found.shape, found.prefix, found.suffix, required(tree), found.pieces, search.search
+    )
+
+
+_CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
+_HEAD = re.compile(rf"(\\[dDwWsS]|{_CLASS}|\.|[A-Za-z0-9/_=&%:;,@ -])([*+])\??").match
+_NO_BAR = re.compile(rf"\\.|{_CLASS}", re.DOTALL).sub
+
+
+def _without_head(pattern: str) -> str:
+    """A regex that finds something in the same texts, without the repeat that it begins with.
+
+    A search finds the rest behind it all the same. With the repeat it would go through the same text from every start.
+    """
+    depth = 0
+    for char in _NO_BAR("", pattern):
+        depth += (char == "(") - (char == ")")
+        if char == "|" and not depth:
+            return pattern
+    head = _HEAD(pattern)
+    while head is not None:
+        pattern = (head[1] if head[2] == "+" else "") + pattern[head.end() :]
+        head = _HEAD(pattern)
+    return pattern
+
+
+def _too_slow(text: Text, degree: int) -> Problem:
+    much = "quadratic" if degree == 2 else "cubic"
+    title = f"this regex can take {much} time: several repeats in a row can share the same text"
+    help = "start it with `^`, or say what may stand between its parts, such as `[^/]*` for `.*`"
+    return error("RP501", title, text.start, text.end, help)

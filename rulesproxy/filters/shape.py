@@ -10,6 +10,7 @@ import importlib
 import re
 import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -28,6 +29,25 @@ def parse(pattern: str, flags: int) -> Tree:
     return tree
 
 
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Texts in their order with anything between them.
+
+    Attributes:
+        texts: the first one is at the very start, the last one at the very end; both may be empty.
+        at_start: the first line is meant, not any.
+        at_end: the last line is meant, not any.
+        dotall: lines make no difference.
+        ignore_case: the texts are in lower case, and ASCII letters of either case are the same.
+    """
+
+    texts: tuple[str, ...]
+    at_start: bool
+    at_end: bool
+    dotall: bool
+    ignore_case: bool
+
+
 class Shapes:
     """What plain text says about a regex.
 
@@ -35,12 +55,14 @@ class Shapes:
         shape: a test that holds exactly where a search finds something, if there is one.
         prefix: what every text that it finds something in starts with; empty where nothing is known.
         suffix: what every such text ends with.
+        pieces: plain texts with `.*` between them that mean the same, if there are some.
     """
 
     def __init__(self, tree: Tree, flags: int, fold: bool) -> None:
         self.shape: _Shape | None = None
         self.prefix = ""
         self.suffix = ""
+        self.pieces: Pieces | None = None
         if flags & re.MULTILINE:
             # `^` and `$` say nothing of the whole text.
             return
@@ -67,6 +89,26 @@ class Shapes:
         text = self._text(body)
         if len(text) == len(body):
             self.shape = (_TESTS[at_start, at_end], text)
+        else:
+            self.pieces = self._pieces(body, at_start, at_end, bool(flags & re.DOTALL))
+
+    def _pieces(self, items: list[tuple[Any, Any]], at_start: bool, at_end: bool, dotall: bool) -> Pieces | None:
+        texts = [""] if at_start else ["", ""]
+        for item in items:
+            if _is_anything(item):
+                texts.append("")
+                continue
+            char = self._text([item])
+            if not char and str(item[0]) == "LITERAL" and self._ignore_case:
+                char = chr(item[1]).lower()
+            if not char or char == "\n":
+                return None
+            texts[-1] += char
+        if not at_end:
+            texts.append("")
+        if len(texts) == 1:
+            return None
+        return Pieces(tuple(texts), at_start, at_end, dotall, self._ignore_case)
 
     def _text(self, items: list[tuple[Any, Any]]) -> str:
         """The literal characters at the start of `items`, as long as they mean one text each."""
@@ -115,6 +157,13 @@ def flat(tree: Tree) -> list[tuple[Any, Any]]:
 
 def _is_at(item: tuple[Any, Any], *names: str) -> bool:
     return str(item[0]) == "AT" and str(item[1]) in names
+
+
+def _is_anything(item: tuple[Any, Any]) -> bool:
+    if str(item[0]) not in ("MAX_REPEAT", "MIN_REPEAT"):
+        return False
+    low, high, body = item[1]
+    return low == 0 and str(high) == "MAXREPEAT" and [str(op) for op, _ in body] == ["ANY"]
 
 
 def _may_be_empty(item: tuple[Any, Any]) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
 from typing import Any
 
 from rulesproxy.filters.normal import IPAddress
+from rulesproxy.filters.shape import Pieces
 from rulesproxy.filters.typed import Function, Members
+
+_LOWER = {ord(letter): ord(letter.lower()) for letter in string.ascii_uppercase}
 
 
 def some(test: Callable[[Any], bool], values: tuple[Any, ...]) -> bool:
@@ -89,6 +93,30 @@ def globbing(pieces: tuple[str, ...]) -> Callable[[str], bool]:
         return True
 
     return glob
+
+
+def in_order(pieces: Pieces) -> Callable[[str], bool]:
+    """Whether a text, or one line of it, is the pieces in order with anything between them."""
+    test = globbing(pieces.texts)
+    if pieces.ignore_case:
+        same_case = test
+
+        def test(text: str) -> bool:
+            return same_case(text.lower() if text.isascii() else text.translate(_LOWER))
+
+    if pieces.dotall:
+        return test
+    at_start, at_end = pieces.at_start, pieces.at_end
+
+    def holds(text: str) -> bool:
+        if "\n" not in text:
+            return test(text)
+        lines = text.split("\n")
+        if at_start or at_end:
+            return not (at_start and at_end) and test(lines[0 if at_start else -1])
+        return any(map(test, lines))
+
+    return holds
 
 
 def under_hosts(tops: tuple[str, ...]) -> Callable[[str], bool]:

@@ -86,7 +86,14 @@ def _search(*fields: str, lines: bool = False, dot_all: bool = False) -> _Make:
         assert node.argument is not None
         tests: list[typed.Node] = []
         for spec in specs:
-            found = regex(node.argument, ignore_case=True, lines=lines, fold=spec.fold, dot_all=dot_all)
+            found = regex(
+                node.argument,
+                ignore_case=True,
+                lines=lines,
+                fold=spec.fold,
+                dot_all=dot_all,
+                long=bool(spec.body),
+            )
             read = in_bytes(typed.Read(spec), node.argument.value)
             tests.append(typed.Test(read, "~", found, node.start, node.end))
         return tests[0] if len(tests) == 1 else typed.Or(tuple(tests), node.start, node.end)

@@ -11,7 +11,7 @@ from rulesproxy.engine.dispatch import Bound
 from rulesproxy.filters.analysis import request_only
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
-from rulesproxy.filters.keys import Key, host_decision, index_key
+from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.rules.action import Action, Captures, Handler
@@ -166,6 +166,11 @@ class Compiled:
     def key(self) -> Key:
         """What a flow must have, as far as host and path go."""
         return index_key(self.rule.filter)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """What a flow must have for each of the ways in which the filter can be true."""
+        return index_keys(self.rule.filter)
 
     def near(self, view: FlowView) -> bool:
         """Whether the filter may be true for this flow, now or later, as far as its request head tells."""

@@ -1,121 +1,248 @@
-"""`Index`: from the host and the path of a request to the rules that may match it, at a cost that does not grow.
+"""`Index`: from a request to the rules that may match it, at a cost that does not grow with the number of rules.
 
 It knows keys, which are necessary conditions, and numbers. Whoever asks evaluates the filters of the candidates.
+
+It is a tree. Each level looks at one thing: the host, the path, the text of the URL, the text of headers. A level hands
+its buckets, and the rules that do not care about its thing, to the next level; a bucket that is small enough is a leaf.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias, TypeVar
 
+from rulesproxy.filters import haystack
 from rulesproxy.filters.keys import Key
 from rulesproxy.filters.normal import normal_host, normal_path
-from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.forms import host_of_authority
 from rulesproxy.flow.headers import to_str
 from rulesproxy.flow.http import HTTPRequest
 
 Numbers: TypeAlias = tuple[int, ...]
+Question: TypeAlias = tuple[str, str, int, str, object]
 
 NONE: Numbers = ()
 
-_BUCKET = 1
-"""A bucket of rules up to this size is handed out whole; looking at the path costs less than a second candidate."""
 _LENGTHS = 24
 """Different lengths of prefixes that are looked up; with more, prefixes are cut to the next shorter one."""
 _HOSTS = 4096
 """Hosts whose normal form is remembered."""
 
+_Entries: TypeAlias = Sequence[tuple[int, Key]]
+_T = TypeVar("_T")
 
-class Paths:
-    """Rules by path: those of one host, or those that name no host."""
 
-    __slots__ = ("_always", "_exact", "_lengths", "_prefixes", "_small")
+class _Asked:
+    """A request as the levels see it; what few of them need is made once, when it is asked for."""
 
-    def __init__(self, entries: Sequence[tuple[int, Key]]) -> None:
-        self._small: Numbers | None = (
-            tuple(sorted(number for number, _ in entries)) if len(entries) <= _BUCKET else None
-        )
-        exact: dict[str, list[int]] = {}
-        prefixes: dict[str, list[int]] = {}
-        always: list[int] = []
+    __slots__ = ("_grams", "_views", "host", "named", "other", "path", "request")
+
+    def __init__(self, request: HTTPRequest, host: str, named: bytes | None, other: str) -> None:
+        self.request = request
+        self.host = host
+        self.named = named
+        self.other = other
+        self.path = normal_path(request.path)
+        self._views: dict[bytes, Iterable[int]] = {}
+        self._grams: dict[bytes, frozenset[int]] = {}
+
+    def among(self, rare: frozenset[int], place: bytes) -> Iterable[int]:
+        """The grams of a haystack that are among `rare`."""
+        found = self._grams.get(place)
+        if found is None:
+            view = self._views.get(place)
+            if view is None:
+                # Who asks once is served faster without a set of the haystack's own.
+                view = self._views[place] = haystack.grams(self._text(place))
+                return rare.intersection(view)
+            found = self._grams[place] = frozenset(view)
+        return rare & found
+
+    def _text(self, place: bytes) -> bytes:
+        if place:
+            return haystack.of_header(self.request, place)
+        return haystack.of_url(self.request, self.host, self.named)
+
+
+class _Leaf:
+    """Rules that are candidates."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, entries: _Entries) -> None:
+        self.numbers: Numbers = tuple(sorted({number for number, _ in entries}))
+
+    def find(self, asked: _Asked, found: list[Numbers]) -> None:
+        """Add the candidates among the rules below to `found`."""
+        found.append(self.numbers)
+
+
+class _ByHost:
+    """Rules by the host, or the top of the domain."""
+
+    __slots__ = ("exact", "rest", "suffixes")
+
+    def __init__(self, entries: _Entries) -> None:
+        exact: dict[str, list[tuple[int, Key]]] = {}
+        suffixes: dict[str, list[tuple[int, Key]]] = {}
+        for entry in entries:
+            for host in entry[1].hosts or ():
+                exact.setdefault(host, []).append(entry)
+            for suffix in entry[1].suffixes or ():
+                suffixes.setdefault(suffix, []).append(entry)
+        self.exact = {host: _build(below, _ByPath) for host, below in exact.items()}
+        self.suffixes = {suffix: _build(below, _ByPath) for suffix, below in suffixes.items()}
+        self.rest = _rest(entries, _ByHost)
+
+    @staticmethod
+    def knows(key: Key) -> bool:
+        """Whether the key says something about what this level looks at."""
+        return key.hosts is not None
+
+    def find(self, asked: _Asked, found: list[Numbers]) -> None:
+        if self.rest is not None:
+            self.rest.find(asked, found)
+        self._one(asked.host, asked, found)
+        if asked.other:
+            self._one(asked.other, asked, found)
+
+    def _one(self, host: str, asked: _Asked, found: list[Numbers]) -> None:
+        below = self.exact.get(host)
+        if below is not None:
+            below.find(asked, found)
+        if self.suffixes:
+            for below in _tops(self.suffixes, host):
+                below.find(asked, found)
+
+
+class _ByPath:
+    """Rules by the path, or what it starts with."""
+
+    __slots__ = ("exact", "lengths", "prefixes", "rest")
+
+    def __init__(self, entries: _Entries) -> None:
+        exact: dict[str, list[tuple[int, Key]]] = {}
+        prefixes: dict[str, list[tuple[int, Key]]] = {}
         lengths = _choose_lengths([prefix for _, key in entries for prefix in key.prefixes or ()])
-        for number, key in entries:
-            if key.paths is None and key.prefixes is None:
-                always.append(number)
-                continue
-            for path in key.paths or ():
-                exact.setdefault(path, []).append(number)
-            for prefix in key.prefixes or ():
+        anywhere: list[tuple[int, Key]] = []
+        for entry in entries:
+            for path in entry[1].paths or ():
+                exact.setdefault(path, []).append(entry)
+            for prefix in entry[1].prefixes or ():
                 cut = _cut(prefix, lengths)
                 if cut:
-                    prefixes.setdefault(cut, []).append(number)
+                    prefixes.setdefault(cut, []).append(entry)
                 else:
-                    always.append(number)
-        self._exact = _frozen(exact)
-        self._prefixes = _frozen(prefixes)
-        self._lengths = tuple(sorted({len(prefix) for prefix in self._prefixes}))
-        self._always = tuple(sorted(set(always)))
+                    anywhere.append(entry)
+        self.exact = {path: _build(below, _ByText) for path, below in exact.items()}
+        self.prefixes = {prefix: _build(below, _ByText) for prefix, below in prefixes.items()}
+        self.lengths = tuple(sorted({len(prefix) for prefix in self.prefixes}))
+        self.rest = _rest(entries, _ByPath, anywhere)
 
-    def find(self, path: str, found: list[Numbers]) -> None:
-        """Add the rules that this path may concern to `found`."""
-        if self._small is not None:
-            found.append(self._small)
-            return
-        if self._always:
-            found.append(self._always)
-        numbers = self._exact.get(path)
-        if numbers is not None:
-            found.append(numbers)
-        if self._prefixes:
-            get, size = self._prefixes.get, len(path)
-            for length in self._lengths:
-                if length > size:
-                    break
-                numbers = get(path[:length])
-                if numbers is not None:
-                    found.append(numbers)
+    @staticmethod
+    def knows(key: Key) -> bool:
+        return key.paths is not None
 
-    @property
-    def useless(self) -> bool:
-        """Whether the path makes no difference."""
-        return not self._exact and not self._prefixes
+    def find(self, asked: _Asked, found: list[Numbers]) -> None:
+        if self.rest is not None:
+            self.rest.find(asked, found)
+        path = asked.path
+        below = self.exact.get(path)
+        if below is not None:
+            below.find(asked, found)
+        get, size = self.prefixes.get, len(path)
+        for length in self.lengths:
+            if length > size:
+                break
+            below = get(path[:length])
+            if below is not None:
+                below.find(asked, found)
 
-    @property
-    def all(self) -> Iterable[int]:
-        """Every rule in it."""
-        if self._small is not None:
-            return self._small
-        groups = [self._always, *self._exact.values(), *self._prefixes.values()]
-        return {number for group in groups for number in group}
+
+class _ByText:
+    """Rules by the rarest gram of a text that the URL must have."""
+
+    __slots__ = ("below", "rare", "rest")
+
+    def __init__(self, entries: _Entries) -> None:
+        grouped = _by_gram([(entry, entry[1].texts) for entry in entries if entry[1].texts is not None])
+        self.rare = frozenset(grouped)
+        self.below = {gram: _build(below, _ByHeader) for gram, below in grouped.items()}
+        self.rest = _rest(entries, _ByText)
+
+    @staticmethod
+    def knows(key: Key) -> bool:
+        return key.texts is not None
+
+    def find(self, asked: _Asked, found: list[Numbers]) -> None:
+        if self.rest is not None:
+            self.rest.find(asked, found)
+        for gram in asked.among(self.rare, b""):
+            self.below[gram].find(asked, found)
+
+
+class _ByHeader:
+    """Rules by the rarest gram of a text that a header must have."""
+
+    __slots__ = ("headers", "rest")
+
+    def __init__(self, entries: _Entries) -> None:
+        named: dict[bytes, list[tuple[tuple[int, Key], frozenset[bytes]]]] = {}
+        for entry in entries:
+            if entry[1].header is not None:
+                name, texts = entry[1].header
+                named.setdefault(name, []).append((entry, texts))
+        self.headers: list[tuple[bytes, frozenset[int], dict[int, _Leaf]]] = []
+        for name, those in named.items():
+            below = {gram: _Leaf(some) for gram, some in _by_gram(those).items()}
+            self.headers.append((name, frozenset(below), below))
+        self.rest = _rest(entries, _ByHeader)
+
+    @staticmethod
+    def knows(key: Key) -> bool:
+        return key.header is not None
+
+    def find(self, asked: _Asked, found: list[Numbers]) -> None:
+        if self.rest is not None:
+            self.rest.find(asked, found)
+        for name, rare, below in self.headers:
+            for gram in asked.among(rare, name):
+                found.append(below[gram].numbers)
+
+
+_Node: TypeAlias = _Leaf | _ByHost | _ByPath | _ByText | _ByHeader
+_Level: TypeAlias = type[_ByHost] | type[_ByPath] | type[_ByText] | type[_ByHeader]
+
+_NEXT: dict[_Level, _Level | None] = {_ByHost: _ByPath, _ByPath: _ByText, _ByText: _ByHeader, _ByHeader: None}
+_SMALL: dict[_Level, int] = {_ByHost: 0, _ByPath: 1, _ByText: 12, _ByHeader: 12}
+"""So many rules are tried one by one, which costs less than looking at the thing of the level."""
 
 
 class Index:
-    """The rules of a set by host and path."""
+    """The rules of a set by what their filters need; of each rule the keys of the ways in which it can match."""
 
-    __slots__ = ("_anywhere", "_exact", "_hosts", "_suffixes")
+    __slots__ = ("_exact", "_hosts", "_root", "_suffixes", "_unbound")
 
-    def __init__(self, keys: Sequence[Key]) -> None:
-        exact: dict[str, list[tuple[int, Key]]] = {}
-        suffixes: dict[str, list[tuple[int, Key]]] = {}
-        anywhere: list[tuple[int, Key]] = []
-        for number, key in enumerate(keys):
-            if key.hosts is None and key.suffixes is None:
-                anywhere.append((number, key))
-                continue
-            for host in key.hosts or ():
-                exact.setdefault(host, []).append((number, key))
-            for suffix in key.suffixes or ():
-                suffixes.setdefault(suffix, []).append((number, key))
-        self._exact = {host: Paths(entries) for host, entries in exact.items()}
-        self._suffixes = {suffix: Paths(entries) for suffix, entries in suffixes.items()}
-        self._anywhere = Paths(anywhere) if anywhere else None
+    def __init__(self, keys: Sequence[Sequence[Key]]) -> None:
+        entries = [(number, key) for number, those in enumerate(keys) for key in those if not _never(key)]
+        self._root = _build(entries, _ByHost)
         self._hosts: dict[str, str] = {}
+        exact: dict[str, list[int]] = {}
+        suffixes: dict[str, list[int]] = {}
+        for number, key in entries:
+            for host in key.hosts or ():
+                exact.setdefault(host, []).append(number)
+            for suffix in key.suffixes or ():
+                suffixes.setdefault(suffix, []).append(number)
+        self._unbound = {number for number, key in entries if key.hosts is None}
+        self._exact = {host: tuple(numbers) for host, numbers in exact.items()}
+        self._suffixes = {suffix: tuple(numbers) for suffix, numbers in suffixes.items()}
 
     @property
     def useless(self) -> bool:
-        """Whether no rule names a host or a path, so that every flow has all rules as candidates."""
-        return not self._exact and not self._suffixes and (self._anywhere is None or self._anywhere.useless)
+        """Whether every flow has all rules as candidates."""
+        return isinstance(self._root, _Leaf)
 
     def candidates(self, request: HTTPRequest) -> Numbers:
         """The numbers of the rules whose keys this request passes, in order."""
@@ -123,28 +250,24 @@ class Index:
         host = self._hosts.get(raw)
         if host is None:
             host = self._normal(raw)
-        found: list[Numbers] = []
-        path = normal_path(request.path)
-        if self._anywhere is not None:
-            self._anywhere.find(path, found)
-        self._by_host(host, path, found)
+        other = ""
         named = request.headers.first(b"host")
         if named is not None:
             text = to_str(named)
             if text != raw:
                 other = normal_host(host_of_authority(text))
-                if other and other != host:
-                    self._by_host(other, path, found)
+                if other == host:
+                    other = ""
+        found: list[Numbers] = []
+        self._root.find(_Asked(request, host, named, other), found)
         if not found:
             return NONE
         return found[0] if len(found) == 1 else tuple(sorted({number for numbers in found for number in numbers}))
 
     def by_host(self, host: str) -> Numbers:
         """The numbers of the rules that may concern some request to this host, in order."""
-        numbers = set(self._anywhere.all) if self._anywhere is not None else set()
-        for paths in self._paths_of(normal_host(host)):
-            numbers.update(paths.all)
-        return tuple(sorted(numbers))
+        name = normal_host(host)
+        return tuple(sorted(self._unbound.union(self._exact.get(name, ()), *_tops(self._suffixes, name))))
 
     def _normal(self, raw: str) -> str:
         if len(self._hosts) >= _HOSTS:
@@ -152,53 +275,59 @@ class Index:
         host = self._hosts[raw] = normal_host(raw)
         return host
 
-    def _by_host(self, host: str, path: str, found: list[Numbers]) -> None:
-        paths = self._exact.get(host)
-        if paths is not None:
-            paths.find(path, found)
-        if not self._suffixes:
-            return
-        get = self._suffixes.get
-        rest = host
-        while rest:
-            paths = get(rest)
-            if paths is not None:
-                paths.find(path, found)
-            rest = rest.partition(".")[2]
 
-    def _paths_of(self, host: str) -> list[Paths]:
-        found = [self._exact[host]] if host in self._exact else []
-        rest = host
-        while rest:
-            if rest in self._suffixes:
-                found.append(self._suffixes[rest])
-            rest = rest.partition(".")[2]
-        return found
+def asked_of(request: HTTPRequest) -> Question:
+    """All that the candidates depend on; comparing it is cheaper than asking again."""
+    return request.host, request.path, request.port, request.scheme, request.headers.raw
 
 
-def passes_key(key: Key) -> Callable[[FlowView], bool]:
-    """A function that tells whether a flow has what a key asks for."""
-
-    def passes(view: FlowView) -> bool:
-        anywhere = key.hosts is None and key.suffixes is None
-        if not anywhere and not any(_host_passes(key, host) for host in view.hosts):
-            return False
-        if key.paths is None and key.prefixes is None:
-            return True
-        path = view.path
-        return path in (key.paths or ()) or path.startswith(tuple(key.prefixes or ()))
-
-    return passes
+def _never(key: Key) -> bool:
+    return (key.hosts is not None and not key.hosts and not key.suffixes) or (
+        key.paths is not None and not key.paths and not key.prefixes
+    )
 
 
-def _host_passes(key: Key, host: str) -> bool:
-    if host in (key.hosts or ()):
-        return True
-    return any(host == suffix or host.endswith("." + suffix) for suffix in key.suffixes or ())
+def _build(entries: _Entries, level: _Level | None) -> _Node:
+    """The tree of these rules from a level on."""
+    while level is not None:
+        if len(entries) <= _SMALL[level]:
+            break
+        if any(level.knows(key) for _, key in entries):
+            return level(entries)
+        level = _NEXT[level]
+    return _Leaf(entries)
 
 
-def _frozen(groups: dict[str, list[int]]) -> dict[str, Numbers]:
-    return {text: tuple(sorted(set(numbers))) for text, numbers in groups.items()}
+def _rest(entries: _Entries, level: _Level, more: _Entries = ()) -> _Node | None:
+    """The rules that do not care about the thing of a level."""
+    others = [entry for entry in entries if not level.knows(entry[1])]
+    others.extend(more)
+    return _build(others, _NEXT[level]) if others else None
+
+
+def _by_gram(
+    entries: Sequence[tuple[tuple[int, Key], Iterable[bytes]]],
+) -> dict[int, list[tuple[int, Key]]]:
+    """Each rule under one gram of each of its texts, the one that the fewest texts have."""
+    counts: Counter[int] = Counter()
+    texts = {text: haystack.grams_of(text) for _, those in entries for text in those}
+    for numbers in texts.values():
+        counts.update(numbers)
+    grouped: dict[int, list[tuple[int, Key]]] = {}
+    for entry, those in entries:
+        for gram in {min(texts[text], key=counts.__getitem__) for text in those}:
+            grouped.setdefault(gram, []).append(entry)
+    return grouped
+
+
+def _tops(suffixes: dict[str, _T], host: str) -> list[_T]:
+    found = []
+    rest = host
+    while rest:
+        if rest in suffixes:
+            found.append(suffixes[rest])
+        rest = rest.partition(".")[2]
+    return found
 
 
 def _choose_lengths(prefixes: list[str]) -> list[int]:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from rulesproxy.rules.nodes import Node
     from rulesproxy.rules.schema import Reader
 
-_NAME = re.compile(r"\.([A-Za-z_\u0080-\U0010ffff][\w\-\u0080-\U0010ffff]*)")
+# Letters, `_` and all beyond ASCII, then digits and `-` too; said by what they are not, which compiles much faster.
+_NAME = re.compile(r"\.([^\x00-@\[-^`{-\x7f][^\x00-,./:-@\[-^`{-\x7f]*)")
 _INDEX = re.compile(r"\[(-?(?:0|[1-9][0-9]{0,8}))\]")
 _QUOTED = re.compile(r"""\[(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\]""", re.DOTALL)
 _EVERY = re.compile(r"\.\*|\[\*\]")

@@ -22,7 +22,7 @@ from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
-from rulesproxy.rules.index import Index, Numbers
+from rulesproxy.rules.index import Index, Numbers, Question, asked_of
 
 INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
@@ -59,7 +59,7 @@ class Pass:
         self.answered = False
         self.heads: list[tuple[int, HTTPRequest]] | None = None
         self.sealed: _Head | None = None
-        self.asked: tuple[str, str, object] | None = None
+        self.asked: Question | None = None
         self.matched: dict[int, Captures] | None = None
 
 
@@ -81,7 +81,7 @@ class Runner:
     def __init__(self, rules: Sequence[Compiled]) -> None:
         self._rules = tuple(rules)
         self._numbers: Numbers = tuple(range(len(self._rules)))
-        self._index = Index([rule.key for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
+        self._index = Index([rule.keys for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
         if self._index is not None and self._index.useless:
             self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
@@ -120,7 +120,7 @@ class Runner:
             return
         state = flow.rules = Pass(self.owner, numbers)
         if self._index is not None:
-            state.asked = (request.host, request.path, request.headers.raw)
+            state.asked = asked_of(request)
         if over(flow):
             # Somebody in front of the rules has answered: the response pass is all that is left.
             self._seal(flow, state, False)
@@ -199,7 +199,7 @@ class Runner:
         if self._index is None:
             return
         request = flow.request
-        asked = (request.host, request.path, request.headers.raw)
+        asked = asked_of(request)
         if asked != state.asked:
             state.asked = asked
             done = state.numbers[:at]

@@ -18,7 +18,7 @@ def compile_regex(scalar: Scalar, reader: Reader) -> re.Pattern[str]:
     from rulesproxy.rules.schema import Bad
 
     try:
-        return regex(Text(scalar.text, 0, len(scalar.text), 0)).pattern
+        return regex(Text(scalar.text, 0, len(scalar.text), 0), whole=True).pattern
     except FilterError as error:
         for problem in error.problems:
             span = scalar.part(problem.start, problem.end)

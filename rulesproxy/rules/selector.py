@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from rulesproxy.rules.nodes import Node
     from rulesproxy.rules.schema import Reader
 
-_IDENT = r"-?[A-Za-z_\u0080-\U0010ffff][\w\-\u0080-\U0010ffff]*"
+# Letters, `_` and all beyond ASCII, then digits and `-` too; said by what they are not, which compiles much faster.
+_IDENT = r"-?[^\x00-@\[-^`{-\x7f][^\x00-,./:-@\[-^`{-\x7f]*"
 _TYPE = re.compile(rf"\*|{_IDENT}")
 _PART = re.compile(
     rf"""#(?P<id>{_IDENT})|\.(?P<class>{_IDENT})|\[\s*(?P<name>{_IDENT})\s*(?:(?P<op>[~^$*|]?=)\s*"""

@@ -3,6 +3,7 @@
 import re
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -178,6 +179,84 @@ def test_exponential(source):
     assert [problem.code for problem in caught.value.problems] == ["RP501"]
 
 
+HOSTILE = [
+    line.split("\t")
+    for line in (Path(__file__).parent / "hostile_regexes.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+
+@pytest.mark.parametrize(("code", "source"), HOSTILE, ids=[source for _, source in HOSTILE])
+def test_hostile(code, source):
+    """`check` refuses them, and quickly."""
+    start = time.perf_counter()
+    with pytest.raises(FilterError) as caught:
+        made(source)
+    assert time.perf_counter() - start < 5
+    assert [problem.code for problem in caught.value.problems] == [code]
+
+
+@pytest.mark.parametrize(
+    ("source", "searched"),
+    [
+        (r"\d+x", r"\dx"),
+        (r"\w*\d+x", r"\dx"),
+        ("[a-z]+?x[0-9]", "[a-z]x[0-9]"),
+        (r"[^]\]]*x", r"[^\]\]]*x"),
+        (".*[ab]", "[ab]"),
+        (".*[a]|b", ".*[a]|b"),
+        ("a+[|]b", r"a[\|]b"),
+        ("(?i)a+b", "(?i)a+b"),
+        ("^a+[b]", "^a+[b]"),
+        ("(?P<x>a)b+", "(?P<x>a)b+"),
+        ("a+(?P<x>[bc])", "a+(?P<x>[bc])"),
+    ],
+)
+def test_search_begins_behind_repeats(source, searched):
+    found = made(source)
+    if source.startswith("[^]"):
+        assert found.quick("]x")
+    else:
+        assert found.quick.__self__.pattern == searched
+    assert found.pattern.pattern == dialect.translate(source).pattern
+
+
+ALLOWED = [
+    r"\d+-\d+", r"[\w.]+@[\w.]+\.com", r"^/api/.*/users/.*/[0-9]+$", r".*\.(js|css)(\?.*)?$", r"/[^/]+/[^/]+/[^/]+/x$", "a.*b.*c.*d",
+    "(?i)foo.*bar.*baz", r"^https?://[^/]+/v\d+/.*\.json$", r"\s*foo\s*=\s*bar", r"^/(?P<a>[^/]+)/(?P<b>[^/]+)/(?P<c>.*)$",
+    "foo.*[0-9]bar",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ALLOWED)
+def test_allowed(source):
+    made(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [("foo.*[0-9]bar", True), ("foo.*bar", False), ("token=[a-f0-9]+&", False), (r"^\w+\w+-", True), ("foo.*", False), ("name=(?P<a>[^&]+)", False), ("name=(?P<a>[^&]+)&", True), ("n=(?P<a>[^&]+)[&;]x", True), ("x.*$", False), ("x[0-9].*$", True)],
+)  # fmt: skip
+def test_bodies_take_linear_time(source, refused):
+    if refused:
+        with pytest.raises(FilterError, match="RP501"):
+            made(source, long=True)
+    else:
+        made(source, long=True)
+
+
+@pytest.mark.parametrize("source", [r"^\w+\w+\w+-", "a.*[bB].*[cC].*d"])
+def test_what_is_refused_as_cubic_is(source):
+    """The premise: twice the text takes far more than four times as long."""
+    text = "aaaa" if source.startswith("^") else "abc"
+    times = []
+    for rounds in (60, 240):
+        start = time.perf_counter()
+        assert re.search(source, text * rounds) is None
+        times.append(time.perf_counter() - start)
+    assert times[1] > 20 * times[0]
+
+
 def test_what_is_refused_is_slow():
     """The premise: these two do take time, and the time doubles."""
     times = []
@@ -238,6 +317,10 @@ PIECES = st.sampled_from(
         "(?i:a)",
         "(a.*)",
         r"\b",
+        ".*",
+        "a+",
+        "[^a]*",
+        ".*?",
     ]
 )
 TEXTS = st.text("abAB/.x\n", max_size=8)
@@ -251,6 +334,9 @@ TEXTS = st.text("abAB/.x\n", max_size=8)
     st.booleans(),
 )
 @example("", r"(^|\.)a$", ["a", "x.a", "xa"], False, False)
+@example("(?i)", "^a$", ["a", "A", "aa"], False, False)
+@example("", "^a.*b$", ["ab", "a\nb", "a", "axb\n"], False, False)
+@example("", "a.*b", ["ab", "a\nb", "a\nab"], False, False)
 def test_plain_text_stands_for_the_regex(flags, source, texts, fold, ignore_case):
     try:
         found = made(flags + source, fold=fold, ignore_case=ignore_case)
