@@ -1,7 +1,7 @@
 """`python -m tests.generate [--write]`: what is made from the registries, compared with what is in the tree, or written.
 
-It makes the tables of the filter reference and the grammars for editors. Sentences that no registry holds are here, and
-a new operator, function or moment without one is an error.
+It makes the tables of the filter reference, the rule reference, and the grammars for editors. Sentences that no
+registry holds are here, and a new operator, function or moment without one is an error.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rulesproxy.filters.parse import MAX_DEPTH, MAX_LENGTH
 from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.tilde import TILDE, wants_argument
 from rulesproxy.filters.typed import Function
+from tests import rule_reference
 from tests.textmate import filter_grammar, injection
 
 GRAMMAR = Path(__file__).resolve().parent.parent / "grammar"
@@ -89,6 +90,7 @@ def outputs() -> dict[Path, str]:
         readme: text,
         GRAMMAR / "filter.tmLanguage.json": _json(filter_grammar()),
         GRAMMAR / "filter.injection.tmLanguage.json": _json(injection()),
+        rule_reference.PAGE: rule_reference.page(),
     }
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.rule_reference [--write]`: the parts of the rule reference that are made from the actions.
+"""The parts of the rule reference that are made from the actions; `python -m tests.generate --write` writes them.
 
 Every sentence about an action and its keys is its docstring, every example is one that the tests run. Only the words
 for the kinds of values are here, and a kind without one is an error.
@@ -7,7 +7,6 @@ for the kinds of values are here, and a kind without one is an error.
 from __future__ import annotations
 
 import re
-import sys
 import types
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
@@ -63,17 +62,6 @@ def page() -> str:
         text, found = place.subn(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)  # type: ignore[misc]
         assert found == 1, f"rules/README.md has no place for {name}"
     return text
-
-
-def main() -> int:
-    """Compare, or write; the exit code is 1 where the page is out of date."""
-    if page() == PAGE.read_text(encoding="utf-8"):
-        return 0
-    if "--write" in sys.argv:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    print("out of date: rules/README.md")
-    return 1
 
 
 def _overview() -> str:
@@ -176,7 +164,3 @@ def _messages(example: Example) -> Iterator[str]:
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
 
 from rulesproxy.filters.phases import Phase
-from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -98,6 +98,10 @@ class Action:
     @property
     def edits_body(self) -> Side | None:
         return None
+
+    def touches(self, message: HTTPMessage) -> bool:
+        """Whether it may change the body of this message, as far as its headers tell."""
+        return True
 
     @property
     def legal(self) -> frozenset[str]:

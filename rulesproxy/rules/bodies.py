@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import suggest
+from rulesproxy.flow import forms
 from rulesproxy.flow.coding import SUPPORTED
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.flow.plan import FileBody
-from rulesproxy.rules import nodes
+from rulesproxy.rules import multipart, nodes
 from rulesproxy.rules.edits import Pattern, QueryEdits
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.template import Captures, Template
@@ -136,13 +137,14 @@ def edit_json(edits: JSONEdits, message: HTTPMessage, flow: HTTPFlow, captures: 
     Raises:
         ValueError: it is said to be JSON and is not, an edit does not fit it, or its coding cannot be undone.
     """
+    if not may_be_json(message):
+        return
     if message.get_content(strict=True) is None:
         raise ValueError("the body was not read")
     text = message.text
     if not text or not text.strip():
         return
-    kind = message.headers.get("content-type", "").partition(";")[0].lower()
-    if "json" not in kind and text.lstrip()[:1] not in "{[":
+    if "json" not in media_type(message) and text.lstrip()[:1] not in "{[":
         return
     edited = edits.apply(text, flow, captures)
     if edited != text:
@@ -150,23 +152,39 @@ def edit_json(edits: JSONEdits, message: HTTPMessage, flow: HTTPFlow, captures: 
         body_changed(message)
 
 
+def may_be_json(message: HTTPMessage) -> bool:
+    """Whether a body may be JSON, by its type: servers also send it as text, or without a type."""
+    kind = media_type(message)
+    return not kind or "json" in kind or kind.startswith("text/")
+
+
+def media_type(message: HTTPMessage) -> str:
+    """The type that the Content-Type names, in lower case; empty without one."""
+    return message.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def edit_form(edits: QueryEdits, request: HTTPRequest, flow: HTTPFlow, captures: Captures) -> None:
-    """Edit an `application/x-www-form-urlencoded` body; a request without a body gets one.
+    """Edit the fields of a form, urlencoded or multipart; a request without a body gets an urlencoded one.
 
     Raises:
         ValueError: the body is something else, was not read, or has a coding that cannot be undone.
     """
-    if request.get_content(strict=True) is None:
+    content = request.get_content(strict=True)
+    if content is None:
         raise ValueError("the body was not read")
-    text = request.text or ""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != FORM and (text or kind):
-        raise ValueError(f"the body is no form: its type is {kind or 'not named'}, not {FORM}")
-    edited = edits.edited(text, flow, captures)
-    if edited != text:
+    kind = media_type(request)
+    boundary = forms.multipart_boundary(request.headers.get("content-type", ""))
+    if boundary:
+        edited = multipart.edited(edits.ops, content, boundary, flow, captures)
+    elif kind == FORM or not (kind or content):
+        text = content.decode("utf-8", "surrogateescape")
+        edited = edits.edited(text, flow, captures).encode("utf-8", "surrogateescape")
+    else:
+        raise ValueError(f"the body is no form: its type is {kind or 'not named'}")
+    if edited != content:
         if not kind:
             request.headers["content-type"] = FORM
-        request.text = edited
+        request.content = edited
         body_changed(request)
 
 

@@ -13,7 +13,7 @@ from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.view import FlowView
-from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.rules.action import Action, Captures, Handler
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
@@ -82,7 +82,7 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_counts", "_host_may", "_host_must", "_near", "_request", "_response",
+        "_bounds", "_counts", "_editors", "_host_may", "_host_must", "_near", "_request", "_response", "_uses_response",
         "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
@@ -118,7 +118,9 @@ class Compiled:
         self.acts_on_response = bool(response) or (self.stop and late and bool(checked.phases & RESPONSE_SIDE))
         self.edits_response_body = any(action.edits_body == "response" for action in response)
         uses_body = any("response" in action.reads_body for action in response)
-        self.holds_response = self.edits_response_body or uses_body or (self.acts_on_response and self.reads_response)
+        self._uses_response = uses_body or (self.acts_on_response and self.reads_response)
+        self._editors = tuple([action for action in response if action.edits_body == "response"])
+        self.holds_response = self.edits_response_body or self._uses_response
         self._bind_connect(checked, actions)
 
     def __getattr__(self, name: str) -> object:
@@ -175,6 +177,10 @@ class Compiled:
         if self._near is None:
             self._near = compile_node(request_only(self.rule.filter.node))
         return self._near(view)
+
+    def waits_for(self, response: HTTPResponse | None) -> bool:
+        """Whether it needs the body of this response, where it needs any: no picture is kept to find no page in it."""
+        return self._uses_response or response is None or any(action.touches(response) for action in self._editors)
 
     def host_may(self, host: str) -> bool:
         """Whether the filter may be true for some flow to this host."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rulesproxy.flow.forms import header_parameter
-from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPResponse
 from rulesproxy.rules import html_scan, nodes
-from rulesproxy.rules.bodies import FilePath, body_changed
+from rulesproxy.rules.bodies import FilePath, body_changed, media_type
 from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Captures, Template
 
@@ -93,8 +93,7 @@ class HTMLEdits:
             ValueError: it has a coding that cannot be undone.
             OSError: a file cannot be read.
         """
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in _TYPES:
+        if not may_be_html(response):
             return
         content = response.get_content(strict=True)
         if not content:
@@ -124,6 +123,11 @@ class HTMLEdits:
                 at = place(text)
                 text = f"{text[:at]}{new}{text[at:]}"
         return text
+
+
+def may_be_html(message: HTTPMessage) -> bool:
+    """Whether a body may be a page, by its type."""
+    return media_type(message) in _TYPES
 
 
 class Page:

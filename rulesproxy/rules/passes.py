@@ -284,6 +284,7 @@ class Runner:
             rule = rules[number]
             if not rule.acts_on_response:
                 continue
+            holds = not whole and rule.holds_response and rule.waits_for(flow.response)
             captures = state.matched.get(number) if state.matched is not None else None
             if captures is None:
                 if rule.decides_on_request and not rule.either_side and at <= state.reached:
@@ -292,7 +293,7 @@ class Runner:
                 if view is None:
                     view = self._base_view(flow, state)
                 seen = self._view(flow, state, view, number)
-                if not whole and rule.holds_response:
+                if holds:
                     if not rule.may(seen):
                         continue
                 elif not rule.matches(seen):
@@ -301,7 +302,7 @@ class Runner:
                     continue
                 else:
                     captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
-            if captures is None or (rule.holds_response and not whole):
+            if captures is None or holds:
                 if self._is_endless(rule, flow):
                     continue
                 state.at = at - 1
@@ -319,7 +320,8 @@ class Runner:
 
     def _lacks(self, rule: Compiled, flow: HTTPFlow, request: bool) -> bool:
         """Whether a body that this rule needs was not kept, the request's only if `request`; it does not apply then."""
-        if rule.holds_response and flow.response is not None and flow.response.body_source is None:
+        response = flow.response
+        if rule.holds_response and response is not None and response.body_source is None and rule.waits_for(response):
             self._tell(rule, flow, "response body was streamed or is over the limit")
             return True
         if request and flow.request.body_source is None:

@@ -16,7 +16,7 @@ FILES = [block for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if
 
 
 def test_the_page_is_current() -> None:
-    """After a change of an action run `python -m tests.rule_reference --write`."""
+    """After a change of an action run `python -m tests.generate --write`."""
     assert page() == TEXT
 
 

@@ -11,10 +11,10 @@ from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPRespons
 from rulesproxy.flow.url import default_port, split_authority, split_url
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import BodyEdits, bodiless, edit_form, edit_json
+from rulesproxy.rules.bodies import BodyEdits, bodiless, edit_form, edit_json, may_be_json
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, QueryEdits
-from rulesproxy.rules.html_edits import HTMLEdits
+from rulesproxy.rules.html_edits import HTMLEdits, may_be_html
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
@@ -36,7 +36,7 @@ class RewriteRequest(Action):
         query: edits of the query.
         headers: edits of the header fields.
         cookies: edits of the cookies, one by one.
-        form: edits of the fields of an urlencoded form.
+        form: edits of the fields of a form, urlencoded or multipart.
         body: edits of the body.
         text: the new body as text.
         json: edits of a JSON body; what they do not name keeps its bytes.
@@ -249,6 +249,14 @@ class RewriteResponse(Action):
     def edits_body(self) -> Side | None:
         edits = (self.body, self.text, self.json, self.html)
         return "response" if any(edit is not None for edit in edits) else None
+
+    def touches(self, message: HTTPMessage) -> bool:
+        return (
+            self.body is not None
+            or self.text is not None
+            or (self.json is not None and may_be_json(message))
+            or (self.html is not None and may_be_html(message))
+        )
 
     def check(self, node: Node, reader: Reader) -> None:
         _needs_a_key(node, reader, self.key)
