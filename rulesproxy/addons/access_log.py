@@ -21,8 +21,12 @@ class AccessLog:
         self._write(flow)
 
     def error(self, flow: HTTPFlow) -> None:
-        """It ended without one, or with the page that tells so."""
-        self._write(flow)
+        """It ended without one, or with the page that tells so.
+
+        What a server did wrong has a line of its own in the log already, which says more.
+        """
+        if flow.error is None or flow.error.kind in ("client", "killed"):
+            self._write(flow)
 
     def _write(self, flow: HTTPFlow) -> None:
         if not _logger.isEnabledFor(logging.INFO):

@@ -92,17 +92,25 @@ async def test_a_file_is_not_opened(tmp_path, caplog):
 async def test_errors(caplog, monkeypatch):
     monkeypatch.setattr(access_log.time, "time", lambda: 1002.0)
     flow = make(status=None)
-    flow.error = FlowError("a.test:80 refused\nthe connection", "refused")
-    expected = r"10.0.0.7:5000 GET http://a.test/x?y=1 -> error: a.test:80 refused\nthe connection 2000ms"
+    flow.error = FlowError("the client\nis gone", "client")
+    expected = r"10.0.0.7:5000 GET http://a.test/x?y=1 -> error: the client\nis gone 2000ms"
     assert (await line(flow, "error", caplog)).getMessage() == expected
     caplog.clear()
     flow.response = HTTPResponse.make(502, b"page")
     record = await line(flow, "error", caplog)
-    assert record.getMessage().endswith(r"-> 502 error: a.test:80 refused\nthe connection 2000ms")
+    assert record.getMessage().endswith(r"-> 502 error: the client\nis gone 2000ms")
     assert record.fields == {
         "client": "10.0.0.7:5000", "method": "GET", "url": "http://a.test/x?y=1", "status": 502, "size": 4,
-        "error": "a.test:80 refused\nthe connection", "seconds": 2.0,
+        "error": "the client\nis gone", "seconds": 2.0,
     }  # fmt: skip
+
+
+async def test_what_a_server_did_wrong_has_a_line_already(caplog):
+    flow = make(status=None)
+    flow.error = FlowError("a.test:80 refused", "refused")
+    with caplog.at_level(logging.INFO, logger="rulesproxy"):
+        await dispatch(chain_of([AccessLog()]).error, flow)
+    assert caplog.records == []
 
 
 async def test_no_header_is_printed(caplog):
