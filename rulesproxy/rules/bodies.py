@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rulesproxy.diagnostics import suggest
 from rulesproxy.flow import forms
 from rulesproxy.flow.coding import SUPPORTED
-from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import multipart, nodes
 from rulesproxy.rules.edits import Pattern, QueryEdits
@@ -155,7 +155,14 @@ def edit_json(edits: JSONEdits, message: HTTPMessage, flow: HTTPFlow, captures: 
 def may_be_json(message: HTTPMessage) -> bool:
     """Whether a body may be JSON, by its type: servers also send it as text, or without a type."""
     kind = media_type(message)
+    if is_part(message):
+        return False
     return not kind or "json" in kind or kind.startswith("text/")
+
+
+def is_part(message: HTTPMessage) -> bool:
+    """Whether a body is a piece of something larger, in which nothing can be found (RFC 9110 section 15.3.7)."""
+    return isinstance(message, HTTPResponse) and message.status_code == 206
 
 
 def media_type(message: HTTPMessage) -> str:

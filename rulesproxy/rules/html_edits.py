@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rulesproxy.flow.forms import header_parameter
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPResponse
 from rulesproxy.rules import html_scan, nodes
-from rulesproxy.rules.bodies import FilePath, body_changed, media_type
+from rulesproxy.rules.bodies import FilePath, body_changed, is_part, media_type
 from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Captures, Template
 
@@ -127,7 +127,7 @@ class HTMLEdits:
 
 def may_be_html(message: HTTPMessage) -> bool:
     """Whether a body may be a page, by its type."""
-    return media_type(message) in _TYPES
+    return media_type(message) in _TYPES and not is_part(message)
 
 
 class Page:

@@ -240,6 +240,7 @@ async def test_a3_a_script_with_the_nonce_of_the_page(coding: str) -> None:
         ("GET", answer(200, b'\n[1, "</head>"]', [("Content-Type", "text/html"), ("ETag", '"1"')])),
         ("GET", answer(200, b"<head></head>", [("Content-Type", "text/plain")])),
         ("GET", answer(200, b"", [("Content-Type", "text/html")])),
+        ("GET", answer(206, b"<head></he", [("Content-Type", "text/html"), ("Content-Range", "bytes 0-9/99")])),
         ("GET", answer(304, headers=[("Content-Type", "text/html"), ("ETag", '"1"')])),
         ("GET", answer(204, headers=[("Content-Type", "text/html")])),
         ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 99\r\nETag: x\r\n\r\n"),
