@@ -203,6 +203,21 @@ def _named(character: str) -> str:
     return "a backtick" if character == "`" else f"`{character}`"
 
 
+_BRACKETS = re.compile(r"""[\[\]{}]|"(?:\\.|[^"\\])*"|'[^']*'|(?:^|(?<=\s))#[^\n]*""")
+
+
+def _last_open(text: str) -> int:
+    """Where the innermost bracket stands that is still open at the end, as far as can be told without a parser."""
+    stack = [0]
+    for match in _BRACKETS.finditer(text):
+        mark = match[0]
+        if mark in "[{":
+            stack.append(match.start())
+        elif mark in "]}" and len(stack) > 1:
+            stack.pop()
+    return stack[-1]
+
+
 def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: str) -> Diagnostic:
     """Everything else is a matter of indentation, a missing colon, or a quote or bracket that is never closed."""
     if at >= len(file.source.text):
@@ -226,6 +241,10 @@ def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: s
             return Diagnostic(
                 "RP004", "error", "YAML does not know this escape in double quotes", file.span(at, at + 1), help=help
             )
+        if opened not in "[{\"'" or not opened:
+            # The parser noticed at the end of the file. The reader wants to see where it began.
+            at = _last_open(file.source.text)
+            opened = file.source.text[at]
         title, help = f"this `{opened}` is never closed", "close it, or quote the value if the bracket belongs to it"
     elif "expected key" in problem or "block" in context:
         title, help = (

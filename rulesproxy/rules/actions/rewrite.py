@@ -11,7 +11,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPRespons
 from rulesproxy.flow.url import default_port, split_authority, split_url
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import BodyEdits, bodiless, edit_form, edit_json, may_be_json
+from rulesproxy.rules.bodies import BodyEdits, bodiless, edit_form, edit_json, is_part, may_be_json
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, QueryEdits
 from rulesproxy.rules.html_edits import HTMLEdits, may_be_html
@@ -287,7 +287,7 @@ class RewriteResponse(Action):
                 response.reason = reason
             if self.cookies is not None:
                 response.headers.raw = self.cookies.edited(response.headers.raw, flow, captures)
-            if self.edits_body and not bodiless(flow.request.method, response.status_code):
+            if self.edits_body and not bodiless(flow.request.method, response.status_code) and not is_part(response):
                 self._edit_body(response, flow, captures)
             flow.response.status_code, flow.response.reason = response.status_code, response.reason
             _take_message(flow.response, response)
