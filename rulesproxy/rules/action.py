@@ -132,7 +132,7 @@ class Action:
 
     def bind(self) -> Handler:
         """The handler that carries this action out."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has neither bind() nor bind_for()")
 
     def bind_for(self, side: Side, memory: Memory) -> Handler:
         """The same for one pass, with the memory of the rule."""
