@@ -89,6 +89,9 @@ class ServerSide:
         if (scheme, host, request.port) != self._received:
             # Somebody has sent the request elsewhere: the tunnel's address is not its address any more.
             address = (host, request.port)
+            if scheme not in ("http", "https") or not 0 < request.port < 65536 or not host:
+                where_to = f"{scheme}://{where(address)}"
+                raise FlowFailed("handler", f"a rule or an addon sent the request to {where_to}, which is no server")
         elif sni is not None and not layer.reverse and layer.client_conn.sni is not None:
             sni = layer.client_conn.sni
         return Key(address, scheme == "https", sni, options.verify_upstream, options.upstream_ca)

@@ -53,6 +53,8 @@ class Dialer:
             raise DialError(_why(exc), "refused") from None
         except UnicodeError:
             raise DialError("the name is not a valid host name", "dns") from None
+        except (OverflowError, ValueError):
+            raise DialError("that is no host and port that can be connected to", "dns") from None
         if stream.peername is not None and self._is_us(stream.peername, stream.sockname):
             stream.abort()
             raise DialError("that is this proxy itself", "refused")

@@ -208,3 +208,15 @@ async def test_a_tunnel_that_breaks_is_told() -> None:
     await asyncio.wait_for(task, 5)
     assert events == ["tcp_start", "tcp_error", "tcp_end"]
     assert rig.client.aborted
+
+
+@pytest.mark.parametrize(("name", "value"), [("scheme", "ftp"), ("port", 70000), ("port", 0), ("host", "")])
+async def test_a_request_that_is_sent_to_no_server(name: str, value: object) -> None:
+    def elsewhere(flow: HTTPFlow) -> None:
+        setattr(flow.request, name, value)
+
+    rig = Rig(addons=[On("request", elsewhere)])
+    got = await rig.run(GET)
+    assert got.startswith(b"HTTP/1.1 502 ")
+    assert b"a rule or an addon" in got
+    assert rig.dialled == []

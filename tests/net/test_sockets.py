@@ -182,6 +182,8 @@ async def test_dialling_says_why_not() -> None:
         await check(("127.0.0.1", free.getsockname()[1]), "refused", "connection refused")
     await check(("no-such-host.invalid", 80), "dns", "does not resolve")
     await check(("a" * 70 + ".test", 80), "dns", "name")
+    await check(("127.0.0.1", 70000), "dns", "no host and port")
+    await check(("127.0.0.1\0", 80), "dns", "no")
     with socket.socket() as full:
         # A listener whose backlog is full answers no further SYN: the dial hangs.
         full.bind(("127.0.0.1", 0))
