@@ -16,7 +16,7 @@ from rulesproxy.flow.error import KILLED, FlowError
 from rulesproxy.flow.headers import Fields, Headers, to_bytes, to_str
 from rulesproxy.flow.message import HTTPMessage, Stream
 from rulesproxy.flow.plan import Plan
-from rulesproxy.flow.url import default_port, format_authority, split_url
+from rulesproxy.flow.url import format_authority, split_url
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _ids = count(1)
@@ -394,6 +394,4 @@ def reason_phrase(status: int) -> str:
     return _REASONS.get(status, "")
 
 
-__all__ = [
-    "HTTPFlow", "HTTPMessage", "HTTPRequest", "HTTPResponse", "Stream", "default_port", "next_flow_id", "reason_phrase",
-]  # fmt: skip
+__all__ = ["HTTPFlow", "HTTPMessage", "HTTPRequest", "HTTPResponse", "Stream", "next_flow_id", "reason_phrase"]

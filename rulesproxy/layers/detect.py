@@ -9,9 +9,8 @@ import asyncio
 import re
 
 from rulesproxy.flow.connection import ServerConn
-from rulesproxy.flow.error import FlowError
 from rulesproxy.layers.http import HTTPLayer
-from rulesproxy.layers.layer import Context, Layer, run_next
+from rulesproxy.layers.layer import Context, run_next
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.tcp import TCPLayer
 from rulesproxy.layers.tls import TLSLayer
@@ -109,11 +108,3 @@ async def _who_speaks_first(context: Context, server_conn: ServerConn) -> tuple[
         server.deadline = FOREVER
         if not keep:
             await close_stream(services, server, server_conn)
-
-
-def flow_error(exc: DialError) -> FlowError:
-    """A dial error as a flow shows it."""
-    return FlowError(str(exc), exc.kind)
-
-
-__all__ = ["Layer", "peek", "run_tunnel"]

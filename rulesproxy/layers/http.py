@@ -15,11 +15,11 @@ from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
 from rulesproxy.layers.exchange import Exchange
-from rulesproxy.layers.layer import Context, Layer, run_next
+from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.pages import error_page
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.proto import ProtocolError
-from rulesproxy.proto.http1 import CODECS, NEED_DATA, End, RequestHead, encode_response_head
+from rulesproxy.proto.http1 import CODECS, NEED_DATA, RequestHead, encode_response_head
 
 _log = logging.getLogger("rulesproxy")
 
@@ -265,6 +265,3 @@ def _shown(text: str) -> str:
 def _peer(context: Context) -> str:
     host, port = context.client_conn.address
     return format_authority(host, port, "")
-
-
-__all__ = ["End", "HTTPLayer", "run_next"]

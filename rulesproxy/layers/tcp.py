@@ -139,6 +139,3 @@ class TCPLayer(Layer):
         for to_client, content in flow.injected:
             (source if to_client == from_client else sink).write(content)
         flow.injected.clear()
-
-
-__all__ = ["Context", "TCPLayer"]
