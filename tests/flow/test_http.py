@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rulesproxy.flow.coding import CodingError
 from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, default_port, reason_phrase
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.url import default_port
 
 
 def pairs(message: HTTPMessage) -> list[tuple[str, str]]:
