@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.addons.hits import Hits
+from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.script import ScriptError, Scripts
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.url import format_authority, split_authority, split_url
 from rulesproxy.layers.layer import Services
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rulesproxy")
 
 _SWEEP = 1.0
+# While rules are loaded in a thread, the loop gets its turn after this long instead of the interpreter's 5 ms.
+_SWITCH = 0.0005
 # A tunnel in which no byte has moved for this long carries nobody's answer just now.
 _TUNNEL_IDLE = 0.5
 
@@ -131,9 +136,9 @@ class Proxy:
         rules: a rule set, or the rule files to load; None for no rules.
         listen: one address or several (`host:port`; port 0 takes a free one).
         mode: one mode for all addresses, or one for each.
-        addons: objects with handlers, in order. The word `rules` among them is the place of the rules, which else
-            come first.
-        watch: load the rule files again when they change; only for rules that are named by file.
+        addons: objects with handlers and files (`Path`) of Python addons, in order. The word `rules` among them is the
+            place of the rules, which else come first.
+        watch: load rule files and files of addons again when they change.
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
@@ -195,10 +200,12 @@ class Proxy:
         await self.stop()
 
     async def start(self) -> None:
-        """Load the rules, bind the addresses, start the addons, accept clients.
+        """Load the rules and addons, bind the addresses, start the addons, accept clients.
 
         Raises:
             RulesError: the rule files are not valid.
+            ScriptError: the file of an addon cannot be loaded.
+            AddonError: an addon cannot be used.
             BindError: an address cannot be listened on.
             AuthorityError: the CA cannot be used.
             OptionsError: an option is bad, or a public address is not allowed.
@@ -211,6 +218,7 @@ class Proxy:
             from rulesproxy.rules.ruleset import load_rules
 
             self._rules = load_rules(*self.rule_files)
+        self._scripts = Scripts([addon for addon in self._addons if isinstance(addon, Path)])
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -232,7 +240,7 @@ class Proxy:
         self.revision = 1
         self.server.resume()
         self._tasks.append(asyncio.create_task(self._sweep()))
-        if self._watch and self._rules is not None and self.rule_files:
+        if self._watch and (self.rule_files or self._scripts.modules):
             self._watcher = Watch(self._watched)
             self._watcher.start()
             self._tasks.append(asyncio.create_task(self._follow(self._watcher)))
@@ -278,27 +286,72 @@ class Proxy:
 
     # Rules
 
-    async def reload(self) -> bool:
-        """Load the rule files again; an error keeps the rules as they are. Whether the new ones are in force.
+    async def reload(self, changed: Iterable[Path] | None = None) -> bool:
+        """Load rule files and addons again, those that are made of `changed`, all of them for None.
 
-        Raises:
-            OptionsError: an addon refuses the new rules.
+        What has an error stays as it is. Whether there was none.
         """
+        files = None if changed is None else frozenset(changed)
+        good = True
+        if self.rule_files and (files is None or not files.isdisjoint(self._rule_closure())):
+            good = await self._reload_rules(files is None)
+        if files is None or not files.isdisjoint(self._scripts.files):
+            good = await self._reload_scripts(files) and good
+        return good
+
+    async def _reload_rules(self, forced: bool) -> bool:
         from rulesproxy.rules.load import RulesError
-        from rulesproxy.rules.ruleset import load_rules
 
         started = self.clock.now()
         try:
-            rules = await asyncio.get_running_loop().run_in_executor(None, lambda: load_rules(*self.rule_files))
+            rules = await asyncio.get_running_loop().run_in_executor(None, self._load_aside)
         except RulesError as exc:
             self.rules_error = exc
             self.on_rules_error(exc)
             return False
-        self.rules_error = None
-        await self.use(rules)
-        took, files = (self.clock.now() - started) * 1000, ", ".join(map(str, self.rule_files))
-        _log.info("revision %d: %s from %s, %.0f ms", self.revision, counted(len(rules.rules)), files, took)
+        mended, self.rules_error = self.rules_error is not None, None
+        if not forced and self._rules is not None and rules.digest == self._rules.digest:
+            if mended:
+                _log.info("revision %d: the rule files are again what is in force", self.revision)
+            return True
+        changes = rules.changes(self._rules or rules)
+        try:
+            await self.use(rules)
+        except OptionsError as exc:
+            _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
+            return False
+        _log.info("rev %d: %s rules, %.0f ms", self.revision, changes, (self.clock.now() - started) * 1000)
         return True
+
+    def _load_aside(self) -> RuleSet:
+        """Load the rule files in a thread of its own, in small turns: the loop must not wait for it."""
+        from rulesproxy.rules.ruleset import load_rules
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
+        try:
+            return load_rules(*self.rule_files)
+        finally:
+            sys.setswitchinterval(interval)
+
+    async def _reload_scripts(self, changed: frozenset[Path] | None) -> bool:
+        """Import addons again, each in its own place of the chain."""
+        good = True
+        try:
+            modules = self._scripts.again(changed)
+        except ScriptError as exc:
+            _log.error("%s; what was loaded before goes on", exc)
+            return False
+        for path, module in modules.items():
+            try:
+                await self.engine.replace(self._scripts.modules[path], module)
+            except (AddonError, OptionsError) as exc:
+                _log.error("%s; what was loaded before goes on", exc)
+                good = False
+            else:
+                self._scripts.take(path, module)
+                _log.info("addon %s was loaded again", path)
+        return good
 
     async def use(self, rules: RuleSet) -> None:
         """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.
@@ -333,29 +386,30 @@ class Proxy:
         if self._watcher is not None:
             self._watcher.trigger()
 
-    def _watched(self) -> Iterable[Path]:
+    def _rule_closure(self) -> dict[Path, None]:
+        """What the rules are made of, and what the version with errors is made of: a fix may be in either."""
         files = dict.fromkeys(self.rule_files)
         if self._rules is not None:
             files.update(dict.fromkeys(self._rules.files))
         return files
 
+    def _watched(self) -> Iterable[Path]:
+        return [*self._rule_closure(), *self._scripts.files]
+
     async def _follow(self, watcher: Watch) -> None:
         while True:
-            await watcher.changed()
-            try:
-                await self.reload()
-            except OptionsError as exc:
-                _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
+            await self.reload(await watcher.changed())
 
     # Connections
 
     def _chain(self) -> list[object]:
         """The addons in order, with the rules in their place."""
         rules: list[object] = [] if self._rules is None else [self._rules]
-        if "rules" not in self._addons:
-            return [*rules, *self._addons]
-        at = self._addons.index("rules")
-        return [*self._addons[:at], *rules, *self._addons[at + 1 :]]
+        addons = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in self._addons]
+        if "rules" not in addons:
+            return [*rules, *addons]
+        at = addons.index("rules")
+        return [*addons[:at], *rules, *addons[at + 1 :]]
 
     def _serve(self, mode: Mode) -> Callable[[SocketStream], Awaitable[None]]:
         def run(stream: SocketStream) -> Awaitable[None]:

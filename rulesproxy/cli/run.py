@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.engine import log
     from rulesproxy.engine.bind import AddonError
     from rulesproxy.engine.options import Options, OptionsError
-    from rulesproxy.engine.script import ScriptError, load_script
+    from rulesproxy.engine.script import ScriptError
     from rulesproxy.net.server import BindError
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         options.set_values(project.options, "project file", later=True)
         _set_options(options, args)
         addons: list[object] = [
-            RULES if path == RULES else load_script(path) for path in (*project.addons, *args.addon)
+            RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)
         ]
         proxy = Proxy(
             files or None,
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
-    except (OptionsError, ScriptError, ModeError, ValueError) as exc:
+    except (OptionsError, ModeError, ValueError) as exc:
         return fail(str(exc), USAGE)
     try:
         return _run_loop(proxy, args)
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         return INVALID
     except BindError as exc:
         return fail(str(exc), CANNOT_BIND)
-    except (AddonError, OptionsError, AuthorityError) as exc:
+    except (AddonError, ScriptError, OptionsError, AuthorityError) as exc:
         return fail(str(exc), USAGE)
 
 
