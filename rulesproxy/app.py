@@ -29,6 +29,7 @@ from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 if TYPE_CHECKING:
     from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
@@ -137,6 +138,7 @@ class Proxy:
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
+        outside: where rules that are named by file get time and chance from; the machine by default.
     """
 
     def __init__(
@@ -149,6 +151,7 @@ class Proxy:
         watch: bool = False,
         home: Path | None = None,
         configured: Options | None = None,
+        outside: Outside | None = None,
         **options: object,
     ) -> None:
         self.rule_files: tuple[Path, ...] = ()
@@ -158,6 +161,7 @@ class Proxy:
         self.rules_error: RulesError | None = None
         self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
         self._rules: RuleSet | None = None
+        self._outside = outside
         if isinstance(rules, (str, Path)):
             self.rule_files = (Path(rules),)
         elif isinstance(rules, Sequence):
@@ -210,7 +214,7 @@ class Proxy:
         if self.rule_files:
             from rulesproxy.rules.ruleset import load_rules
 
-            self._rules = load_rules(*self.rule_files)
+            self._rules = load_rules(*self.rule_files, outside=self._outside)
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -289,7 +293,9 @@ class Proxy:
 
         started = self.clock.now()
         try:
-            rules = await asyncio.get_running_loop().run_in_executor(None, lambda: load_rules(*self.rule_files))
+            rules = await asyncio.get_running_loop().run_in_executor(
+                None, lambda: load_rules(*self.rule_files, outside=self._outside)
+            )
         except RulesError as exc:
             self.rules_error = exc
             self.on_rules_error(exc)
