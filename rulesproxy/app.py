@@ -32,6 +32,7 @@ from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 if TYPE_CHECKING:
     from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
@@ -139,9 +140,12 @@ class Proxy:
         addons: objects with handlers and files (`Path`) of Python addons, in order. The word `rules` among them is the
             place of the rules, which else come first.
         watch: load rule files and files of addons again when they change.
+        project: the project file that `configured` has been given the options of; its options are read again when it
+            changes.
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
+        outside: where rules that are named by file get time and chance from; the machine by default.
     """
 
     def __init__(
@@ -152,8 +156,10 @@ class Proxy:
         mode: str | Sequence[str] = "regular",
         addons: Iterable[object] = (),
         watch: bool = False,
+        project: Path | None = None,
         home: Path | None = None,
         configured: Options | None = None,
+        outside: Outside | None = None,
         **options: object,
     ) -> None:
         self.rule_files: tuple[Path, ...] = ()
@@ -163,6 +169,7 @@ class Proxy:
         self.rules_error: RulesError | None = None
         self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
         self._rules: RuleSet | None = None
+        self._outside = outside
         if isinstance(rules, (str, Path)):
             self.rule_files = (Path(rules),)
         elif isinstance(rules, Sequence):
@@ -178,6 +185,7 @@ class Proxy:
         self._wanted = [(parse_mode(name), parse_listen(address)) for name, address in zip(modes, listens, strict=True)]
         self._addons = list(addons)
         self._watch = watch
+        self._project = project
         self._home = home or state_dir()
         self.options = configured or Options()
         if configured is None:
@@ -214,10 +222,9 @@ class Proxy:
         self._check_upstream_ca()
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
+        began = self.clock.wall()
         if self.rule_files:
-            from rulesproxy.rules.ruleset import load_rules
-
-            self._rules = load_rules(*self.rule_files)
+            self._rules = self._load()
         self._scripts = Scripts([addon for addon in self._addons if isinstance(addon, Path)])
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
@@ -243,6 +250,9 @@ class Proxy:
         if self._watch and (self.rule_files or self._scripts.modules):
             self._watcher = Watch(self._watched)
             self._watcher.start()
+            if any(map(_younger_than(began), self._watched())):
+                # It was saved while it was read: nobody knows which version that was.
+                self._watcher.trigger()
             self._tasks.append(asyncio.create_task(self._follow(self._watcher)))
         await self.engine.running()
 
@@ -293,11 +303,27 @@ class Proxy:
         """
         files = None if changed is None else frozenset(changed)
         good = True
+        if self._project is not None and (files is None or self._project in files):
+            good = self._reload_options(self._project)
         if self.rule_files and (files is None or not files.isdisjoint(self._rule_closure())):
-            good = await self._reload_rules(files is None)
+            good = await self._reload_rules(files is None) and good
         if files is None or not files.isdisjoint(self._scripts.files):
             good = await self._reload_scripts(files) and good
         return good
+
+    def _reload_options(self, project: Path) -> bool:
+        from rulesproxy.rules.load import RulesError
+        from rulesproxy.rules.project import read_project
+
+        try:
+            self.options.replace_values(read_project(project).options)
+        except RulesError as exc:
+            self.on_rules_error(exc)
+        except OptionsError as exc:
+            _log.error("%s: %s; the options stay as they are", project, exc)
+        else:
+            return True
+        return False
 
     async def _reload_rules(self, forced: bool) -> bool:
         from rulesproxy.rules.load import RulesError
@@ -323,14 +349,17 @@ class Proxy:
         _log.info("rev %d: %s rules, %.0f ms", self.revision, changes, (self.clock.now() - started) * 1000)
         return True
 
-    def _load_aside(self) -> RuleSet:
-        """Load the rule files in a thread of its own, in small turns: the loop must not wait for it."""
+    def _load(self) -> RuleSet:
         from rulesproxy.rules.ruleset import load_rules
 
+        return load_rules(*self.rule_files, outside=self._outside)
+
+    def _load_aside(self) -> RuleSet:
+        """Load the rule files in a thread of its own, in small turns: the loop must not wait for it."""
         interval = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH)
         try:
-            return load_rules(*self.rule_files)
+            return self._load()
         finally:
             sys.setswitchinterval(interval)
 
@@ -389,12 +418,14 @@ class Proxy:
     def _rule_closure(self) -> dict[Path, None]:
         """What the rules are made of, and what the version with errors is made of: a fix may be in either."""
         files = dict.fromkeys(self.rule_files)
-        if self._rules is not None:
-            files.update(dict.fromkeys(self._rules.files))
+        for source in (self._rules, self.rules_error):
+            if source is not None:
+                files.update(dict.fromkeys(source.files))
         return files
 
     def _watched(self) -> Iterable[Path]:
-        return [*self._rule_closure(), *self._scripts.files]
+        project = [] if self._project is None else [self._project]
+        return dict.fromkeys([*project, *self._rule_closure(), *self._scripts.files])
 
     async def _follow(self, watcher: Watch) -> None:
         while True:
@@ -451,6 +482,16 @@ class Proxy:
                     f"other machines can reach {format_authority(host, port, '')}, and through it all that this one "
                     "can reach: listen on 127.0.0.1, or say --allow-public"
                 )
+
+
+def _younger_than(moment: float) -> Callable[[Path], bool]:
+    def younger(path: Path) -> bool:
+        try:
+            return path.stat().st_mtime > moment
+        except OSError:
+            return False
+
+    return younger
 
 
 def counted(rules: int) -> str:

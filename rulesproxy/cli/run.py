@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
             mode=args.mode or "regular",
             addons=_with_log(addons),
             watch=True,
+            project=found.project,
             configured=options,
         )
     except RulesError as exc:

@@ -10,6 +10,7 @@ from rulesproxy.rules.action import Side
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.load import RulesError, load_files, load_text
 from rulesproxy.rules.model import Loaded, Rule
+from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.passes import Runner
 
 
@@ -51,7 +52,7 @@ class RuleAddon:
     @property
     def _runner(self) -> Runner:
         if self._alone is None:
-            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory)])
+            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory, self.compiled.outside)])
         return self._alone
 
     def __getattr__(self, event: str) -> object:
@@ -78,6 +79,7 @@ class RuleSet:
         files: the files they come from, for watching.
         digest: a hash over the contents of those files.
         warnings: what is doubtful about them.
+        outside: where its rules get time and chance from.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class RuleSet:
         files: tuple[Path, ...] = (),
         digest: str = "",
         warnings: tuple[Diagnostic, ...] = (),
+        outside: Outside | None = None,
     ) -> None:
-        compiled = [Compiled(rule, number) for number, rule in enumerate(rules)]
+        self.outside = outside or the_machine()
+        compiled = [Compiled(rule, number, outside=self.outside) for number, rule in enumerate(rules)]
         self.rules = tuple(RuleAddon(rule) for rule in compiled)
         self.files = files
         self.digest = digest
@@ -105,15 +109,15 @@ class RuleSet:
         return cls()
 
     @classmethod
-    def of(cls, loaded: Loaded) -> RuleSet:
+    def of(cls, loaded: Loaded, outside: Outside | None = None) -> RuleSet:
         """The set of what was loaded.
 
         Raises:
             RulesError: there is an error in it.
         """
         if not loaded.ok:
-            raise RulesError(loaded.diagnostics)
-        return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics)
+            raise RulesError(loaded.diagnostics, loaded.files)
+        return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics, outside)
 
     def follow(self, other: RuleSet) -> None:
         """Go on counting where another set is: in every rule whose id and definition have not changed."""
@@ -156,17 +160,18 @@ def _by_name(rules: RuleSet) -> dict[object, str]:
     return found
 
 
-def load_rules(*paths: str | Path, text: str | None = None) -> RuleSet:
+def load_rules(*paths: str | Path, text: str | None = None, outside: Outside | None = None) -> RuleSet:
     """The rules of files and folders, or of a text.
 
-    Relative paths inside a rule file are relative to that file, inside a text to the working folder.
+    Relative paths inside a rule file are relative to that file, inside a text to the working folder. Time and chance
+    are those of the machine, unless `outside` brings others.
 
     Raises:
         RulesError: with every diagnostic.
     """
     if text is not None:
-        return RuleSet.of(load_text(text))
-    return RuleSet.of(load_files([Path(path) for path in paths]))
+        return RuleSet.of(load_text(text), outside)
+    return RuleSet.of(load_files([Path(path) for path in paths]), outside)
 
 
 __all__ = ["RuleAddon", "RuleSet", "RulesError", "load_rules"]
