@@ -332,8 +332,10 @@ class Proxy:
         try:
             rules = await asyncio.get_running_loop().run_in_executor(None, self._load_aside)
         except RulesError as exc:
-            self.rules_error = exc
-            self.on_rules_error(exc)
+            if self._watcher is None or not self._watcher.moving:
+                # Else it was read while it was written, and will be read again.
+                self.rules_error = exc
+                self.on_rules_error(exc)
             return False
         mended, self.rules_error = self.rules_error is not None, None
         if not forced and self._rules is not None and rules.digest == self._rules.digest:

@@ -86,9 +86,7 @@ def run(args: argparse.Namespace) -> int:
         project = read_project(found.project) if found.project is not None else Project({}, ())
         options.set_values(project.options, "project file", later=True)
         _set_options(options, args)
-        addons: list[object] = [
-            RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)
-        ]
+        addons: list[object] = [RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)]
         proxy = Proxy(
             files or None,
             listen=args.listen or "127.0.0.1:8080",

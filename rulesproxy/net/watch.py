@@ -27,9 +27,9 @@ _Digests: TypeAlias = dict[Path, bytes]
 class Watch:
     """Watches the files that `files` gives, which is asked anew at every look."""
 
-    def __init__(self, files: Callable[[], Iterable[Path]], interval: float = INTERVAL) -> None:
+    def __init__(self, files: Callable[[], Iterable[Path]], interval: float | None = None) -> None:
         self._files = files
-        self._interval = interval
+        self._interval = INTERVAL if interval is None else interval
         self._stamp: _Stamp = ()
         self._digests: _Digests = {}
         self._now = asyncio.Event()
@@ -42,6 +42,11 @@ class Watch:
         """Take the contents as they are now for the known ones."""
         files = list(self._files())
         self._stamp, self._digests = _stamp(files), _digest(files)
+
+    @property
+    def moving(self) -> bool:
+        """Whether somebody has been at the files since the last change was reported: another report will follow."""
+        return _stamp(list(self._files())) != self._stamp
 
     async def changed(self) -> frozenset[Path] | None:
         """Wait until contents have changed and have stopped changing.
