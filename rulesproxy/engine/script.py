@@ -70,7 +70,7 @@ class Scripts:
         found: dict[Path, None] = {}
         for path in self.modules:
             found[path.absolute()] = None
-            found.update({file: None for file in _beside(path).values()})
+            found.update(dict.fromkeys(_beside(path).values()))
         return tuple(found)
 
     def again(self, changed: Iterable[Path] | None) -> dict[Path, ModuleType]:

@@ -349,7 +349,7 @@ async def test_options_of_the_project_file(tmp_path: Path, caplog: pytest.LogCap
     options.set_values(read_project(project).options, "project file")
     options.set_text("limits_header_count=50")
     told = Told()
-    async with running(told, rules=project, project=project, watch=True, configured=options, errors=True) as proxy:
+    async with running(told, rules=project, project=project, watch=True, configured=options, errors=True):
         assert (options.intercept, options.limits.body) == ("all", 5_000_000)
         project.write_text(text.replace("intercept: all", "intercept: none").replace("limits: {body: 5MB}", ""))
         await told.more()
@@ -377,5 +377,5 @@ async def test_an_addon_that_refuses_the_rules(tmp_path: Path, caplog: pytest.Lo
 
 async def _logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
     async with asyncio.timeout(LIMIT):
-        while text not in caplog.text:
+        while text not in caplog.text:  # noqa: ASYNC110  (a log has nothing to wait on)
             await asyncio.sleep(0.02)
