@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,32 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.addons.hits import Hits
-from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options, OptionsError
-from rulesproxy.engine.script import ScriptError, Scripts
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.url import format_authority, split_authority, split_url
 from rulesproxy.layers.layer import Services
 from rulesproxy.layers.root import Mode, serve
 from rulesproxy.limits import Limits
+from rulesproxy.live import Live
 from rulesproxy.net.dial import Dialer
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
-from rulesproxy.net.watch import Watch
 from rulesproxy.tls.authority import Authority, state_dir
 from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
 
 _SWEEP = 1.0
-# While rules are loaded in a thread, the loop gets its turn after this long instead of the interpreter's 5 ms.
-_SWITCH = 0.0005
 # A tunnel in which no byte has moved for this long carries nobody's answer just now.
 _TUNNEL_IDLE = 0.5
 
@@ -162,20 +156,8 @@ class Proxy:
         outside: Outside | None = None,
         **options: object,
     ) -> None:
-        self.rule_files: tuple[Path, ...] = ()
         self.hits = Hits()
-        self.revision = 0
         self.listeners: list[Listening] = []
-        self.rules_error: RulesError | None = None
-        self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
-        self._rules: RuleSet | None = None
-        self._outside = outside
-        if isinstance(rules, (str, Path)):
-            self.rule_files = (Path(rules),)
-        elif isinstance(rules, Sequence):
-            self.rule_files = tuple(Path(path) for path in rules)
-        else:
-            self._rules = rules
         listens = [listen] if isinstance(listen, str) else list(listen)
         modes = [mode] if isinstance(mode, str) else list(mode)
         if len(modes) == 1:
@@ -183,9 +165,7 @@ class Proxy:
         if len(modes) != len(listens):
             raise ModeError(f"{len(modes)} modes and {len(listens)} addresses: give one mode, or one for each address")
         self._wanted = [(parse_mode(name), parse_listen(address)) for name, address in zip(modes, listens, strict=True)]
-        self._addons = list(addons)
         self._watch = watch
-        self._project = project
         self._home = home or state_dir()
         self.options = configured or Options()
         if configured is None:
@@ -193,9 +173,10 @@ class Proxy:
             self.options.set_values(options, "command line", later=True)
         self.engine = Engine(self.options)
         self.clock = SystemClock()
+        self.live = Live(self.engine, self.clock, rules, addons, project, outside)
+        self.live.on_swap = self._end_tunnels
         self._streams: set[SocketStream] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._watcher: Watch | None = None
         self._check_tunnels = False
 
     # Life
@@ -222,10 +203,7 @@ class Proxy:
         self._check_upstream_ca()
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
-        began = self.clock.wall()
-        if self.rule_files:
-            self._rules = self._load()
-        self._scripts = Scripts([addon for addon in self._addons if isinstance(addon, Path)])
+        chain = self.live.load()
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -240,20 +218,16 @@ class Proxy:
                 listener = self.server.listen(host, port, self._serve(mode))
                 self.listeners.append(Listening(mode.name, *listener.address))
                 self.dialer.own.add(listener.address)
-            await self.engine.startup([*self._chain(), self.hits])
+            await self.engine.startup([*chain, self.hits])
         except BaseException:
             self.server.close_listeners()
             raise
-        self.revision = 1
+        self.live.revision = 1
         self.server.resume()
         self._tasks.append(asyncio.create_task(self._sweep()))
-        if self._watch and (self.rule_files or self._scripts.modules):
-            self._watcher = Watch(self._watched)
-            self._watcher.start()
-            if any(map(_younger_than(began), self._watched())):
-                # It was saved while it was read: nobody knows which version that was.
-                self._watcher.trigger()
-            self._tasks.append(asyncio.create_task(self._follow(self._watcher)))
+        if self._watch:
+            self.live.watch()
+            self._tasks.append(asyncio.create_task(self.live.follow()))
         await self.engine.running()
 
     async def stop(self) -> None:
@@ -292,111 +266,22 @@ class Proxy:
     @property
     def rules(self) -> RuleSet | None:
         """The rule set in force."""
-        return self._rules
+        return self.live.rules
 
-    # Rules
+    @property
+    def revision(self) -> int:
+        """How many rule sets have been in force."""
+        return self.live.revision
 
     async def reload(self, changed: Iterable[Path] | None = None) -> bool:
-        """Load rule files and addons again, those that are made of `changed`, all of them for None.
-
-        What has an error stays as it is. Whether there was none.
-        """
-        files = None if changed is None else frozenset(changed)
-        good = True
-        if self._project is not None and (files is None or self._project in files):
-            good = self._reload_options(self._project)
-        if self.rule_files and (files is None or not files.isdisjoint(self._rule_closure())):
-            good = await self._reload_rules(files is None) and good
-        if files is None or not files.isdisjoint(self._scripts.files):
-            good = await self._reload_scripts(files) and good
-        return good
-
-    def _reload_options(self, project: Path) -> bool:
-        from rulesproxy.rules.load import RulesError
-        from rulesproxy.rules.project import read_project
-
-        try:
-            self.options.replace_values(read_project(project).options)
-        except RulesError as exc:
-            self.on_rules_error(exc)
-        except OptionsError as exc:
-            _log.error("%s: %s; the options stay as they are", project, exc)
-        else:
-            return True
-        return False
-
-    async def _reload_rules(self, forced: bool) -> bool:
-        from rulesproxy.rules.load import RulesError
-
-        started = self.clock.now()
-        try:
-            rules = await asyncio.get_running_loop().run_in_executor(None, self._load_aside)
-        except RulesError as exc:
-            if self._watcher is None or not self._watcher.moving:
-                # Else it was read while it was written, and will be read again.
-                self.rules_error = exc
-                self.on_rules_error(exc)
-            return False
-        mended, self.rules_error = self.rules_error is not None, None
-        if not forced and self._rules is not None and rules.digest == self._rules.digest:
-            if mended:
-                _log.info("revision %d: the rule files are again what is in force", self.revision)
-            return True
-        changes = rules.changes(self._rules or rules)
-        try:
-            await self.use(rules)
-        except OptionsError as exc:
-            _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
-            return False
-        _log.info("rev %d: %s rules, %.0f ms", self.revision, changes, (self.clock.now() - started) * 1000)
-        return True
-
-    def _load(self) -> RuleSet:
-        from rulesproxy.rules.ruleset import load_rules
-
-        return load_rules(*self.rule_files, outside=self._outside)
-
-    def _load_aside(self) -> RuleSet:
-        """Load the rule files in a thread of its own, in small turns: the loop must not wait for it."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH)
-        try:
-            return self._load()
-        finally:
-            sys.setswitchinterval(interval)
-
-    async def _reload_scripts(self, changed: frozenset[Path] | None) -> bool:
-        """Import addons again, each in its own place of the chain."""
-        good = True
-        try:
-            modules = self._scripts.again(changed)
-        except ScriptError as exc:
-            _log.error("%s; what was loaded before goes on", exc)
-            return False
-        for path, module in modules.items():
-            try:
-                await self.engine.replace(self._scripts.modules[path], module)
-            except (AddonError, OptionsError) as exc:
-                _log.error("%s; what was loaded before goes on", exc)
-                good = False
-            else:
-                self._scripts.take(path, module)
-                _log.info("addon %s was loaded again", path)
-        return good
+        """Load rule files and addons again, see `Live.reload`."""
+        return await self.live.reload(changed)
 
     async def use(self, rules: RuleSet) -> None:
-        """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.
+        """Put another rule set in force, see `Live.use`."""
+        await self.live.use(rules)
 
-        Raises:
-            OptionsError: an addon refuses; the old rules stay in force.
-        """
-        if self._rules is None:
-            raise RuntimeError("the proxy was started without rules: there is nothing to replace")
-        rules.follow(self._rules)
-        await self.engine.replace(self._rules, rules, {"rules"})
-        self._rules = rules
-        self.revision += 1
-        await self._end_tunnels()
+    # Connections
 
     async def _end_tunnels(self) -> None:
         """End the idle tunnels of hosts that the rules want decrypted now; those that are busy, once they are idle."""
@@ -411,38 +296,6 @@ class Proxy:
         if ended:
             hosts = ", ".join(sorted(set(ended)))
             _log.info("idle tunnels were closed, since the rules are about their hosts now: %s", hosts)
-
-    def request_reload(self) -> None:
-        """Load the rule files again soon, whether they have changed or not."""
-        if self._watcher is not None:
-            self._watcher.trigger()
-
-    def _rule_closure(self) -> dict[Path, None]:
-        """What the rules are made of, and what the version with errors is made of: a fix may be in either."""
-        files = dict.fromkeys(self.rule_files)
-        for source in (self._rules, self.rules_error):
-            if source is not None:
-                files.update(dict.fromkeys(source.files))
-        return files
-
-    def _watched(self) -> Iterable[Path]:
-        project = [] if self._project is None else [self._project]
-        return dict.fromkeys([*project, *self._rule_closure(), *self._scripts.files])
-
-    async def _follow(self, watcher: Watch) -> None:
-        while True:
-            await self.reload(await watcher.changed())
-
-    # Connections
-
-    def _chain(self) -> list[object]:
-        """The addons in order, with the rules in their place."""
-        rules: list[object] = [] if self._rules is None else [self._rules]
-        addons = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in self._addons]
-        if "rules" not in addons:
-            return [*rules, *addons]
-        at = addons.index("rules")
-        return [*addons[:at], *rules, *addons[at + 1 :]]
 
     def _serve(self, mode: Mode) -> Callable[[SocketStream], Awaitable[None]]:
         def run(stream: SocketStream) -> Awaitable[None]:
@@ -486,16 +339,6 @@ class Proxy:
                 )
 
 
-def _younger_than(moment: float) -> Callable[[Path], bool]:
-    def younger(path: Path) -> bool:
-        try:
-            return path.stat().st_mtime > moment
-        except OSError:
-            return False
-
-    return younger
-
-
 def counted(rules: int) -> str:
     """A number of rules, in words."""
     return "1 rule" if rules == 1 else f"{rules} rules"
@@ -506,9 +349,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _log_rules_error(error: RulesError) -> None:
-    for diagnostic in error.diagnostics:
-        _log.error("%s", diagnostic)
-    _log.error("the rules have errors: the last good ones stay in force")

@@ -160,7 +160,7 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
             os._exit(code or 143)
         stop.set_result(code)
 
-    proxy.on_rules_error = _say_rules_error
+    proxy.live.on_rules_error = _say_rules_error
     await proxy.start()
     # What is there now stays. Flows are acyclic: the collector is for what addons make, and need not look often.
     gc.freeze()
@@ -169,12 +169,12 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
     loop.add_signal_handler(signal.SIGTERM, finish, 0)
     loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
     if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, proxy.request_reload)
+        loop.add_signal_handler(signal.SIGHUP, proxy.live.request_reload)
     try:
         for listening in proxy.listeners:
             log.info("listening on %s (%s)", listening, listening.mode)
         if proxy.rules is not None:
-            log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.rule_files)))
+            log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.live.rule_files)))
         if args.ready_file:
             try:
                 _write_ready_file(Path(args.ready_file), proxy)

@@ -63,13 +63,19 @@ class Scripts:
             ScriptError: see `load_script`.
         """
         self.modules: dict[Path, ModuleType] = {path: load_script(path) for path in paths}
+        self._failed = False
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The scripts and the modules beside them that have been imported, for watching."""
+        """The scripts and the modules beside them that have been imported, for watching.
+
+        After a failure everything beside them, since the fix may be a file that was missing.
+        """
         found: dict[Path, None] = {}
         for path in self.modules:
             found[path.absolute()] = None
+            if self._failed:
+                found.update(dict.fromkeys(sorted(path.absolute().parent.glob("*.py"))))
             found.update(dict.fromkeys(_beside(path).values()))
         return tuple(found)
 
@@ -81,7 +87,7 @@ class Scripts:
         Raises:
             ScriptError: one of them cannot be loaded; everything is as it was.
         """
-        files = None if changed is None else frozenset(changed)
+        files = None if changed is None or self._failed else frozenset(changed)
         found: dict[Path, ModuleType] = {}
         forgotten: dict[str, ModuleType] = {}
         for path in self.modules:
@@ -96,9 +102,11 @@ class Scripts:
             del sys.modules[name]
         before = set(sys.modules)
         importlib.invalidate_caches()
+        self._failed = False
         try:
             return {path: load_script(path) for path in found}
         except BaseException:
+            self._failed = True
             for path in found:
                 for name in _beside(path).keys() - before:
                     del sys.modules[name]

@@ -17,7 +17,7 @@ from pathlib import Path
 from .matching import MIXES, write_rules
 from .report import table
 
-PROBE = '''
+PROBE = """
 import asyncio, json, os, time
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def configure(updated):
 
 def done():
     task.cancel()
-'''
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
