@@ -116,7 +116,7 @@ class RuleSet:
             RulesError: there is an error in it.
         """
         if not loaded.ok:
-            raise RulesError(loaded.diagnostics)
+            raise RulesError(loaded.diagnostics, loaded.files)
         return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics, outside)
 
     def follow(self, other: RuleSet) -> None:
@@ -127,6 +127,15 @@ class RuleSet:
             if old is not None and old.rule.definition == addon.rule.definition:
                 addon.compiled.memory.follow(old.compiled.memory)
 
+    def changes(self, other: RuleSet) -> str:
+        """What is other here than in an earlier set, counted: `+1 ~2 -0` for added, changed and removed rules.
+
+        A rule without an id has changed when its definition has: it counts as removed and added.
+        """
+        now, before = _by_name(self), _by_name(other)
+        changed = [name for name, definition in now.items() if name in before and before[name] != definition]
+        return f"+{len(now.keys() - before.keys())} ~{len(changed)} -{len(before.keys() - now.keys())}"
+
     def plan(self) -> str:
         """What these rules make the proxy do: rules per event, bodies that are read, hosts that are decrypted."""
         from rulesproxy.rules.plan import describe_plan
@@ -135,6 +144,20 @@ class RuleSet:
 
     def __repr__(self) -> str:
         return f"<RuleSet of {len(self.rules)} rules>"
+
+
+def _by_name(rules: RuleSet) -> dict[object, str]:
+    """The definition of every rule by its id, or by itself and how often it has been there."""
+    found: dict[object, str] = {}
+    times: dict[str, int] = {}
+    for addon in rules.rules:
+        definition = addon.rule.definition
+        if addon.rule.id is not None:
+            found[addon.rule.id] = definition
+        else:
+            times[definition] = times.get(definition, 0) + 1
+            found[definition, times[definition]] = definition
+    return found
 
 
 def load_rules(*paths: str | Path, text: str | None = None, outside: Outside | None = None) -> RuleSet:
