@@ -21,6 +21,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPRequest
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, Question, asked_of
 
@@ -46,9 +47,22 @@ class Pass:
         sealed: the request head at the end of the request pass.
         asked: what the index was asked about.
         matched: the captures of rules that matched in the request pass and act in the response pass.
+        gates: what the gates of rules have said, by number: each is asked once per flow.
     """
 
-    __slots__ = ("answered", "asked", "at", "heads", "matched", "numbers", "owner", "reached", "sealed", "waits")
+    __slots__ = (
+        "answered",
+        "asked",
+        "at",
+        "gates",
+        "heads",
+        "matched",
+        "numbers",
+        "owner",
+        "reached",
+        "sealed",
+        "waits",
+    )
 
     def __init__(self, owner: object, numbers: Numbers) -> None:
         self.owner = owner
@@ -61,6 +75,7 @@ class Pass:
         self.sealed: _Head | None = None
         self.asked: Question | None = None
         self.matched: dict[int, Captures] | None = None
+        self.gates: dict[int, bool] | None = None
 
 
 class Runner:
@@ -161,7 +176,7 @@ class Runner:
                     if rule.near(view):
                         self._tell(rule, flow, "request body was streamed or is over the limit")
                     continue
-            if not rule.matches(view):
+            if not rule.matches(view) or (rule.gate is not None and not _opens(rule.gate, state, rule.number, view)):
                 continue
             state.at = at
             if self._apply_request(flow, state, view, rule, whole):
@@ -300,9 +315,7 @@ class Runner:
                     if (rule.reads_request or rule.reads_response) and rule.may(seen):
                         self._lacks(rule, flow, rule.reads_request)
                     continue
-                else:
-                    captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
-            if captures is None or holds:
+            if holds:
                 if self._is_endless(rule, flow):
                     continue
                 state.at = at - 1
@@ -310,6 +323,10 @@ class Runner:
                 return
             if self._lacks(rule, flow, False):
                 continue
+            if captures is None:
+                if rule.gate is not None and not _opens(rule.gate, state, number, seen):
+                    continue
+                captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
             hit(flow, rule)
             run_guarded(rule.bound("response" if whole else "responseheaders"), flow, captures)
             # A new view is cheaper than making the old one forget what it has read.
@@ -380,3 +397,13 @@ class Runner:
                 "rule %s did not apply to %s %s: the %s (said once)",
                 rule.name, flow.request.method, flow.request.url, why,
             )  # fmt: skip
+
+
+def _opens(gate: Gate, state: Pass, number: int, view: FlowView) -> bool:
+    """Whether the gate of a rule is open for this flow. It is asked once, so that both sides of the rule act alike."""
+    if state.gates is None:
+        state.gates = {}
+    opens = state.gates.get(number)
+    if opens is None:
+        opens = state.gates[number] = gate.opens(view)
+    return opens
