@@ -186,6 +186,12 @@ class Compiled:
             self._near = compile_node(request_only(self.rule.filter.node))
         return self._near(view)
 
+    def ends_here(self, view: FlowView) -> bool:
+        """Whether it is certain, without a body, that no rule below it applies to this flow."""
+        if not self.stop or self.gate is not None or self.rule.filter.needs_body or self.holds_request:
+            return False
+        return self.matches(view)
+
     def waits_for(self, response: HTTPResponse | None) -> bool:
         """Whether it needs the body of this response, where it needs any: no picture is kept to find no page in it."""
         return self._uses_response or response is None or any(action.touches(response) for action in self._editors)

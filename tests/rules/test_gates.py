@@ -262,3 +262,62 @@ def test_gates_behind_the_index(exchange: Exchange, indexed: bool) -> None:
     rules = load(more + tag("nth: 2", "host == 'a.test'"))
     assert pattern(exchange, rules, 4) == ".2.."
     assert pattern(exchange, rules, 4, url="http://h7.test/") == ("1234" if indexed else "....")
+
+
+# on-overflow
+
+BIG = b"z" * 20_000
+
+
+def overflow(rules: str, exchange: Exchange, side: str, **sent: Any) -> bool:
+    """Whether the layers are told to refuse a body of this side that is too big."""
+    flow = exchange(rules, **sent).flow
+    return flow.planned is not None and side in flow.planned.refuses_big
+
+
+READS = "  - match: {}\n    on-overflow: {}\n    rewrite: {{{}: {{headers: {{x-hit: '1'}}}}}}\n"
+OVERFLOW = [
+    ("request.text contains 'a'", "block", "request", True),
+    ("request.text contains 'a'", "stream", "request", False),
+    ("path == '/no' and request.text contains 'a'", "block", "request", False),
+    ("response.text contains 'a'", "block", "response", True),
+    ("response.text contains 'a'", "stream", "response", False),
+    ("response.status == 404 and response.text contains 'a'", "block", "response", False),
+    ("path == '/no' and response.text contains 'a'", "block", "response", False),
+    ("request.text contains 'a' and response.status == 200", "block", "request", True),
+]
+
+
+@pytest.mark.parametrize(("match", "word", "side", "refused"), OVERFLOW)
+@pytest.mark.parametrize("above", ["", "wait", "allow"])
+def test_which_bodies_are_refused(
+    exchange: Exchange, match: str, word: str, side: str, refused: bool, above: str
+) -> None:
+    kind = "request" if side == "request" and "response" not in match else "response"
+    rules = READS.format(match, word, kind)
+    if above:
+        # A rule above waits for the body first, and lets big ones pass by.
+        wait = READS.format(f"{side}.text contains 'q'", "stream", side)
+        allow = "  - {match: path == '/', stop: true}\n" if above == "allow" else ""
+        rules = wait + allow + rules
+        refused = refused and above == "wait"
+    assert overflow(rules, exchange, side, method="POST", body=BIG, response_body=BIG) is refused
+
+
+def test_what_a_rule_does_not_edit_is_not_refused(exchange: Exchange) -> None:
+    html = "  - match: ~all\n    on-overflow: block\n    rewrite: {response: {html: {append-body: x}}}\n"
+    assert overflow(html, exchange, "response", response_headers=[("content-type", "text/html")])
+    assert not overflow(html, exchange, "response", response_headers=[("content-type", "image/png")])
+    stream = [("content-type", "text/event-stream")]
+    text = READS.format("response.text contains 'a'", "block", "response")
+    assert not overflow(text, exchange, "response", response_headers=stream)
+
+
+def test_a_rule_that_did_not_match_the_request_refuses_no_response(exchange: Exchange) -> None:
+    rules = (
+        "  - match: ~all\n    rewrite: {response: {body: {append: x}}}\n"
+        "  - match: method == POST\n    on-overflow: block\n"
+        "    rewrite: {request: {headers: {a: b}}, response: {body: {append: x}}}\n"
+    )
+    assert overflow(rules, exchange, "response", method="POST")
+    assert not overflow(rules, exchange, "response")
