@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from rulesproxy.diagnostics import Diagnostic
@@ -121,10 +122,10 @@ class RuleSet:
 
     def follow(self, other: RuleSet) -> None:
         """Go on counting where another set is: in every rule whose id and definition have not changed."""
-        before = {addon.rule.id: addon for addon in other.rules if addon.rule.id is not None}
-        for addon in self.rules:
-            old = before.get(addon.rule.id or "")
-            if old is not None and old.rule.definition == addon.rule.definition:
+        before = dict(zip(_identities(other.rules), other.rules, strict=True))
+        for identity, addon in zip(_identities(self.rules), self.rules, strict=True):
+            old = before.get(identity)
+            if old is not None:
                 addon.compiled.memory.follow(old.compiled.memory)
 
     def changes(self, other: RuleSet) -> str:
@@ -172,6 +173,17 @@ def load_rules(*paths: str | Path, text: str | None = None, outside: Outside | N
     if text is not None:
         return RuleSet.of(load_text(text), outside)
     return RuleSet.of(load_files([Path(path) for path in paths]), outside)
+
+
+def _identities(rules: tuple[RuleAddon, ...]) -> list[tuple[str, str, int]]:
+    """What tells the rules of a set apart, over a reload too: id, definition, and a number for those that are alike."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for addon in rules:
+        key = (addon.rule.id or "", addon.rule.definition)
+        found.append((*key, seen[key]))
+        seen[key] += 1
+    return found
 
 
 __all__ = ["RuleAddon", "RuleSet", "RulesError", "load_rules"]
