@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,6 +134,7 @@ class Proxy:
         mode: one mode for all addresses, or one for each.
         addons: objects with handlers, in order. The word `rules` among them is the place of the rules, which else
             come first.
+        profiles: the profiles of the rule files that are switched on; a later one wins.
         watch: load the rule files again when they change; only for rules that are named by file.
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
@@ -146,6 +148,7 @@ class Proxy:
         listen: str | Sequence[str] = "127.0.0.1:0",
         mode: str | Sequence[str] = "regular",
         addons: Iterable[object] = (),
+        profiles: Sequence[str] = (),
         watch: bool = False,
         home: Path | None = None,
         configured: Options | None = None,
@@ -172,6 +175,7 @@ class Proxy:
             raise ModeError(f"{len(modes)} modes and {len(listens)} addresses: give one mode, or one for each address")
         self._wanted = [(parse_mode(name), parse_listen(address)) for name, address in zip(modes, listens, strict=True)]
         self._addons = list(addons)
+        self._profiles = tuple(profiles)
         self._watch = watch
         self._home = home or state_dir()
         self.options = configured or Options()
@@ -210,7 +214,7 @@ class Proxy:
         if self.rule_files:
             from rulesproxy.rules.ruleset import load_rules
 
-            self._rules = load_rules(*self.rule_files)
+            self._rules = load_rules(*self.rule_files, profiles=self._profiles)
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -289,7 +293,8 @@ class Proxy:
 
         started = self.clock.now()
         try:
-            rules = await asyncio.get_running_loop().run_in_executor(None, lambda: load_rules(*self.rule_files))
+            load = partial(load_rules, *self.rule_files, profiles=self._profiles)
+            rules = await asyncio.get_running_loop().run_in_executor(None, load)
         except RulesError as exc:
             self.rules_error = exc
             self.on_rules_error(exc)
@@ -336,7 +341,7 @@ class Proxy:
     def _watched(self) -> Iterable[Path]:
         files = dict.fromkeys(self.rule_files)
         if self._rules is not None:
-            files.update(dict.fromkeys(self._rules.files))
+            files.update(dict.fromkeys(self._rules.watch))
         return files
 
     async def _follow(self, watcher: Watch) -> None:
@@ -380,13 +385,14 @@ class Proxy:
 
     def _check_upstream_ca(self) -> None:
         """A bad file is found now, not at the first connection."""
+        about = [("upstream_ca", self.options.source("upstream_ca"))]
         for path in self.options.upstream_ca:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
             except ssl.SSLError:
-                raise OptionsError(f"upstream_ca: {path} holds no certificates in PEM") from None
+                raise OptionsError(f"option `upstream_ca`: {path} holds no certificates in PEM", about) from None
             except OSError as exc:
-                raise OptionsError(f"upstream_ca: cannot read {path}: {exc.strerror}") from None
+                raise OptionsError(f"option `upstream_ca`: cannot read {path}: {exc.strerror}", about) from None
 
     def _check_addresses(self) -> None:
         if self.options.allow_public:

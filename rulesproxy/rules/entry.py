@@ -23,7 +23,7 @@ from rulesproxy.rules.traps import dropped_comment
 if TYPE_CHECKING:
     from rulesproxy.rules.load import Scope
 
-RULE_KEYS = ("id", "description", "tags", "enabled", "match", "stop", "on-error", "do")
+RULE_KEYS = ("id", "description", "tags", "enabled", "profile", "match", "stop", "on-error", "do")
 SYNONYMS = {
     "when": "match", "if": "match", "filter": "match", "on": "match", "matches": "match", "name": "id",
     "desc": "description", "comment": "description", "note": "description", "actions": "do", "action": "do",

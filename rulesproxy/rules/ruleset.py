@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rulesproxy.diagnostics import Diagnostic
@@ -75,7 +76,8 @@ class RuleSet:
 
     Attributes:
         rules: the rules, each an addon of its own.
-        files: the files they come from, for watching.
+        files: the files they come from.
+        watch: what to watch for changes of them: see `Loaded`.
         digest: a hash over the contents of those files.
         warnings: what is doubtful about them.
     """
@@ -84,12 +86,14 @@ class RuleSet:
         self,
         rules: tuple[Rule, ...] = (),
         files: tuple[Path, ...] = (),
+        watch: tuple[Path, ...] = (),
         digest: str = "",
         warnings: tuple[Diagnostic, ...] = (),
     ) -> None:
         compiled = [Compiled(rule, number) for number, rule in enumerate(rules)]
         self.rules = tuple(RuleAddon(rule) for rule in compiled)
         self.files = files
+        self.watch = watch
         self.digest = digest
         self.warnings = warnings
         # The runner knows nothing of this object: a set that was replaced is gone with its last reference.
@@ -113,7 +117,7 @@ class RuleSet:
         """
         if not loaded.ok:
             raise RulesError(loaded.diagnostics)
-        return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics)
+        return cls(loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics)
 
     def follow(self, other: RuleSet) -> None:
         """Go on counting where another set is: in every rule whose id and definition have not changed."""
@@ -133,17 +137,18 @@ class RuleSet:
         return f"<RuleSet of {len(self.rules)} rules>"
 
 
-def load_rules(*paths: str | Path, text: str | None = None) -> RuleSet:
-    """The rules of files and folders, or of a text.
+def load_rules(*paths: str | Path, text: str | None = None, profiles: Sequence[str] = ()) -> RuleSet:
+    """The rules of files, folders and packs (`pack:NAME`), or of a text.
 
-    Relative paths inside a rule file are relative to that file, inside a text to the working folder.
+    Relative paths inside a rule file are relative to that file, inside a text to the working folder. `profiles` are
+    those that are switched on; a later one wins.
 
     Raises:
         RulesError: with every diagnostic.
     """
     if text is not None:
-        return RuleSet.of(load_text(text))
-    return RuleSet.of(load_files([Path(path) for path in paths]))
+        return RuleSet.of(load_text(text, profiles=profiles))
+    return RuleSet.of(load_files([Path(path) for path in paths], profiles=profiles))
 
 
 __all__ = ["RuleAddon", "RuleSet", "RulesError", "load_rules"]
