@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from rulesproxy.diagnostics import Diagnostic, Span
 from rulesproxy.filters.check import Checked
 from rulesproxy.rules.action import Action
+from rulesproxy.rules.match import FilterText
 
 OnError: TypeAlias = Literal["open", "closed"]
 
@@ -37,6 +38,7 @@ class Rule:
         negated: the opposite of the filter, for rules that let flows pass: what it leaves must still be looked at.
         span: where the rule begins.
         definition: what it says, in a form that is the same as long as the rule says the same.
+        text: the filter as written, which knows the place of each of its terms.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Rule:
     negated: Checked | None
     span: Span
     definition: str = ""
+    text: FilterText | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
