@@ -16,6 +16,7 @@ from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.url import split_authority
 from rulesproxy.limits import DEFAULT
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.changes import Moment
@@ -158,7 +159,8 @@ class _Exchange:
     def _connect(self) -> bool:
         """Ask for the tunnel, as a client of a proxy does; whether that was all."""
         flow, dry = self.flow, self.dry
-        host, port, conn = flow.request.host, flow.request.port, flow.client_conn
+        conn = flow.client_conn
+        host, port = conn.connect_host or flow.request.host, conn.connect_port or flow.request.port
         request = HTTPRequest("CONNECT", "", host, port, "", "HTTP/1.1", Headers())
         asked = HTTPFlow(request, conn, ServerConn((host, port)))
         dry.fire("http_connect", asked)
@@ -277,6 +279,8 @@ def _fresh(given: HTTPFlow) -> HTTPFlow:
         # A body cannot go over the wire without a length.
         request.headers["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
     conn = _client(given.client_conn, request)
+    if conn.mode == "regular":
+        _settle_host(request)
     server = ServerConn((request.host, request.port), tls=request.scheme == "https")
     server.peername = given.server_conn.peername
     flow = HTTPFlow(request, conn, server)
@@ -284,6 +288,21 @@ def _fresh(given: HTTPFlow) -> HTTPFlow:
     flow.tags, flow.metadata, flow.is_replay = list(given.tags), dict(given.metadata), given.is_replay
     flow.timestamp_start = request.timestamp_start = given.timestamp_start or WALL
     return flow
+
+
+def _settle_host(request: HTTPRequest) -> None:
+    """Where Host differs from the URL: a proxy rewrites it (RFC 9112 section 3.2.2), but inside a tunnel it counts."""
+    host = request.headers.get("host")
+    if host is None or host == request.authority:
+        return
+    if request.scheme == "http":
+        request.update_host_header()
+        return
+    try:
+        request.move(*split_authority(host, 443))
+    except ValueError:
+        # The proxy would answer 400. There is nothing that rules could do.
+        pass
 
 
 def _client(conn: ClientConn, request: HTTPRequest) -> ClientConn:
