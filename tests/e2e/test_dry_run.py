@@ -26,16 +26,16 @@ make = HTTPFlow.make
 
 
 class Watcher:
-    """Stands for DNS, and looks on: every server is the one origin, every hit is written down."""
+    """Stands for DNS, and looks on: every server is the origin that speaks its protocol, every hit is written down."""
 
     observes = True
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, plain: Origin, secure: Origin) -> None:
+        self.origins = (plain, secure)
         self.hits: tuple[str, ...] = ()
 
     def serverconnect(self, server_conn: ServerConn) -> None:
-        server_conn.address = ("127.0.0.1", self.port)
+        server_conn.address = ("127.0.0.1", self.origins[server_conn.tls].port)
 
     def http_connect(self, flow: HTTPFlow) -> None:
         self.hits = tuple(flow.hits)
@@ -69,8 +69,8 @@ async def live(text: str, flow: HTTPFlow) -> tuple[object, ...]:
     head = [f"{request.method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in request.headers.items(True)]]
     head += [f"Content-Length: {len(body)}"] if body else []
     sent = "\r\n".join([*head, "", ""]).encode() + body
-    async with Origin.http(reply, tls="good" if tls else None) as origin:
-        watcher = Watcher(origin.port)
+    async with Origin.http(reply) as plain, Origin.http(reply, tls="good") as secure:
+        watcher = Watcher(plain, secure)
         async with (
             running(watcher, rules=load_rules(text=text), verify_upstream=False, intercept="all") as proxy,
             client_of(proxy) as client,
@@ -83,8 +83,9 @@ async def live(text: str, flow: HTTPFlow) -> tuple[object, ...]:
                 else:
                     refused = tunnel
             response = refused or await ended(client, sent, request.method)
-        upstream = origin.requests[0] if origin.requests else None
-    assert len(origin.requests) < 2
+        asked = [*plain.requests, *secure.requests]
+        upstream = asked[0] if asked else None
+    assert len(asked) < 2
     got = None if upstream is None else (upstream.method, upstream.target, wired(upstream), upstream.body)
     answered = None if response is None else (response.status, wired(response), response.body)
     return watcher.hits, got, answered
