@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Label, Source, Span
 from rulesproxy.filters import ast
@@ -24,9 +24,12 @@ from rulesproxy.rules.nodes import File, Node, NodeError, Scalar, read_nodes
 from rulesproxy.rules.schema import Bad, Names, Reader
 from rulesproxy.rules.template import Template
 
+if TYPE_CHECKING:
+    from rulesproxy.rules.cases import Case
+
 VERSION = 1
 ENDINGS = (".yaml", ".yml")
-TOP_KEYS = ("version", "vars", "lists", "filters", "rules")
+TOP_KEYS = ("version", "vars", "lists", "filters", "rules", "tests")
 PROJECT_FILE = "rulesproxy.yaml"
 PROJECT_KEYS = ("options", "addons")
 """Further keys, for the project file only; `project` reads them."""
@@ -92,9 +95,16 @@ class _Loader:
         self.hash = hashlib.sha256()
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
+        self.tests: list[Case] = []
 
     def loaded(self) -> Loaded:
-        return Loaded(tuple(self.rules), tuple(self.diagnostics), tuple(self.files), self.hash.hexdigest())
+        if self.tests:
+            from rulesproxy.rules.cases import check_names
+
+            self.diagnostics += check_names(self.tests, {rule.name for rule in self.rules}, set(self.ids))
+        return Loaded(
+            tuple(self.rules), tuple(self.diagnostics), tuple(self.files), self.hash.hexdigest(), tuple(self.tests)
+        )
 
     def expand(self, path: Path) -> list[Path]:
         """The rule files that a path stands for."""
@@ -201,6 +211,11 @@ class _Loader:
                 except Bad:
                     pass
         self._rules(top.get("rules"), reader, scope)
+        tests = top.get("tests")
+        if tests is not None and not (isinstance(tests, Scalar) and tests.empty):
+            from rulesproxy.rules.cases import read_cases
+
+            self.tests += read_cases(tests, reader)
 
     def _version(self, top: nodes.Mapping, reader: Reader) -> None:
         node = top.get("version")

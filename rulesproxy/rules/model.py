@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rulesproxy.diagnostics import Diagnostic, Span
 from rulesproxy.filters.check import Checked
 from rulesproxy.rules.action import Action
 from rulesproxy.rules.match import FilterText
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.cases import Case
 
 OnError: TypeAlias = Literal["open", "closed"]
 
@@ -64,12 +67,14 @@ class Loaded:
         diagnostics: everything that was found, in order of place; with an error among it the rules must not be used.
         files: every file that was read, for watching.
         digest: a hash over the contents of those files.
+        tests: the tests that are free of errors, in order.
     """
 
     rules: tuple[Rule, ...]
     diagnostics: tuple[Diagnostic, ...]
     files: tuple[Path, ...]
     digest: str
+    tests: tuple[Case, ...] = ()
 
     @property
     def ok(self) -> bool:
