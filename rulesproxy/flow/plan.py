@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 End: TypeAlias = Literal["close", "reset", "timeout"]
+Side: TypeAlias = Literal["request", "response"]
 
 
 class Plan:
@@ -15,12 +16,14 @@ class Plan:
     Attributes:
         end: end the client's connection instead of answering: `close` it, `reset` it (TCP RST), or stay silent until
             the client gives up (`timeout`).
+        refuses_big: the sides whose body is refused, with 413 or 502, if it is over the limit; else it passes unread.
     """
 
-    __slots__ = ("end",)
+    __slots__ = ("end", "refuses_big")
 
     def __init__(self) -> None:
         self.end: End | None = None
+        self.refuses_big: frozenset[Side] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
-from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.plan import FileBody, Side
 from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_request, frame_response, framed
 from rulesproxy.layers.layer import run_next
 from rulesproxy.layers.outcome import FlowEnded, FlowFailed, obey, spoiled, where
@@ -152,7 +152,7 @@ class Exchange:
             request.body_source = b"".join(parts)
             return await self.fire_request()
         if wanted:
-            self._too_big("request")
+            self._too_big("request", 413)
         request.body_source = None
         if flow.response is not None:
             # Answered already: read a little of the body, to keep the connection, and keep none of it.
@@ -236,7 +236,7 @@ class Exchange:
             if head.length <= self.limits.body and await self._buffer_response(parts):
                 response.body_source = b"".join(parts)
                 return await self._send_whole()
-            self._too_big("response")
+            self._too_big("response", 502)
         return await self._stream_response(parts)
 
     async def _respond_locally(self) -> bool:
@@ -455,7 +455,16 @@ class Exchange:
             return FlowFailed("client", "the client is gone")
         return None
 
-    def _too_big(self, side: str) -> None:
+    def _too_big(self, side: Side, status: int) -> None:
+        """A body that is wanted is over the limit: it passes unread, or is refused.
+
+        Raises:
+            FlowFailed: it is refused.
+        """
+        plan = self.flow.planned
+        if plan is not None and side in plan.refuses_big:
+            why = f"the {side} body is over {self.limits.body} bytes (limits_body), and whoever reads it refuses such"
+            raise FlowFailed("handler", why, status)
         _log.warning(
             "%s %s: the %s body is over %d bytes (limits_body): it passes unread by what wanted to read it",
             self.flow.request.method, self.flow.request.url, side, self.limits.body,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,7 @@ class RuleSet:
             RulesError: there is an error in it.
         """
         if not loaded.ok:
-            raise RulesError(loaded.diagnostics)
+            raise RulesError(loaded.diagnostics, loaded.files)
         return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics, outside)
 
     def run(self, flow: HTTPFlow) -> Result:
@@ -144,11 +145,20 @@ class RuleSet:
 
     def follow(self, other: RuleSet) -> None:
         """Go on counting where another set is: in every rule whose id and definition have not changed."""
-        before = {addon.rule.id: addon for addon in other.rules if addon.rule.id is not None}
-        for addon in self.rules:
-            old = before.get(addon.rule.id or "")
-            if old is not None and old.rule.definition == addon.rule.definition:
+        before = dict(zip(_identities(other.rules), other.rules, strict=True))
+        for identity, addon in zip(_identities(self.rules), self.rules, strict=True):
+            old = before.get(identity)
+            if old is not None:
                 addon.compiled.memory.follow(old.compiled.memory)
+
+    def changes(self, other: RuleSet) -> str:
+        """What is other here than in an earlier set, counted: `+1 ~2 -0` for added, changed and removed rules.
+
+        A rule without an id has changed when its definition has: it counts as removed and added.
+        """
+        now, before = _by_name(self), _by_name(other)
+        changed = [name for name, definition in now.items() if name in before and before[name] != definition]
+        return f"+{len(now.keys() - before.keys())} ~{len(changed)} -{len(before.keys() - now.keys())}"
 
     def plan(self) -> str:
         """What these rules make the proxy do: rules per event, bodies that are read, hosts that are decrypted."""
@@ -158,6 +168,20 @@ class RuleSet:
 
     def __repr__(self) -> str:
         return f"<RuleSet of {len(self.rules)} rules>"
+
+
+def _by_name(rules: RuleSet) -> dict[object, str]:
+    """The definition of every rule by its id, or by itself and how often it has been there."""
+    found: dict[object, str] = {}
+    times: dict[str, int] = {}
+    for addon in rules.rules:
+        definition = addon.rule.definition
+        if addon.rule.id is not None:
+            found[addon.rule.id] = definition
+        else:
+            times[definition] = times.get(definition, 0) + 1
+            found[definition, times[definition]] = definition
+    return found
 
 
 def load_rules(*paths: str | Path, text: str | None = None, outside: Outside | None = None) -> RuleSet:
@@ -172,6 +196,17 @@ def load_rules(*paths: str | Path, text: str | None = None, outside: Outside | N
     if text is not None:
         return RuleSet.of(load_text(text), outside)
     return RuleSet.of(load_files([Path(path) for path in paths]), outside)
+
+
+def _identities(rules: tuple[RuleAddon, ...]) -> list[tuple[str, str, int]]:
+    """What tells the rules of a set apart, over a reload too: id, definition, and a number for those that are alike."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for addon in rules:
+        key = (addon.rule.id or "", addon.rule.definition)
+        found.append((*key, seen[key]))
+        seen[key] += 1
+    return found
 
 
 __all__ = ["RuleAddon", "RuleSet", "RulesError", "load_rules"]
