@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 End: TypeAlias = Literal["close", "reset", "timeout"]
+Side: TypeAlias = Literal["request", "response"]
 
 _BURST = 0.1
 # A pause that nobody notices, and few enough wake-ups.
@@ -20,16 +21,18 @@ class Plan:
     Attributes:
         end: end the client's connection instead of answering: `close` it, `reset` it (TCP RST), or stay silent until
             the client gives up (`timeout`).
+        refuses_big: the sides whose body is refused, with 413 or 502, if it is over the limit; else it passes unread.
         delay: seconds to wait behind the event in which it is set. Several handlers add up; it is 0 again afterwards.
         throttles: how fast bytes may move from here on; with several of them every one holds.
         fault: how the answer is spoiled on its way to the client.
         records: the files that this exchange is written to when it is over.
     """
 
-    __slots__ = ("delay", "end", "fault", "records", "throttles")
+    __slots__ = ("delay", "end", "fault", "records", "refuses_big", "throttles")
 
     def __init__(self) -> None:
         self.end: End | None = None
+        self.refuses_big: frozenset[Side] = frozenset()
         self.delay = 0.0
         self.throttles: list[Throttle] = []
         self.fault: Fault | None = None

@@ -15,7 +15,7 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
-from rulesproxy.flow.plan import Fault
+from rulesproxy.flow.plan import Fault, Side
 from rulesproxy.layers.delivery import encode_head, finish_response, send_whole, stream_response
 from rulesproxy.layers.effects import obey, unslowed
 from rulesproxy.layers.framing import BODILESS, frame_response
@@ -181,7 +181,7 @@ class Exchange:
             if head.length <= self.limits.body and await self._buffer_response(parts):
                 response.body_source = b"".join(parts)
                 return await send_whole(self)
-            self.too_big("response")
+            self.too_big("response", 502)
         return await stream_response(self, parts)
 
     async def _respond_locally(self) -> bool:
@@ -276,8 +276,16 @@ class Exchange:
             return FlowFailed("client", "the client is gone")
         return None
 
-    def too_big(self, side: str) -> None:
-        """Say that a body is not kept although somebody wants it."""
+    def too_big(self, side: Side, status: int) -> None:
+        """A body that is wanted is over the limit: it passes unread, or is refused.
+
+        Raises:
+            FlowFailed: it is refused.
+        """
+        plan = self.flow.planned
+        if plan is not None and side in plan.refuses_big:
+            why = f"the {side} body is over {self.limits.body} bytes (limits_body), and whoever reads it refuses such"
+            raise FlowFailed("handler", why, status)
         _log.warning(
             "%s %s: the %s body is over %d bytes (limits_body): it passes unread by what wanted to read it",
             self.flow.request.method, self.flow.request.url, side, self.limits.body,

@@ -27,7 +27,7 @@ async def take_request_body(exchange: Exchange) -> None:
         request.body_source = b"".join(parts)
         return await exchange.fire_request()
     if wanted:
-        exchange.too_big("request")
+        exchange.too_big("request", 413)
     request.body_source = None
     if flow.response is not None:
         # Answered already: read a little of the body, to keep the connection, and keep none of it.

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
 from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
+from rulesproxy.flow.plan import Side as Side
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -21,7 +22,6 @@ from rulesproxy.rules.template_fields import field_of
 if TYPE_CHECKING:
     from rulesproxy.rules.schema import Reader
 
-Side: TypeAlias = Literal["request", "response"]
 Captures: TypeAlias = Mapping[str, str]
 Handler: TypeAlias = Callable[[HTTPFlow, Captures], None]
 """Carries one action out on a flow. It raises where it cannot, and the rule's `on-error` decides."""

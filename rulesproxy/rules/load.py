@@ -36,10 +36,15 @@ _LIST_BYTES = 16 * 1024 * 1024
 
 
 class RulesError(DiagnosticError):
-    """Rule files that cannot be used."""
+    """Rule files that cannot be used.
 
-    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+    Attributes:
+        files: every file that was read, for watching: a fix may be made in any of them.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], files: Sequence[Path] = ()) -> None:
         super().__init__(diagnostics)
+        self.files = tuple(files)
 
 
 def load_files(paths: Sequence[Path], env: Mapping[str, str] | None = None) -> Loaded:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from rulesproxy.diagnostics import Diagnostic, Span
 from rulesproxy.filters.check import Checked
 from rulesproxy.rules.action import Action
+from rulesproxy.rules.gates import Gates
 
 OnError: TypeAlias = Literal["open", "closed"]
 
@@ -34,6 +35,8 @@ class Rule:
         steps: the actions, in order, an answering one last.
         stop: no rule below applies to a flow that this one matches.
         on_error: whether a flow goes on when an action fails (`open`), or is answered with 502 (`closed`).
+        gates: which of the flows that the filter matches it acts on; None for all.
+        refuses_overflow: a body that it needs and that is over the limit is refused, instead of passing by the rule.
         negated: the opposite of the filter, for rules that let flows pass: what it leaves must still be looked at.
         span: where the rule begins.
         definition: what it says, in a form that is the same as long as the rule says the same.
@@ -50,6 +53,13 @@ class Rule:
     negated: Checked | None
     span: Span
     definition: str = ""
+    gates: Gates | None = None
+    refuses_overflow: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What stays the same as long as the rule is the same one: its id, or what it says."""
+        return self.id or self.definition
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from rulesproxy.diagnostics import Diagnostic
@@ -10,6 +11,7 @@ from rulesproxy.rules.action import Side
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.load import RulesError, load_files, load_text
 from rulesproxy.rules.model import Loaded, Rule
+from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.passes import Runner
 
 
@@ -51,7 +53,7 @@ class RuleAddon:
     @property
     def _runner(self) -> Runner:
         if self._alone is None:
-            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory)])
+            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory, self.compiled.outside)])
         return self._alone
 
     def __getattr__(self, event: str) -> object:
@@ -78,6 +80,7 @@ class RuleSet:
         files: the files they come from, for watching.
         digest: a hash over the contents of those files.
         warnings: what is doubtful about them.
+        outside: where its rules get time and chance from.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class RuleSet:
         files: tuple[Path, ...] = (),
         digest: str = "",
         warnings: tuple[Diagnostic, ...] = (),
+        outside: Outside | None = None,
     ) -> None:
-        compiled = [Compiled(rule, number) for number, rule in enumerate(rules)]
+        self.outside = outside or the_machine()
+        compiled = [Compiled(rule, number, outside=self.outside) for number, rule in enumerate(rules)]
         self.rules = tuple(RuleAddon(rule) for rule in compiled)
         self.files = files
         self.digest = digest
@@ -105,23 +110,32 @@ class RuleSet:
         return cls()
 
     @classmethod
-    def of(cls, loaded: Loaded) -> RuleSet:
+    def of(cls, loaded: Loaded, outside: Outside | None = None) -> RuleSet:
         """The set of what was loaded.
 
         Raises:
             RulesError: there is an error in it.
         """
         if not loaded.ok:
-            raise RulesError(loaded.diagnostics)
-        return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics)
+            raise RulesError(loaded.diagnostics, loaded.files)
+        return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics, outside)
 
     def follow(self, other: RuleSet) -> None:
         """Go on counting where another set is: in every rule whose id and definition have not changed."""
-        before = {addon.rule.id: addon for addon in other.rules if addon.rule.id is not None}
-        for addon in self.rules:
-            old = before.get(addon.rule.id or "")
-            if old is not None and old.rule.definition == addon.rule.definition:
+        before = dict(zip(_identities(other.rules), other.rules, strict=True))
+        for identity, addon in zip(_identities(self.rules), self.rules, strict=True):
+            old = before.get(identity)
+            if old is not None:
                 addon.compiled.memory.follow(old.compiled.memory)
+
+    def changes(self, other: RuleSet) -> str:
+        """What is other here than in an earlier set, counted: `+1 ~2 -0` for added, changed and removed rules.
+
+        A rule without an id has changed when its definition has: it counts as removed and added.
+        """
+        now, before = _by_name(self), _by_name(other)
+        changed = [name for name, definition in now.items() if name in before and before[name] != definition]
+        return f"+{len(now.keys() - before.keys())} ~{len(changed)} -{len(before.keys() - now.keys())}"
 
     def plan(self) -> str:
         """What these rules make the proxy do: rules per event, bodies that are read, hosts that are decrypted."""
@@ -133,17 +147,43 @@ class RuleSet:
         return f"<RuleSet of {len(self.rules)} rules>"
 
 
-def load_rules(*paths: str | Path, text: str | None = None) -> RuleSet:
+def _by_name(rules: RuleSet) -> dict[object, str]:
+    """The definition of every rule by its id, or by itself and how often it has been there."""
+    found: dict[object, str] = {}
+    times: dict[str, int] = {}
+    for addon in rules.rules:
+        definition = addon.rule.definition
+        if addon.rule.id is not None:
+            found[addon.rule.id] = definition
+        else:
+            times[definition] = times.get(definition, 0) + 1
+            found[definition, times[definition]] = definition
+    return found
+
+
+def load_rules(*paths: str | Path, text: str | None = None, outside: Outside | None = None) -> RuleSet:
     """The rules of files and folders, or of a text.
 
-    Relative paths inside a rule file are relative to that file, inside a text to the working folder.
+    Relative paths inside a rule file are relative to that file, inside a text to the working folder. Time and chance
+    are those of the machine, unless `outside` brings others.
 
     Raises:
         RulesError: with every diagnostic.
     """
     if text is not None:
-        return RuleSet.of(load_text(text))
-    return RuleSet.of(load_files([Path(path) for path in paths]))
+        return RuleSet.of(load_text(text), outside)
+    return RuleSet.of(load_files([Path(path) for path in paths]), outside)
+
+
+def _identities(rules: tuple[RuleAddon, ...]) -> list[tuple[str, str, int]]:
+    """What tells the rules of a set apart, over a reload too: id, definition, and a number for those that are alike."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for addon in rules:
+        key = (addon.rule.id or "", addon.rule.definition)
+        found.append((*key, seen[key]))
+        seen[key] += 1
+    return found
 
 
 __all__ = ["RuleAddon", "RuleSet", "RulesError", "load_rules"]
