@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from rulesproxy.flow.route import Route
 
 End: TypeAlias = Literal["close", "reset", "timeout"]
 
@@ -15,12 +18,14 @@ class Plan:
     Attributes:
         end: end the client's connection instead of answering: `close` it, `reset` it (TCP RST), or stay silent until
             the client gives up (`timeout`).
+        upstream: how the server is reached, where it is not as the mode and the options have it.
     """
 
-    __slots__ = ("end",)
+    __slots__ = ("end", "upstream")
 
     def __init__(self) -> None:
         self.end: End | None = None
+        self.upstream: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
