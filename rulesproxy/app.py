@@ -8,7 +8,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 if TYPE_CHECKING:
     from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
@@ -139,6 +139,7 @@ class Proxy:
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
+        outside: where rules that are named by file get time and chance from; the machine by default.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class Proxy:
         watch: bool = False,
         home: Path | None = None,
         configured: Options | None = None,
+        outside: Outside | None = None,
         **options: object,
     ) -> None:
         self.rule_files: tuple[Path, ...] = ()
@@ -161,6 +163,7 @@ class Proxy:
         self.rules_error: RulesError | None = None
         self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
         self._rules: RuleSet | None = None
+        self._outside = outside
         if isinstance(rules, (str, Path)):
             self.rule_files = (Path(rules),)
         elif isinstance(rules, Sequence):
@@ -212,9 +215,7 @@ class Proxy:
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
         if self.rule_files:
-            from rulesproxy.rules.ruleset import load_rules
-
-            self._rules = load_rules(*self.rule_files, profiles=self._profiles)
+            self._rules = self._load_rules()
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -289,12 +290,10 @@ class Proxy:
             OptionsError: an addon refuses the new rules.
         """
         from rulesproxy.rules.load import RulesError
-        from rulesproxy.rules.ruleset import load_rules
 
         started = self.clock.now()
         try:
-            load = partial(load_rules, *self.rule_files, profiles=self._profiles)
-            rules = await asyncio.get_running_loop().run_in_executor(None, load)
+            rules = await asyncio.get_running_loop().run_in_executor(None, self._load_rules)
         except RulesError as exc:
             self.rules_error = exc
             self.on_rules_error(exc)
@@ -304,6 +303,11 @@ class Proxy:
         took, files = (self.clock.now() - started) * 1000, ", ".join(map(str, self.rule_files))
         _log.info("revision %d: %s from %s, %.0f ms", self.revision, counted(len(rules.rules)), files, took)
         return True
+
+    def _load_rules(self) -> RuleSet:
+        from rulesproxy.rules.ruleset import load_rules
+
+        return load_rules(*self.rule_files, profiles=self._profiles, outside=self._outside)
 
     async def use(self, rules: RuleSet) -> None:
         """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.

@@ -17,6 +17,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.rules.action import Action, Captures, Handler
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.template import COUNTER
 
 PHASES = {
@@ -62,6 +63,7 @@ class Compiled:
         may: what is known of its filter without bodies.
         captures: its captures, None where it has none.
         memory: what it remembers from flow to flow.
+        outside: where it gets time and chance from.
         passes: it leaves TLS undecrypted.
         only_passes: and does nothing else.
         acts_on_request: it changes or answers something in the request pass.
@@ -86,17 +88,18 @@ class Compiled:
         "acts_on_request", "acts_on_response",
         "captures",
         "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
-        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "passes",
-        "reads_request", "reads_response", "rule", "shadows_connect", "stop", "uses_response",
+        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "outside",
+        "passes", "reads_request", "reads_response", "rule", "shadows_connect", "stop", "uses_response",
     )  # fmt: skip
 
     matches: Filter
     may: Filter
     captures: Callable[[FlowView], Captures] | None
 
-    def __init__(self, rule: Rule, number: int, memory: Memory | None = None) -> None:
+    def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
         checked = rule.filter
         self.memory = memory or Memory()
+        self.outside = outside or the_machine()
         self.rule = rule
         self.number = number
         self.name = rule.name

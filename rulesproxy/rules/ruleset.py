@@ -11,6 +11,7 @@ from rulesproxy.rules.action import Side
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.load import RulesError, load_files, load_text
 from rulesproxy.rules.model import Loaded, Rule
+from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.passes import Runner
 
 
@@ -52,7 +53,7 @@ class RuleAddon:
     @property
     def _runner(self) -> Runner:
         if self._alone is None:
-            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory)])
+            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory, self.compiled.outside)])
         return self._alone
 
     def __getattr__(self, event: str) -> object:
@@ -80,6 +81,7 @@ class RuleSet:
         watch: what to watch for changes of them: see `Loaded`.
         digest: a hash over the contents of those files.
         warnings: what is doubtful about them.
+        outside: where its rules get time and chance from.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class RuleSet:
         watch: tuple[Path, ...] = (),
         digest: str = "",
         warnings: tuple[Diagnostic, ...] = (),
+        outside: Outside | None = None,
     ) -> None:
-        compiled = [Compiled(rule, number) for number, rule in enumerate(rules)]
+        self.outside = outside or the_machine()
+        compiled = [Compiled(rule, number, outside=self.outside) for number, rule in enumerate(rules)]
         self.rules = tuple(RuleAddon(rule) for rule in compiled)
         self.files = files
         self.watch = watch
@@ -109,7 +113,7 @@ class RuleSet:
         return cls()
 
     @classmethod
-    def of(cls, loaded: Loaded) -> RuleSet:
+    def of(cls, loaded: Loaded, outside: Outside | None = None) -> RuleSet:
         """The set of what was loaded.
 
         Raises:
@@ -117,7 +121,7 @@ class RuleSet:
         """
         if not loaded.ok:
             raise RulesError(loaded.diagnostics)
-        return cls(loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics)
+        return cls(loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside)
 
     def follow(self, other: RuleSet) -> None:
         """Go on counting where another set is: in every rule whose id and definition have not changed."""
@@ -137,18 +141,21 @@ class RuleSet:
         return f"<RuleSet of {len(self.rules)} rules>"
 
 
-def load_rules(*paths: str | Path, text: str | None = None, profiles: Sequence[str] = ()) -> RuleSet:
+def load_rules(
+    *paths: str | Path, text: str | None = None, profiles: Sequence[str] = (), outside: Outside | None = None
+) -> RuleSet:
     """The rules of files, folders and packs (`pack:NAME`), or of a text.
 
     Relative paths inside a rule file are relative to that file, inside a text to the working folder. `profiles` are
-    those that are switched on; a later one wins.
+    those that are switched on; a later one wins. Time and chance are those of the machine, unless `outside` brings
+    others.
 
     Raises:
         RulesError: with every diagnostic.
     """
     if text is not None:
-        return RuleSet.of(load_text(text, profiles=profiles))
-    return RuleSet.of(load_files([Path(path) for path in paths], profiles=profiles))
+        return RuleSet.of(load_text(text, profiles=profiles), outside)
+    return RuleSet.of(load_files([Path(path) for path in paths], profiles=profiles), outside)
 
 
 __all__ = ["RuleAddon", "RuleSet", "RulesError", "load_rules"]
