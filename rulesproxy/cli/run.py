@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.engine import log
     from rulesproxy.engine.options import Options, OptionsError
-    from rulesproxy.engine.script import ScriptError, load_script
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.include import PACK
     from rulesproxy.rules.load import RulesError
@@ -88,9 +87,7 @@ def run(args: argparse.Namespace) -> int:
         project = read_project(found.project) if found.project is not None else Project({}, ())
         project.set_options(options)
         _set_options(options, args)
-        addons: list[object] = [
-            RULES if path == RULES else load_script(path) for path in (*project.addons, *args.addon)
-        ]
+        addons: list[object] = [RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)]
         proxy = Proxy(
             files or None,
             listen=args.listen or "127.0.0.1:8080",
@@ -98,12 +95,13 @@ def run(args: argparse.Namespace) -> int:
             addons=_with_log(addons),
             profiles=args.profile,
             watch=True,
+            project=found.project,
             configured=options,
         )
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
-    except (OptionsError, ScriptError, ModeError, ValueError) as exc:
+    except (OptionsError, ModeError, ValueError) as exc:
         return fail(str(exc), USAGE)
     return _run(proxy, project, args)
 
@@ -113,6 +111,7 @@ def _run(proxy: Proxy, project: Project, args: argparse.Namespace) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.engine.bind import AddonError
     from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.script import ScriptError
     from rulesproxy.net.server import BindError
     from rulesproxy.rules.load import RulesError
     from rulesproxy.tls.authority import AuthorityError
@@ -130,7 +129,7 @@ def _run(proxy: Proxy, project: Project, args: argparse.Namespace) -> int:
         return INVALID
     except BindError as exc:
         return fail(str(exc), CANNOT_BIND)
-    except (AddonError, AuthorityError) as exc:
+    except (AddonError, ScriptError, AuthorityError) as exc:
         return fail(str(exc), USAGE)
 
 
@@ -182,7 +181,7 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
             os._exit(code or 143)
         stop.set_result(code)
 
-    proxy.on_rules_error = _say_rules_error
+    proxy.live.on_rules_error = _say_rules_error
     await proxy.start()
     # What is there now stays. Flows are acyclic: the collector is for what addons make, and need not look often.
     gc.freeze()
@@ -191,12 +190,12 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
     loop.add_signal_handler(signal.SIGTERM, finish, 0)
     loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
     if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, proxy.request_reload)
+        loop.add_signal_handler(signal.SIGHUP, proxy.live.request_reload)
     try:
         for listening in proxy.listeners:
             log.info("listening on %s (%s)", listening, listening.mode)
         if proxy.rules is not None:
-            log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.rule_files)))
+            log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.live.rule_files)))
         if args.ready_file:
             try:
                 _write_ready_file(Path(args.ready_file), proxy)

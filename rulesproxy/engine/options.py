@@ -207,6 +207,17 @@ class Options:
         _flatten("", values, given)
         self._set(given, source, later)
 
+    def replace_values(self, values: Mapping[str, object], source: Source = "project file") -> None:
+        """Set options to values as `set_values` does, and forget what this source gave for others, all or none.
+
+        Raises:
+            OptionsError: an unknown name or a bad value, or an addon refused; nothing has changed.
+        """
+        given: dict[str, _Given] = {}
+        _flatten("", values, given)
+        gone = [name for name, by in self._given.items() if source in by and name not in given]
+        self._set(given, source, False, gone)
+
     def set_environment(self, environment: Mapping[str, str], later: bool = False) -> None:
         """Set options from the variables `RULESPROXY_<NAME>`, all or none. For `later` and errors see `set_texts`."""
         given = {
@@ -271,7 +282,7 @@ class Options:
 
     # Inside
 
-    def _set(self, given: dict[str, _Given], source: Source, later: bool) -> None:
+    def _set(self, given: dict[str, _Given], source: Source, later: bool, gone: Iterable[str] = ()) -> None:
         unknown = [name for name in given if name not in self._options]
         if unknown and not later:
             lines = [_unknown(name, source, self._options) for name in unknown]
@@ -279,13 +290,15 @@ class Options:
         for name, value in given.items():
             if name in self._options:
                 value.read(self._options[name], source)
-        self._commit(given, source)
+        self._commit(given, source, gone)
 
-    def _commit(self, given: Mapping[str, _Given], source: Source) -> None:
+    def _commit(self, given: Mapping[str, _Given], source: Source, gone: Iterable[str] = ()) -> None:
         state = self.state()
+        for name in gone:
+            del self._given[name][source]
         for name, value in given.items():
             self._given.setdefault(name, {})[source] = value
-        changed = self._derive([name for name in given if name in self._options])
+        changed = self._derive([name for name in (*given, *gone) if name in self._options])
         if changed and self.on_change is not None:
             self.on_change(changed, lambda: self.restore(state))
 

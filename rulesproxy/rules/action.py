@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
 from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
+from rulesproxy.flow.plan import Side as Side
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -21,7 +22,6 @@ from rulesproxy.rules.template_fields import field_of
 if TYPE_CHECKING:
     from rulesproxy.rules.schema import Reader
 
-Side: TypeAlias = Literal["request", "response"]
 Captures: TypeAlias = Mapping[str, str]
 Handler: TypeAlias = Callable[[HTTPFlow, Captures], None]
 """Carries one action out on a flow. It raises where it cannot, and the rule's `on-error` decides."""
@@ -140,6 +140,13 @@ class Action:
 
     def check(self, node: Node, reader: Reader) -> None:
         """Record what is wrong with the values together."""
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        """What it accepts, as JSON Schema. An action that reads values in a way of its own says so here too."""
+        from rulesproxy.rules.json_schema import action_schema
+
+        return action_schema(cls)
 
     @classmethod
     def read(cls: type[A], node: Node, reader: Reader, name: str) -> A:

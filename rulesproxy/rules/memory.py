@@ -16,6 +16,10 @@ class Memory:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
 
+    def count(self, name: str) -> int:
+        """The last number that was given; 0 before the first."""
+        return self.counts.get(name, 0)
+
     def next(self, name: str) -> int:
         """Count one more, and give the number: 1 for the first."""
         count = self.counts[name] = self.counts.get(name, 0) + 1

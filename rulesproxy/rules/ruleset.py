@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic
 from rulesproxy.flow.http import HTTPFlow
@@ -13,6 +16,10 @@ from rulesproxy.rules.load import RulesError, load_files, load_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.passes import Runner
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.dry_run import DryRun
+    from rulesproxy.rules.trace import Result
 
 
 class RuleAddon:
@@ -104,6 +111,8 @@ class RuleSet:
         runner = Runner(compiled)
         for event, handler in runner.handlers.items():
             setattr(self, event, handler)
+        self._dry: DryRun | None = None
+        self._running = threading.Lock()
         self.wants_host = runner.hosts.wants_host
         self.wants_body = runner.wants_body
 
@@ -120,16 +129,41 @@ class RuleSet:
             RulesError: there is an error in it.
         """
         if not loaded.ok:
-            raise RulesError(loaded.diagnostics)
+            raise RulesError(loaded.diagnostics, loaded.watch)
         return cls(loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside)
+
+    def run(self, flow: HTTPFlow) -> Result:
+        """What these rules do with a flow, without a network: hits, the flow behind them, and why.
+
+        The flow is left as it is, and so is everything that live traffic counts: time stands still, and every run
+        begins with fresh counters. Its response is what the server would answer. For several flows on one state there
+        is `DryRun`.
+        """
+        with self._running:
+            if self._dry is None:
+                from rulesproxy.rules.dry_run import DryRun
+
+                self._dry = DryRun([addon.rule for addon in self.rules])
+            self._dry.reset()
+            return self._dry.run(flow)
 
     def follow(self, other: RuleSet) -> None:
         """Go on counting where another set is: in every rule whose id and definition have not changed."""
-        before = {addon.rule.id: addon for addon in other.rules if addon.rule.id is not None}
-        for addon in self.rules:
-            old = before.get(addon.rule.id or "")
-            if old is not None and old.rule.definition == addon.rule.definition:
+        before = dict(zip(_identities(other.rules), other.rules, strict=True))
+        for identity, addon in zip(_identities(self.rules), self.rules, strict=True):
+            old = before.get(identity)
+            if old is not None:
                 addon.compiled.memory.follow(old.compiled.memory)
+
+    def changes(self, other: RuleSet) -> str:
+        """What is other here than in an earlier set, counted: `+1 ~2 -0` for added, changed and removed rules.
+
+        A rule without an id has changed when its definition has: it counts as removed and added.
+        """
+        now, before = set(_identities(self.rules)), set(_identities(other.rules))
+        new, gone = now - before, before - now
+        changed = len({id for id, _, _ in new if id} & {id for id, _, _ in gone})
+        return f"+{len(new) - changed} ~{changed} -{len(gone) - changed}"
 
     def plan(self) -> str:
         """What these rules make the proxy do: rules per event, bodies that are read, hosts that are decrypted."""
@@ -156,6 +190,17 @@ def load_rules(
     if text is not None:
         return RuleSet.of(load_text(text, profiles=profiles), outside)
     return RuleSet.of(load_files([Path(path) for path in paths], profiles=profiles), outside)
+
+
+def _identities(rules: tuple[RuleAddon, ...]) -> list[tuple[str, str, int]]:
+    """What tells the rules of a set apart, over a reload too: id, definition, and a number for those that are alike."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for addon in rules:
+        key = (addon.rule.id or "", addon.rule.definition)
+        found.append((*key, seen[key]))
+        seen[key] += 1
+    return found
 
 
 __all__ = ["RuleAddon", "RuleSet", "RulesError", "load_rules"]
