@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rulesproxy.diagnostics import Label
 from rulesproxy.filters import ast
@@ -17,14 +17,11 @@ from rulesproxy.rules.fitting import capture_fields, check_phases
 from rulesproxy.rules.gates import Count, Gates, Sample
 from rulesproxy.rules.match import FilterText, filter_text
 from rulesproxy.rules.model import OnError, Rule, Step
+from rulesproxy.rules.names import Scope, parse_filter, report
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Names, Reader
 from rulesproxy.rules.traps import dropped_comment
 from rulesproxy.rules.written import SYNONYMS, check_one_answer, read_steps, written_actions
-
-if TYPE_CHECKING:
-    from rulesproxy.rules.load import Scope
-
 
 KINDS: dict[str, Any] = {
     "description": str, "tags": tuple[str, ...], "enabled": bool, "stop": bool, "sample": Sample,
@@ -152,7 +149,6 @@ def _filter(
     node: Mapping, reader: Reader, scope: Scope, errors: int
 ) -> tuple[Checked | None, FilterText | None, ast.Node | None]:
     from rulesproxy.filters.check import check
-    from rulesproxy.rules.load import parse_filter, report
 
     child = node.get("match")
     if child is None:
