@@ -93,7 +93,7 @@ def _section(action: type[Action]) -> str:
     if action.short is not None:
         facts.append(f"A value without keys is `{action.short.replace('_', '-')}`.")
     parts.append(" ".join(facts))
-    if schema_of(action):
+    if schema_of(action) and action.whole is None:
         parts.append(_keys(action))
     parts += [_example(example) for example in action.examples]
     return "\n\n".join(parts)
