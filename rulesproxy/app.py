@@ -20,15 +20,14 @@ from rulesproxy.flow.url import format_authority, split_authority, split_url
 from rulesproxy.layers.layer import Services
 from rulesproxy.layers.root import Mode, serve
 from rulesproxy.limits import Limits
+from rulesproxy.live import Live
 from rulesproxy.net.dial import Dialer
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
-from rulesproxy.net.watch import Watch
 from rulesproxy.tls.authority import Authority, state_dir
 from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.ruleset import RuleSet
 
@@ -132,9 +131,12 @@ class Proxy:
         rules: a rule set, or the rule files to load; None for no rules.
         listen: one address or several (`host:port`; port 0 takes a free one).
         mode: one mode for all addresses, or one for each.
-        addons: objects with handlers, in order. The word `rules` among them is the place of the rules, which else
-            come first.
-        watch: load the rule files again when they change; only for rules that are named by file.
+        addons: objects with handlers and files (`Path`) of Python addons, in order. The word `rules` among them is the
+            place of the rules, which else come first.
+        profiles: the profiles of the rule files that are switched on; a later one wins.
+        watch: load rule files and files of addons again when they change.
+        project: the project file that `configured` has been given the options of; its options are read again when it
+            changes.
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
@@ -148,26 +150,16 @@ class Proxy:
         listen: str | Sequence[str] = "127.0.0.1:0",
         mode: str | Sequence[str] = "regular",
         addons: Iterable[object] = (),
+        profiles: Sequence[str] = (),
         watch: bool = False,
+        project: Path | None = None,
         home: Path | None = None,
         configured: Options | None = None,
         outside: Outside | None = None,
         **options: object,
     ) -> None:
-        self.rule_files: tuple[Path, ...] = ()
         self.hits = Hits()
-        self.revision = 0
         self.listeners: list[Listening] = []
-        self.rules_error: RulesError | None = None
-        self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
-        self._rules: RuleSet | None = None
-        self._outside = outside
-        if isinstance(rules, (str, Path)):
-            self.rule_files = (Path(rules),)
-        elif isinstance(rules, Sequence):
-            self.rule_files = tuple(Path(path) for path in rules)
-        else:
-            self._rules = rules
         listens = [listen] if isinstance(listen, str) else list(listen)
         modes = [mode] if isinstance(mode, str) else list(mode)
         if len(modes) == 1:
@@ -175,7 +167,6 @@ class Proxy:
         if len(modes) != len(listens):
             raise ModeError(f"{len(modes)} modes and {len(listens)} addresses: give one mode, or one for each address")
         self._wanted = [(parse_mode(name), parse_listen(address)) for name, address in zip(modes, listens, strict=True)]
-        self._addons = list(addons)
         self._watch = watch
         self._home = home or state_dir()
         self.options = configured or Options()
@@ -184,9 +175,10 @@ class Proxy:
             self.options.set_values(options, "command line", later=True)
         self.engine = Engine(self.options)
         self.clock = SystemClock()
+        self.live = Live(self.engine, self.clock, rules, addons, profiles, project, outside)
+        self.live.on_swap = self._end_tunnels
         self._streams: set[SocketStream] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._watcher: Watch | None = None
         self._check_tunnels = False
 
     # Life
@@ -199,10 +191,12 @@ class Proxy:
         await self.stop()
 
     async def start(self) -> None:
-        """Load the rules, bind the addresses, start the addons, accept clients.
+        """Load the rules and addons, bind the addresses, start the addons, accept clients.
 
         Raises:
             RulesError: the rule files are not valid.
+            ScriptError: the file of an addon cannot be loaded.
+            AddonError: an addon cannot be used.
             BindError: an address cannot be listened on.
             AuthorityError: the CA cannot be used.
             OptionsError: an option is bad, or a public address is not allowed.
@@ -211,10 +205,7 @@ class Proxy:
         self._check_upstream_ca()
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
-        if self.rule_files:
-            from rulesproxy.rules.ruleset import load_rules
-
-            self._rules = load_rules(*self.rule_files, outside=self._outside)
+        chain = self.live.load()
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -229,17 +220,16 @@ class Proxy:
                 listener = self.server.listen(host, port, self._serve(mode))
                 self.listeners.append(Listening(mode.name, *listener.address))
                 self.dialer.own.add(listener.address)
-            await self.engine.startup([*self._chain(), self.hits])
+            await self.engine.startup([*chain, self.hits])
         except BaseException:
             self.server.close_listeners()
             raise
-        self.revision = 1
+        self.live.revision = 1
         self.server.resume()
         self._tasks.append(asyncio.create_task(self._sweep()))
-        if self._watch and self._rules is not None and self.rule_files:
-            self._watcher = Watch(self._watched)
-            self._watcher.start()
-            self._tasks.append(asyncio.create_task(self._follow(self._watcher)))
+        if self._watch:
+            self.live.watch()
+            self._tasks.append(asyncio.create_task(self.live.follow()))
         await self.engine.running()
 
     async def stop(self) -> None:
@@ -278,47 +268,22 @@ class Proxy:
     @property
     def rules(self) -> RuleSet | None:
         """The rule set in force."""
-        return self._rules
+        return self.live.rules
 
-    # Rules
+    @property
+    def revision(self) -> int:
+        """How many rule sets have been in force."""
+        return self.live.revision
 
-    async def reload(self) -> bool:
-        """Load the rule files again; an error keeps the rules as they are. Whether the new ones are in force.
-
-        Raises:
-            OptionsError: an addon refuses the new rules.
-        """
-        from rulesproxy.rules.load import RulesError
-        from rulesproxy.rules.ruleset import load_rules
-
-        started = self.clock.now()
-        try:
-            rules = await asyncio.get_running_loop().run_in_executor(
-                None, lambda: load_rules(*self.rule_files, outside=self._outside)
-            )
-        except RulesError as exc:
-            self.rules_error = exc
-            self.on_rules_error(exc)
-            return False
-        self.rules_error = None
-        await self.use(rules)
-        took, files = (self.clock.now() - started) * 1000, ", ".join(map(str, self.rule_files))
-        _log.info("revision %d: %s from %s, %.0f ms", self.revision, counted(len(rules.rules)), files, took)
-        return True
+    async def reload(self, changed: Iterable[Path] | None = None) -> bool:
+        """Load rule files and addons again, see `Live.reload`."""
+        return await self.live.reload(changed)
 
     async def use(self, rules: RuleSet) -> None:
-        """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.
+        """Put another rule set in force, see `Live.use`."""
+        await self.live.use(rules)
 
-        Raises:
-            OptionsError: an addon refuses; the old rules stay in force.
-        """
-        if self._rules is None:
-            raise RuntimeError("the proxy was started without rules: there is nothing to replace")
-        rules.follow(self._rules)
-        await self.engine.replace(self._rules, rules, {"rules"})
-        self._rules = rules
-        self.revision += 1
-        await self._end_tunnels()
+    # Connections
 
     async def _end_tunnels(self) -> None:
         """End the idle tunnels of hosts that the rules want decrypted now; those that are busy, once they are idle."""
@@ -333,35 +298,6 @@ class Proxy:
         if ended:
             hosts = ", ".join(sorted(set(ended)))
             _log.info("idle tunnels were closed, since the rules are about their hosts now: %s", hosts)
-
-    def request_reload(self) -> None:
-        """Load the rule files again soon, whether they have changed or not."""
-        if self._watcher is not None:
-            self._watcher.trigger()
-
-    def _watched(self) -> Iterable[Path]:
-        files = dict.fromkeys(self.rule_files)
-        if self._rules is not None:
-            files.update(dict.fromkeys(self._rules.files))
-        return files
-
-    async def _follow(self, watcher: Watch) -> None:
-        while True:
-            await watcher.changed()
-            try:
-                await self.reload()
-            except OptionsError as exc:
-                _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
-
-    # Connections
-
-    def _chain(self) -> list[object]:
-        """The addons in order, with the rules in their place."""
-        rules: list[object] = [] if self._rules is None else [self._rules]
-        if "rules" not in self._addons:
-            return [*rules, *self._addons]
-        at = self._addons.index("rules")
-        return [*self._addons[:at], *rules, *self._addons[at + 1 :]]
 
     def _serve(self, mode: Mode) -> Callable[[SocketStream], Awaitable[None]]:
         def run(stream: SocketStream) -> Awaitable[None]:
@@ -386,13 +322,14 @@ class Proxy:
 
     def _check_upstream_ca(self) -> None:
         """A bad file is found now, not at the first connection."""
+        about = [("upstream_ca", self.options.source("upstream_ca"))]
         for path in self.options.upstream_ca:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
             except ssl.SSLError:
-                raise OptionsError(f"upstream_ca: {path} holds no certificates in PEM") from None
+                raise OptionsError(f"option `upstream_ca`: {path} holds no certificates in PEM", about) from None
             except OSError as exc:
-                raise OptionsError(f"upstream_ca: cannot read {path}: {exc.strerror}") from None
+                raise OptionsError(f"option `upstream_ca`: cannot read {path}: {exc.strerror}", about) from None
 
     def _check_addresses(self) -> None:
         if self.options.allow_public:
@@ -415,9 +352,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _log_rules_error(error: RulesError) -> None:
-    for diagnostic in error.diagnostics:
-        _log.error("%s", diagnostic)
-    _log.error("the rules have errors: the last good ones stay in force")

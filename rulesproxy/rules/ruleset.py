@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rulesproxy.diagnostics import Diagnostic
@@ -80,7 +81,8 @@ class RuleSet:
 
     Attributes:
         rules: the rules, each an addon of its own.
-        files: the files they come from, for watching.
+        files: the files they come from.
+        watch: what to watch for changes of them: see `Loaded`.
         digest: a hash over the contents of those files.
         warnings: what is doubtful about them.
         store: what its rules remember under a name.
@@ -91,6 +93,7 @@ class RuleSet:
         self,
         rules: tuple[Rule, ...] = (),
         files: tuple[Path, ...] = (),
+        watch: tuple[Path, ...] = (),
         digest: str = "",
         warnings: tuple[Diagnostic, ...] = (),
         outside: Outside | None = None,
@@ -100,6 +103,7 @@ class RuleSet:
         compiled = [Compiled(rule, number, outside=self.outside) for number, rule in enumerate(rules)]
         self.rules = tuple(RuleAddon(rule, self.store) for rule in compiled)
         self.files = files
+        self.watch = watch
         self.digest = digest
         self.warnings = warnings
         # The runner knows nothing of this object: a set that was replaced is gone with its last reference.
@@ -122,8 +126,8 @@ class RuleSet:
             RulesError: there is an error in it.
         """
         if not loaded.ok:
-            raise RulesError(loaded.diagnostics)
-        return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics, outside)
+            raise RulesError(loaded.diagnostics, loaded.watch)
+        return cls(loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside)
 
     def follow(self, other: RuleSet) -> None:
         """Go on where another set is: with the named state, and the counters of rules that have not changed."""
@@ -133,6 +137,16 @@ class RuleSet:
             old = before.get(identity)
             if old is not None:
                 addon.compiled.memory.follow(old.compiled.memory)
+
+    def changes(self, other: RuleSet) -> str:
+        """What is other here than in an earlier set, counted: `+1 ~2 -0` for added, changed and removed rules.
+
+        A rule without an id has changed when its definition has: it counts as removed and added.
+        """
+        now, before = set(_identities(self.rules)), set(_identities(other.rules))
+        new, gone = now - before, before - now
+        changed = len({id for id, _, _ in new if id} & {id for id, _, _ in gone})
+        return f"+{len(new) - changed} ~{changed} -{len(gone) - changed}"
 
     def plan(self) -> str:
         """What these rules make the proxy do: rules per event, bodies that are read, hosts that are decrypted."""
@@ -144,18 +158,21 @@ class RuleSet:
         return f"<RuleSet of {len(self.rules)} rules>"
 
 
-def load_rules(*paths: str | Path, text: str | None = None, outside: Outside | None = None) -> RuleSet:
-    """The rules of files and folders, or of a text.
+def load_rules(
+    *paths: str | Path, text: str | None = None, profiles: Sequence[str] = (), outside: Outside | None = None
+) -> RuleSet:
+    """The rules of files, folders and packs (`pack:NAME`), or of a text.
 
-    Relative paths inside a rule file are relative to that file, inside a text to the working folder. Time and chance
-    are those of the machine, unless `outside` brings others.
+    Relative paths inside a rule file are relative to that file, inside a text to the working folder. `profiles` are
+    those that are switched on; a later one wins. Time and chance are those of the machine, unless `outside` brings
+    others.
 
     Raises:
         RulesError: with every diagnostic.
     """
     if text is not None:
-        return RuleSet.of(load_text(text), outside)
-    return RuleSet.of(load_files([Path(path) for path in paths]), outside)
+        return RuleSet.of(load_text(text, profiles=profiles), outside)
+    return RuleSet.of(load_files([Path(path) for path in paths], profiles=profiles), outside)
 
 
 def _identities(rules: tuple[RuleAddon, ...]) -> list[tuple[str, str, int]]:
