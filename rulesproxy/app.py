@@ -65,6 +65,10 @@ class SystemClock:
         """Seconds since the epoch."""
         return time.time()
 
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run for so many seconds."""
+        await asyncio.sleep(seconds)
+
 
 def parse_mode(text: str) -> Mode:
     """A mode as it is written: `regular`, or `reverse:URL`.

@@ -83,6 +83,8 @@ class Limits:
     """One `async` handler; then it counts as if it had raised."""
     handler_blocks: float = 0.1
     """A handler that holds the event loop longer is named in a warning."""
+    delay: float = 120.0
+    """A delay that a flow asks for; a longer one is cut to it. Hardly any client waits as long for an answer."""
     close_linger: float = 2.0
     """How long a closing connection may still flush what was written."""
     replaced_addon: float = 5.0

@@ -14,8 +14,10 @@ from rulesproxy.flow.connection import Address, ServerConn
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.layers.effects import slowed, wait_as_planned
 from rulesproxy.layers.exchange import Exchange
 from rulesproxy.layers.layer import Context, Layer
+from rulesproxy.layers.outcome import FlowFailed
 from rulesproxy.layers.pages import error_page
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.proto import ProtocolError
@@ -62,6 +64,9 @@ class HTTPLayer(Layer):
                     return
         except ProtocolError as exc:
             _log.info("%s sent a bad request: %s", _peer(self.context), exc)
+            await self.refuse(exc.status, str(exc))
+        except FlowFailed as exc:
+            _log.warning("%s: %s", _peer(self.context), exc)
             await self.refuse(exc.status, str(exc))
         except StreamTimeout:
             if self.reader.started:
@@ -214,9 +219,11 @@ class HTTPLayer(Layer):
                 self.client.abort()
                 return
             plan = flow.planned
-            if plan is not None and plan.end is not None:
-                await self.end(plan.end)
-                return
+            if plan is not None:
+                await wait_as_planned(context.services, self.client, plan)
+                if plan.end is not None:
+                    await self.end(plan.end)
+                    return
             if flow.response is not None and not 200 <= flow.response.status_code < 300:
                 await self._refuse_tunnel(flow.response)
                 return
@@ -225,6 +232,8 @@ class HTTPLayer(Layer):
         context.server_conn = ServerConn((host, port))
         self.client.write(_ESTABLISHED)
         self.client.unread(self.reader.take_rest())
+        if flow.planned is not None:
+            context.stream = slowed(context.services, self.client, flow.planned)
         from rulesproxy.layers.detect import run_tunnel
 
         await run_tunnel(context)

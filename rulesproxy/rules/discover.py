@@ -29,8 +29,8 @@ class Found:
 def find_rule_files(args: Sequence[str], env: Mapping[str, str], cwd: Path) -> Found:
     """The rule files by the order of precedence: arguments, `$RULESPROXY_RULES`, then the nearest folder upwards.
 
-    Arguments may be packs, as `pack:NAME`. The search goes from the working folder up to the git root; where there is no
-    git root it looks in the working folder only. Paths in the variable are separated as in `PATH`.
+    Arguments may be packs, as `pack:NAME`. The search goes from the working folder up to the git root; without
+    a git root it looks in the working folder only. Paths in the variable are separated as in `PATH`.
     """
     folders = _folders(cwd)
     project = next(

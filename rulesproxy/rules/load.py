@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from rulesproxy.filters import ast
@@ -32,8 +33,11 @@ from rulesproxy.rules.nodes import File, Node, NodeError, Scalar, read_nodes
 from rulesproxy.rules.profiles import Profiles
 from rulesproxy.rules.schema import Bad, Names, Reader
 
+if TYPE_CHECKING:
+    from rulesproxy.rules.cases import Case
+
 VERSION = 1
-TOP_KEYS = ("version", "vars", "lists", "filters", "profiles", "rules")
+TOP_KEYS = ("version", "vars", "lists", "filters", "profiles", "rules", "tests")
 PROJECT_FILE = "rulesproxy.yaml"
 PROJECT_KEYS = ("options", "addons")
 """Further keys, for the project file only; `project` reads them."""
@@ -84,15 +88,25 @@ class _Loader:
         self.rules: list[Rule] = []
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
+        self.tests: list[Case] = []
         self.parts: list[list[Diagnostic]] = [[]]
         self.chain: list[tuple[Path, str]] = []
 
     def loaded(self) -> Loaded:
         self.parts.append(list(self.profiles.check()))
+        if self.tests:
+            from rulesproxy.rules.cases import check_names
+
+            self.parts.append(list(check_names(self.tests, {rule.name for rule in self.rules}, set(self.ids))))
         # A file that is included twice has its mistakes once.
         found = {str(each): each for part in self.parts for each in sorted(part, key=_place)}
         return Loaded(
-            tuple(self.rules), tuple(found.values()), self.closure.files, tuple(self.closure.paths), self.closure.digest
+            tuple(self.rules),
+            tuple(found.values()),
+            self.closure.files,
+            tuple(self.closure.paths),
+            self.closure.digest,
+            tuple(self.tests),
         )
 
     # Files
@@ -193,6 +207,12 @@ class _Loader:
                 continue
         if not any(problem.severity == "error" for problem in reader.problems):
             names.unused()
+        tests = top.get("tests")
+        # A file that is included may be given other values than its own tests are about.
+        if tests is not None and len(self.chain) <= 1 and not (isinstance(tests, Scalar) and tests.empty):
+            from rulesproxy.rules.cases import read_cases
+
+            self.tests += read_cases(tests, reader)
 
     def _entry(self, item: Node, reader: Reader, scope: Scope, on: bool, env: Mapping[str, str]) -> None:
         if isinstance(item, nodes.Mapping) and is_include(item):

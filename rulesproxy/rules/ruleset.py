@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic
 from rulesproxy.flow.http import HTTPFlow
@@ -15,6 +17,10 @@ from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.passes import Runner
 from rulesproxy.rules.state import Store
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.dry_run import DryRun
+    from rulesproxy.rules.trace import Result
 
 
 class RuleAddon:
@@ -110,6 +116,8 @@ class RuleSet:
         runner = Runner(compiled, self.store)
         for event, handler in runner.handlers.items():
             setattr(self, event, handler)
+        self._dry: DryRun | None = None
+        self._running = threading.Lock()
         self.wants_host = runner.hosts.wants_host
         self.wants_body = runner.wants_body
 
@@ -128,6 +136,21 @@ class RuleSet:
         if not loaded.ok:
             raise RulesError(loaded.diagnostics, loaded.watch)
         return cls(loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside)
+
+    def run(self, flow: HTTPFlow) -> Result:
+        """What these rules do with a flow, without a network: hits, the flow behind them, and why.
+
+        The flow is left as it is, and so is everything that live traffic counts: time stands still, and every run
+        begins with fresh counters. Its response is what the server would answer. For several flows on one state there
+        is `DryRun`.
+        """
+        with self._running:
+            if self._dry is None:
+                from rulesproxy.rules.dry_run import DryRun
+
+                self._dry = DryRun([addon.rule for addon in self.rules])
+            self._dry.reset()
+            return self._dry.run(flow)
 
     def follow(self, other: RuleSet) -> None:
         """Go on where another set is: with the named state, and the counters of rules that have not changed."""

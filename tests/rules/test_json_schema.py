@@ -13,10 +13,10 @@ from rulesproxy.cli import main
 from rulesproxy.resources import grammar
 from rulesproxy.rules import keys
 from rulesproxy.rules.actions import ACTIONS
-from rulesproxy.rules.entry import RULE_KEYS, action_keys
 from rulesproxy.rules.json_schema import NAME, NoSchemaError, kind_schema, rules_schema
 from rulesproxy.rules.load import PROJECT_KEYS, TOP_KEYS
 from rulesproxy.rules.schema import schema_of
+from rulesproxy.rules.written import RULE_KEYS, action_keys
 from tests.support.rule_files import ROOT, good_files, values
 
 SCHEMA: dict[str, Any] = json.loads(json.dumps(rules_schema()))
