@@ -55,6 +55,11 @@ class Store:
         self._everybody = other._everybody
         self._clients = other._clients
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._everybody.clear()
+        self._clients.clear()
+
     def values(self, scope: str, client: str) -> Mapping[str, str]:
         """The values by name of a scope, `client` or `global`."""
         return self._everybody if scope == "global" else self._clients.get(client, _NONE)
