@@ -96,7 +96,7 @@ def _anchor(key: str) -> str:
 
 def _section(action: type[Action]) -> str:
     parts = [f"### `{action.key}`", *paragraphs(action), facts(action)]
-    if schema_of(action):
+    if schema_of(action) and action.whole is None:
         parts.append(_keys(action))
     parts += [_example(example) for example in action.examples]
     return "\n\n".join(parts)

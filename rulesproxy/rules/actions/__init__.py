@@ -13,13 +13,14 @@ from rulesproxy.rules.actions.passthrough import Passthrough
 from rulesproxy.rules.actions.redirect import Redirect
 from rulesproxy.rules.actions.respond import Respond
 from rulesproxy.rules.actions.rewrite import RewriteRequest, RewriteResponse
+from rulesproxy.rules.actions.set_state import SetState
 from rulesproxy.rules.actions.tag import Tag
 
 ACTIONS: dict[str, type[Action]] = {
     action.key: action
     for action in (
-        Block, Redirect, MapLocal, MapRemote, Respond, RewriteRequest, RewriteResponse, Passthrough, Cors, NoCache, Tag,
-        Log,
+        Block, Redirect, MapLocal, MapRemote, Respond, RewriteRequest, RewriteResponse, Passthrough, Cors, NoCache,
+        SetState, Tag, Log,
     )
 }  # fmt: skip
 
