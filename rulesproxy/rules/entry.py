@@ -81,7 +81,7 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     return Rule(
         name, identity, keys["description"], keys["tags"], checked, tuple(steps), stop, keys["on-error"],
         _negated(tree, scope) if passes and tree is not None else None, node.span, definition(node), gates,
-        keys["on-overflow"] == "block",
+        keys["on-overflow"] == "block", text,
     )  # fmt: skip
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rulesproxy.diagnostics import Diagnostic, Span
 from rulesproxy.filters.check import Checked
 from rulesproxy.rules.action import Action
 from rulesproxy.rules.gates import Gates
+from rulesproxy.rules.match import FilterText
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.cases import Case
 
 OnError: TypeAlias = Literal["open", "closed"]
 
@@ -40,6 +44,7 @@ class Rule:
         negated: the opposite of the filter, for rules that let flows pass: what it leaves must still be looked at.
         span: where the rule begins.
         definition: what it says, in a form that is the same as long as the rule says the same.
+        text: the filter as written, which knows the place of each of its terms.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Rule:
     definition: str = ""
     gates: Gates | None = None
     refuses_overflow: bool = False
+    text: FilterText | None = field(default=None, compare=False, repr=False)
 
     @property
     def identity(self) -> str:
@@ -69,14 +75,19 @@ class Loaded:
     Attributes:
         rules: the enabled rules that are free of errors, in order.
         diagnostics: everything that was found, in order of place; with an error among it the rules must not be used.
-        files: every file that was read, for watching.
-        digest: a hash over the contents of those files.
+        files: every file that was read.
+        watch: what a change of may change these rules: those files, files that were looked for and are missing, and
+            folders that were searched, whose entries count.
+        digest: a hash over the contents of those files, and over what the searches have found.
+        tests: the tests that are free of errors, in order.
     """
 
     rules: tuple[Rule, ...]
     diagnostics: tuple[Diagnostic, ...]
     files: tuple[Path, ...]
+    watch: tuple[Path, ...]
     digest: str
+    tests: tuple[Case, ...] = ()
 
     @property
     def ok(self) -> bool:
