@@ -13,7 +13,9 @@ from rulesproxy.rules.load import load_text
 
 WITHOUT_EXAMPLE = {"RP001", "RP002", "RP113", "RP217", "RP802", "RP809"}
 """Their mistakes are no piece of text that fits a page."""
-ACTIONS = re.compile(r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|stop|do|blok):", re.M)
+ACTIONS = re.compile(
+    r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|delay|fault|record|run|stop|do|blok):", re.M
+)
 
 
 @pytest.fixture(autouse=True)
