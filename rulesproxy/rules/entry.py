@@ -98,7 +98,8 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     steps.sort(key=lambda step: step.action.answers)
     negated = _negated(tree, scope) if stop and checked.phases & Phase.C and tree is not None else None
     return Rule(
-        name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span, definition(node)
+        name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span,
+        definition(node), text,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Label, Source, Span
+from rulesproxy.diagnostics.ignore import MARK, Ignore, divide, find_ignores
 from rulesproxy.filters import ast
 from rulesproxy.filters.problem import FilterError, Problem
 from rulesproxy.rules import nodes
@@ -88,13 +89,15 @@ class _Loader:
         self.env = env
         self.rules: list[Rule] = []
         self.diagnostics: list[Diagnostic] = []
+        self.ignores: list[Ignore] = []
         self.files: list[Path] = []
         self.hash = hashlib.sha256()
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
 
     def loaded(self) -> Loaded:
-        return Loaded(tuple(self.rules), tuple(self.diagnostics), tuple(self.files), self.hash.hexdigest())
+        said, silenced = divide(self.diagnostics, self.ignores)
+        return Loaded(tuple(self.rules), said, tuple(self.files), self.hash.hexdigest(), tuple(self.ignores), silenced)
 
     def expand(self, path: Path) -> list[Path]:
         """The rule files that a path stands for."""
@@ -129,6 +132,8 @@ class _Loader:
         except NodeError as error:
             self.diagnostics.extend(error.diagnostics)
             return
+        if MARK in source.text:
+            self.ignores.extend(find_ignores(source, nodes.texts(root)))
         reader = Reader(folder, self.env)
         try:
             self._top(root, reader)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from rulesproxy.diagnostics import Diagnostic, Span
+from rulesproxy.diagnostics.ignore import Ignore
 from rulesproxy.filters.check import Checked
 from rulesproxy.rules.action import Action
+from rulesproxy.rules.match import FilterText
 
 OnError: TypeAlias = Literal["open", "closed"]
 
@@ -37,6 +39,7 @@ class Rule:
         negated: the opposite of the filter, for rules that let flows pass: what it leaves must still be looked at.
         span: where the rule begins.
         definition: what it says, in a form that is the same as long as the rule says the same.
+        text: the filter as written, with its places.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Rule:
     negated: Checked | None
     span: Span
     definition: str = ""
+    text: FilterText | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,16 @@ class Loaded:
         diagnostics: everything that was found, in order of place; with an error among it the rules must not be used.
         files: every file that was read, for watching.
         digest: a hash over the contents of those files.
+        ignores: the comments in them that silence a warning.
+        ignored: what these have silenced.
     """
 
     rules: tuple[Rule, ...]
     diagnostics: tuple[Diagnostic, ...]
     files: tuple[Path, ...]
     digest: str
+    ignores: tuple[Ignore, ...] = ()
+    ignored: tuple[Diagnostic, ...] = ()
 
     @property
     def ok(self) -> bool:
