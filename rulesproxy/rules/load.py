@@ -166,6 +166,7 @@ class _Loader:
             self.parts.append(list(error.diagnostics))
             return None
         reader = Reader(folder, self.env)
+        reader.closure = self.closure
         self.parts.append(reader.problems)
         scope = Scope(self.ids, self.used)
         try:

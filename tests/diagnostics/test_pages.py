@@ -22,6 +22,8 @@ ACTIONS = re.compile(
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mocks").mkdir()
     (tmp_path / "mocks" / "me.json").write_text("{}")
+    (tmp_path / "helpers.py").write_text("def sign(flow):\n    pass\n")
+    (tmp_path / "broken.py").write_text("import a_module_that_is_not_there\n")
     monkeypatch.chdir(tmp_path)
 
 
