@@ -13,6 +13,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from rulesproxy.diagnostics import Source
+from rulesproxy.resources import packs
 from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
 from rulesproxy.rules.actions.fault import Dribbling
@@ -28,6 +30,7 @@ from rulesproxy.rules.html_edits import HTMLEdits, Snippet
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
 from rulesproxy.rules.json_value import JSONValue
+from rulesproxy.rules.nodes import Mapping, read_nodes
 from rulesproxy.rules.schema import Range, schema_of
 from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Template
@@ -50,6 +53,7 @@ KINDS: dict[type, str] = {
 def tables() -> dict[str, str]:
     """The parts that are made, by the name of their place."""
     return {
+        "packs": _packs(),
         "actions": _overview(),
         "reference": "\n\n".join([_section(action) for action in ACTIONS.values()]),
         "bodies": _keys(BodyEdits),
@@ -81,13 +85,33 @@ def _overview() -> str:
     return _table(("action", "does", "when"), rows)
 
 
+def _packs() -> str:
+    rows = []
+    for name, path in packs().items():
+        sentence, values = pack(path)
+        rows.append((f"[`{name}`]({path.name})", sentence, ", ".join(f"`{value}`" for value in values)))
+    return _table(("pack", "does", "names that `include` may give other values"), rows)
+
+
+def pack(path: Path) -> tuple[str, list[str]]:
+    """What a pack does: the first sentence of its head comment; and the names that it declares."""
+    text = path.read_text(encoding="utf-8")
+    comment = " ".join(line.removeprefix("# ") for line in text.partition("\n#\n")[0].split("\n"))
+    root = read_nodes(Source(path.name, text))
+    assert isinstance(root, Mapping)
+    sections = [root.get(name) for name in ("vars", "lists", "filters")]
+    names = [key.text for section in sections if isinstance(section, Mapping) for key, _ in section.entries]
+    assert comment.endswith("."), f"{path.name} has no comment that says what it does"
+    return comment, names
+
+
 def _anchor(key: str) -> str:
     return key.replace(".", "")
 
 
 def _section(action: type[Action]) -> str:
     parts = [f"### `{action.key}`", *paragraphs(action), facts(action)]
-    if schema_of(action):
+    if schema_of(action) and action.whole is None:
         parts.append(_keys(action))
     parts += [_example(example) for example in action.examples]
     return "\n\n".join(parts)
