@@ -70,6 +70,7 @@ class Compiled:
         passes: it leaves TLS undecrypted.
         only_passes: and does nothing else.
         acts_on_request: it changes or answers something in the request pass.
+        awaits_request: the request pass waits for what it does; `awaits_response` likewise.
         decides_on_request: its filter is evaluated in the request pass.
         holds_request: the request body must be there before the request pass may go past it.
         reads_request: its filter reads the request body.
@@ -89,10 +90,11 @@ class Compiled:
 
     __slots__ = (
         "_bounds", "_counts", "_editors", "_host_may", "_host_must", "_near", "_request", "_response", "_uses_response",
-        "acts_on_request", "acts_on_response", "captures", "connect", "decides_connect", "decides_on_request",
-        "edits_request", "edits_response_body", "either_side", "gate", "holds_request", "holds_response", "matches",
-        "may", "memory", "name", "number", "only_passes", "outside", "passes", "reads_request", "reads_response",
-        "refuses_overflow", "rule", "shadows_connect", "stop", "uses_response", "uses_state",
+        "acts_on_request", "acts_on_response", "awaits_request", "awaits_response", "captures", "connect",
+        "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate",
+        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "outside",
+        "passes", "reads_request", "reads_response", "refuses_overflow", "rule", "shadows_connect", "stop",
+        "uses_response", "uses_state",
     )  # fmt: skip
 
     matches: Filter
@@ -114,8 +116,12 @@ class Compiled:
         actions = [step.action for step in rule.steps]
         request = [action for action in actions if on_request(action, checked)]
         response = [action for action in actions if on_response(action, checked)]
-        self._request = _together([action.bind_for("request", self.memory) for action in request])
-        self._response = _together([action.bind_for("response", self.memory) for action in response])
+        self.awaits_request = any(action.awaits for action in request)
+        self.awaits_response = any(action.awaits for action in response)
+        self._request = _together([action.bind_for("request", self.memory) for action in request], self.awaits_request)
+        self._response = _together(
+            [action.bind_for("response", self.memory) for action in response], self.awaits_response
+        )
         self._counts = any(COUNTER in action.names for action in actions)
         self._bounds: dict[str, Bound] = {}
         self._near: Callable[[FlowView], bool] | None = None
@@ -244,8 +250,17 @@ def _counting(captures: Callable[[FlowView], Captures] | None, memory: Memory) -
     return count
 
 
-def _together(handlers: list[Handler]) -> Callable[[HTTPFlow, Captures], bool]:
-    """One function that calls them in order, and says by True that none of them raised."""
+def _together(handlers: list[Handler], awaits: bool = False) -> Callable[[HTTPFlow, Captures], object]:
+    """One function that calls them in order, and says by True that none of them raised. `awaits` makes it `async`."""
+    if awaits:
+
+        async def run_and_wait(flow: HTTPFlow, captures: Captures) -> None:
+            for call in handlers:
+                waiting = call(flow, captures)
+                if waiting is not None:
+                    await waiting
+
+        return run_and_wait
     if len(handlers) == 1:
         only = handlers[0]
 

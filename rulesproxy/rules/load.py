@@ -175,6 +175,7 @@ class _Loader:
         if MARK in source.text:
             self.ignores.extend(find_ignores(source, nodes.texts(root)))
         reader = Reader(folder, self.env)
+        reader.closure = self.closure
         self.parts.append((source.path, reader.problems))
         scope = Scope(self.ids, self.used)
         try:
