@@ -58,8 +58,13 @@ class Limits:
     drain_request: int = 64 * KIB
     """What is still read of a request body that was answered early, to keep the connection."""
 
+    injected: int = 1 * MIB
+    """What an addon has injected into a raw connection and a peer has not read yet."""
+
     connect: float = 10.0
     """Dialling, every address together."""
+    proxy_connect: float = 30.0
+    """The answer of an upstream proxy to CONNECT or SOCKS: it dials itself, and says so only when it has given up."""
     tls_handshake: float = 10.0
     """One TLS handshake, on either side."""
     header_read: float = 30.0

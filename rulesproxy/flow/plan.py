@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from rulesproxy.flow.route import Route
 
 End: TypeAlias = Literal["close", "reset", "timeout"]
 Side: TypeAlias = Literal["request", "response"]
@@ -26,9 +29,10 @@ class Plan:
         throttles: how fast bytes may move from here on; with several of them every one holds.
         fault: how the answer is spoiled on its way to the client.
         records: the files that this exchange is written to when it is over.
+        upstream: how the server is reached, where it is not as the mode and the options have it.
     """
 
-    __slots__ = ("delay", "end", "fault", "records", "refuses_big", "throttles")
+    __slots__ = ("delay", "end", "fault", "records", "refuses_big", "throttles", "upstream")
 
     def __init__(self) -> None:
         self.end: End | None = None
@@ -37,6 +41,7 @@ class Plan:
         self.throttles: list[Throttle] = []
         self.fault: Fault | None = None
         self.records: list[Record] = []
+        self.upstream: Route | None = None
 
 
 class Rate:

@@ -26,9 +26,27 @@ class SocketStream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_broken", "_chunks", "_closed", "_drainer", "_ended", "_expired", "_high", "_loop", "_on_end", "_reader",
-        "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "eof_ends", "limits",
-        "peername", "sockname",
+        "__weakref__",
+        "_broken",
+        "_chunks",
+        "_closed",
+        "_drainer",
+        "_ended",
+        "_expired",
+        "_high",
+        "_loop",
+        "_on_end",
+        "_reader",
+        "_reading_paused",
+        "_size",
+        "_streams",
+        "_transport",
+        "_writing_paused",
+        "deadline",
+        "eof_ends",
+        "limits",
+        "peername",
+        "sockname",
     )  # fmt: skip
 
     ended_cleanly = True
@@ -164,6 +182,11 @@ class SocketStream(asyncio.Protocol):
                 pass
         transport.abort()
         self._fail("the connection was aborted")
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket below, for what only it can tell; None before it is connected."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
 
     # The end
 

@@ -12,7 +12,8 @@ from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options
 from rulesproxy.flow.connection import Address
 from rulesproxy.layers.layer import Services
-from rulesproxy.layers.root import Mode, serve
+from rulesproxy.layers.modes import Mode
+from rulesproxy.layers.root import serve
 from rulesproxy.layers.stream import MemoryStream
 from rulesproxy.layers.upstream import DialError
 from rulesproxy.tls.context import ClientContexts, ServerContexts
