@@ -345,7 +345,6 @@ def test_a_pattern_over_ten_thousand_files(tmp_path: Path) -> None:
     loaded = load_files([main])
     assert codes(loaded) == ["RP809"]
     assert f"{RULE_FILES:,}" in loaded.diagnostics[0].title
-    assert [each.code for each in load_files([tmp_path / "many"]).diagnostics] == ["RP809"]
 
 
 def test_a_pattern_over_too_many_folders(tmp_path: Path) -> None:
