@@ -56,6 +56,12 @@ def rules_schema() -> Fragment:
             "additionalProperties": False,
             "defaultSnippets": _rule_snippets(),
         },
+        "include": {
+            "type": "object",
+            "properties": {key.name: key_schema(key) for key in keys.INCLUDE.values()},
+            "required": ["include"],
+            "additionalProperties": False,
+        },
         "actions": {
             "type": "object",
             "description": "An action with its value.",

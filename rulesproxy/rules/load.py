@@ -159,7 +159,7 @@ class _Loader:
         source = _decode(path, data, problems)
         if source is None:
             return None
-        self.chain.append((path.resolve(), str(path)))
+        self.chain.append((_real(path), str(path)))
         try:
             return self.text(source, path.parent, handed, on)
         finally:
@@ -266,9 +266,10 @@ class _Loader:
         begun = [path for path, _ in self.chain]
         found = False
         for path in paths:
-            if path.resolve() in begun:
+            real = _real(path)
+            if real in begun:
                 if single:
-                    chain = " → ".join([shown for _, shown in self.chain[begun.index(path.resolve()) :]] + [str(path)])
+                    chain = " → ".join([shown for _, shown in self.chain[begun.index(real) :]] + [str(path)])
                     reader.fail("RP802", target, f"this file includes itself: {chain}", "remove one of the includes")
                 # A pattern means the others.
                 continue
@@ -345,6 +346,15 @@ def _decode(path: Path, data: bytes, problems: list[Diagnostic]) -> Source | Non
             )
         )
         return None
+
+
+def _real(path: Path) -> Path:
+    """The file that a path leads to through all links."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        # Links in a circle, or no possible name: reading it says so.
+        return path
 
 
 def _place(path: str, diagnostic: Diagnostic) -> tuple[str, int, int]:
