@@ -90,6 +90,7 @@ class _Loader:
         self.used: set[str] = set()
         self.tests: list[Case] = []
         self.parts: list[list[Diagnostic]] = [[]]
+        self.secrets: list[set[str]] = []
         self.chain: list[tuple[Path, str]] = []
 
     def loaded(self) -> Loaded:
@@ -107,6 +108,7 @@ class _Loader:
             tuple(self.closure.paths),
             self.closure.digest,
             tuple(self.tests),
+            frozenset().union(*self.secrets),
         )
 
     # Files
@@ -167,6 +169,8 @@ class _Loader:
             return None
         reader = Reader(folder, self.env)
         self.parts.append(reader.problems)
+        # The set is filled while the file is read.
+        self.secrets.append(reader.secrets)
         scope = Scope(self.ids, self.used)
         try:
             self._top(root, reader, scope, handed, on)
