@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rulesproxy.app import Proxy
     from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.project import Project
 
 INVALID, NO_FILE, CANNOT_BIND, INTERRUPTED = 1, 2, 3, 130
 
@@ -74,16 +75,12 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.app import Proxy, declare_options
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.engine import log
-    from rulesproxy.engine.bind import AddonError
     from rulesproxy.engine.options import Options, OptionsError
-    from rulesproxy.engine.script import ScriptError
     from rulesproxy.layers.modes import ModeError
-    from rulesproxy.net.server import BindError
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.include import PACK
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import RULES, Project, read_project
-    from rulesproxy.tls.authority import AuthorityError
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
     gc.disable()
@@ -117,6 +114,19 @@ def run(args: argparse.Namespace) -> int:
         return INVALID
     except (OptionsError, ModeError, ValueError) as exc:
         return fail(str(exc), USAGE)
+    return _run(proxy, project, args)
+
+
+def _run(proxy: Proxy, project: Project, args: argparse.Namespace) -> int:
+    """Run it until it ends; the exit code."""
+    from rulesproxy.cli import USAGE, fail
+    from rulesproxy.engine.bind import AddonError
+    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.script import ScriptError
+    from rulesproxy.net.server import BindError
+    from rulesproxy.rules.load import RulesError
+    from rulesproxy.tls.authority import AuthorityError
+
     try:
         return _run_loop(proxy, args)
     except RulesError as exc:

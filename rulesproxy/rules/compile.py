@@ -134,8 +134,8 @@ class Compiled:
 
     def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
         checked = rule.filter
-        self.memory = memory or Memory()
         self.outside = outside or the_machine()
+        self.memory = memory or Memory(rule.identity, self.outside)
         self.rule = rule
         self.number = number
         self.name = rule.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rulesproxy.diagnostics import Label
 from rulesproxy.filters import ast
@@ -18,14 +18,11 @@ from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.keys import RULE
 from rulesproxy.rules.match import FilterText, filter_text
 from rulesproxy.rules.model import Rule, Step
+from rulesproxy.rules.names import Scope, parse_filter, report
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Names, Reader
 from rulesproxy.rules.traps import dropped_comment
 from rulesproxy.rules.written import SYNONYMS, check_one_answer, read_steps, written_actions
-
-if TYPE_CHECKING:
-    from rulesproxy.rules.load import Scope
-
 
 DEFAULTS: dict[str, Any] = {
     "description": "", "tags": (), "enabled": True, "on-error": "open", "on-overflow": "stream",
@@ -146,7 +143,6 @@ def _filter(
     node: Mapping, reader: Reader, scope: Scope, errors: int
 ) -> tuple[Checked | None, FilterText | None, ast.Node | None]:
     from rulesproxy.filters.check import check
-    from rulesproxy.rules.load import parse_filter, report
 
     child = node.get("match")
     if child is None:

@@ -206,8 +206,8 @@ def _place(inner: str, scalar: Scalar, start: int, end: int, reader: Reader) -> 
         return None
     if meant.hides:
         reader.note(
-            "RP625", scalar.part(start, end), f"`${{{name}}}` is what the filter captures, and not the field `{name}`",
-            "give the group another name if the field is meant", severity="warning",
+            "RP805", scalar.part(start, end), f"`${{{name}}}` is what the filter captures, not the field `{name}`",
+            "give the capture another name, unless that is meant", severity="warning",
         )  # fmt: skip
     read = _filtered(name, pipes, meant.read, scalar, start, end, reader)
     if read is None:

@@ -179,7 +179,7 @@ def test_what_is_known_when_the_file_is_loaded(template: str, code: str, words: 
 
 def test_a_capture_wins_over_a_field(exchange: Exchange) -> None:
     rules = load(respond("${host} ${now} ${method}", 'path ~ "^/(?P<host>[a-z]+)/(?P<now>[a-z]+)"'))
-    assert [(each.code, each.severity) for each in rules.warnings] == [("RP625", "warning")] * 2
+    assert [(each.code, each.severity) for each in rules.warnings] == [("RP805", "warning")] * 2
     assert exchange(rules, url="http://a.test/x/y").text == "x y GET"
 
 
