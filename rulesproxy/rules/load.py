@@ -92,6 +92,7 @@ class _Loader:
         self.used: set[str] = set()
         self.tests: list[Case] = []
         self.parts: list[tuple[str, list[Diagnostic]]] = []
+        self.secrets: list[set[str]] = []
         self.chain: list[tuple[Path, str]] = []
 
     def loaded(self) -> Loaded:
@@ -113,6 +114,7 @@ class _Loader:
             tuple(self.tests),
             tuple(self.ignores),
             silenced,
+            frozenset().union(*self.secrets),
         )
 
     # Files
@@ -177,6 +179,8 @@ class _Loader:
         reader = Reader(folder, self.env)
         reader.closure = self.closure
         self.parts.append((source.path, reader.problems))
+        # The set is filled while the file is read.
+        self.secrets.append(reader.secrets)
         scope = Scope(self.ids, self.used)
         try:
             self._top(root, reader, scope, handed, on)

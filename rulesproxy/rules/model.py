@@ -83,6 +83,7 @@ class Loaded:
         tests: the tests that are free of errors, in order.
         ignores: the comments in them that silence a warning.
         ignored: what these have silenced.
+        secrets: values of the environment that the rules use; logs and records hide them.
     """
 
     rules: tuple[Rule, ...]
@@ -93,6 +94,7 @@ class Loaded:
     tests: tuple[Case, ...] = ()
     ignores: tuple[Ignore, ...] = ()
     ignored: tuple[Diagnostic, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:
