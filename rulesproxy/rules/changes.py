@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 from rulesproxy.flow.headers import Headers, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
@@ -132,7 +132,18 @@ def _plan(plan: Plan | None) -> dict[str, str]:
         return {}
     untouched = Plan()
     values = {name: getattr(plan, name) for name in Plan.__slots__}
-    return {name: str(value) for name, value in values.items() if value != getattr(untouched, name)}
+    return {name: _effect(value) for name, value in values.items() if value != getattr(untouched, name)}
+
+
+def _effect(value: object) -> str:
+    """An effect in words: of a record only what differs from its defaults."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(sorted([_effect(item) for item in value]))
+    if is_dataclass(value) and not isinstance(value, type):
+        there = [(field.name, getattr(value, field.name)) for field in fields(value)]
+        defaults = {field.name: field.default for field in fields(value)}
+        return " ".join([f"{name}={_effect(item)}" for name, item in there if item != defaults[name]])
+    return str(value)
 
 
 def _cut(text: str | None) -> str | None:

@@ -8,6 +8,7 @@ nothing. Why a rule did nothing is said by `trace`, and only when somebody asks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rulesproxy.engine.dispatch import Bound
 from rulesproxy.filters.view import FlowView
@@ -21,6 +22,7 @@ from rulesproxy.limits import DEFAULT
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.changes import Moment
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.hosts import ended
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
@@ -43,6 +45,14 @@ class DryRun:
         self._uuids = 0
         outside = Outside(lambda: WALL, lambda: 0.0, self._uuid, "0")
         self._rules = [_Recorded(rule, number, outside, self._recorder) for number, rule in enumerate(rules)]
+        self._gates = {
+            sampled: [
+                (rule, Gate(rule.rule.gates, rule.rule.identity, rule.memory, replace(outside, sampled=sampled)))
+                for rule in self._rules
+                if rule.rule.gates is not None
+            ]
+            for sampled in (True, False)
+        }
         self._runner = Runner(self._rules)
         self._handlers: dict[str, Callable[..., None]] = self._runner.handlers  # type: ignore[assignment]
 
@@ -50,16 +60,19 @@ class DryRun:
         """Forget what the flows so far have left: counters, sequences, identifiers."""
         self._uuids = 0
         for rule in self._rules:
-            if rule.memory.counts:
+            if rule.memory.counts:  # Most rules count nothing.
                 rule.memory.counts = {}
 
-    def run(self, flow: HTTPFlow) -> Result:
+    def run(self, flow: HTTPFlow, sampled: bool = True) -> Result:
         """What the rules do with a flow, which is left as it is.
 
         Its request is what the client sends. Its response is what the server would answer; without one the run ends
-        where the server would be asked, and with an `error` instead of it, the server is asked in vain. Never raises.
+        where the server would be asked, and with an `error` instead of it, the server is asked in vain. `sampled` is
+        whether it is one of those that rules with a `sample` act on. Never raises.
         """
         self._recorder.acts = []
+        for rule, gate in self._gates[sampled]:
+            rule.gate = gate
         return _Exchange(self, flow).run()
 
     def fire(self, event: str, subject: object) -> None:
@@ -141,6 +154,7 @@ class _Exchange:
         self.answer_body = b""
         self.unread: set[Side] = set()
         self.tunnel = ""
+        self.failed = 0
 
     def run(self) -> Result:
         flow = self.flow
@@ -151,7 +165,7 @@ class _Exchange:
                 self.dry.fire("responseheaders", flow)
                 self._whole_response()
             elif self.failure is not None:
-                self._fail(self.failure)
+                self._fail(self.failure, 504 if self.failure.kind == "timeout" else 502)
             elif self.server_answer is not None:
                 self._server_response(self.server_answer)
         return self._result()
@@ -193,6 +207,8 @@ class _Exchange:
         elif dry.wants_body(flow, "request") and len(self.body) <= DEFAULT.body:
             flow.request.body_source = self.body
             dry.fire("request", flow)
+        elif self._refuses("request", 413):
+            return False
         else:
             flow.request.body_source = None
             if flow.response is None:
@@ -232,7 +248,7 @@ class _Exchange:
         elif dry.wants_body(flow, "response") and len(body) <= DEFAULT.body:
             answer.body_source = body
             self._whole_response()
-        else:
+        elif not self._refuses("response", 502):
             answer.body_source = None
             self._whole_response()
             if flow.response is answer and answer.body_source is None:
@@ -246,8 +262,19 @@ class _Exchange:
             self.unread.add("response")
         self.dry.fire("response", flow)
 
-    def _fail(self, error: FlowError) -> None:
-        self.flow.error = error
+    def _refuses(self, side: Side, status: int) -> bool:
+        """Whether a body that cannot be kept is refused, because a rule wants it that way."""
+        plan = self.flow.planned
+        if plan is None or side not in plan.refuses_big:
+            return False
+        why = f"the {side} body is over {DEFAULT.body} bytes, and a rule refuses such"
+        self._fail(FlowError(why, "handler"), status)
+        return True
+
+    def _fail(self, error: FlowError, status: int) -> None:
+        """No answer comes; the status is that of the page that the proxy makes, unless a rule answers."""
+        self.flow.error, self.flow.response = error, None
+        self.failed = status
         self.dry.fire("error", self.flow)
 
     def _result(self) -> Result:
@@ -257,7 +284,7 @@ class _Exchange:
         if flow.response is not None:
             _load(flow.response)
         given = Given(self.received, self.body, self.server_answer, self.answer_body, frozenset(self.unread))
-        return Result(self.dry.rules, flow, self.upstream, self.tunnel, self.dry.acts, given)
+        return Result(self.dry.rules, flow, self.upstream, self.tunnel, self.failed, self.dry.acts, given)
 
 
 class _Hello:

@@ -43,7 +43,7 @@ def judge(case: Case, dry: DryRun) -> Verdict:
     hits = []
     for number, exchange in enumerate(case.exchanges, 1):
         name = f"`{case.name}`, step {number}" if case.steps else f"`{case.name}`"
-        result = dry.run(exchange.flow())
+        result = dry.run(exchange.flow(), exchange.sampled)
         hits.append(result.hits)
         failure = _compare(exchange.expect, result, name)
         if failure is not None:

@@ -13,8 +13,10 @@ from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules.action import Side
 from rulesproxy.rules.changes import Change, Moment, changes
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.hosts import ended
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.position import Pass
 
 
 class Act:
@@ -110,12 +112,14 @@ class Result:
         flow: HTTPFlow,
         upstream: HTTPRequest | None,
         tunnel: str,
+        failed: int,
         acts: Sequence[Act],
         given: Given,
     ) -> None:
         self.flow = flow
         self.upstream = upstream
         self.tunnel = tunnel
+        self._failed = failed
         self.given = given
         self._rules = rules
         self._acts = acts
@@ -133,9 +137,7 @@ class Result:
             return None
         if flow.response is not None:
             return flow.response.status_code
-        if flow.error is None or flow.killed:
-            return None
-        return 504 if flow.error.kind == "timeout" else 502
+        return None if flow.killed else self._failed or None
 
     @property
     def body(self) -> bytes:
@@ -218,6 +220,9 @@ class Result:
         found = explain(rule.rule.filter, view)
         if not found.holds:
             return str(found.reasons[0]), found
+        state = self.flow.rules
+        if isinstance(state, Pass) and state.gates is not None and state.gates.get(rule.number) is False:
+            return f"its filter is true, but {_gates(rule.rule.gates)} did not let this request through", found
         for side in self.given.unread:
             if rule.holds_request if side == "request" else rule.holds_response:
                 return f"the {side} body was streamed, or is over the limit", found
@@ -252,6 +257,14 @@ class Result:
             if not seen.response.body_source and behind.answer is self.given.answer:
                 seen.response.body_source = self.given.answer_body
         return seen
+
+
+def _gates(gates: Gates | None) -> str:
+    """The gates of a rule by name."""
+    if gates is None:
+        return "its gate"
+    there = (("sample", gates.sample), ("nth", gates.nth), ("every", gates.every > 1), ("times", gates.times))
+    return " and ".join([f"`{name}`" for name, is_there in there if is_there])
 
 
 def _how(rule: Compiled) -> str:
