@@ -133,6 +133,7 @@ class Proxy:
         mode: one mode for all addresses, or one for each.
         addons: objects with handlers and files (`Path`) of Python addons, in order. The word `rules` among them is the
             place of the rules, which else come first.
+        profiles: the profiles of the rule files that are switched on; a later one wins.
         watch: load rule files and files of addons again when they change.
         project: the project file that `configured` has been given the options of; its options are read again when it
             changes.
@@ -149,6 +150,7 @@ class Proxy:
         listen: str | Sequence[str] = "127.0.0.1:0",
         mode: str | Sequence[str] = "regular",
         addons: Iterable[object] = (),
+        profiles: Sequence[str] = (),
         watch: bool = False,
         project: Path | None = None,
         home: Path | None = None,
@@ -173,7 +175,7 @@ class Proxy:
             self.options.set_values(options, "command line", later=True)
         self.engine = Engine(self.options)
         self.clock = SystemClock()
-        self.live = Live(self.engine, self.clock, rules, addons, project, outside)
+        self.live = Live(self.engine, self.clock, rules, addons, profiles, project, outside)
         self.live.on_swap = self._end_tunnels
         self._streams: set[SocketStream] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -320,13 +322,14 @@ class Proxy:
 
     def _check_upstream_ca(self) -> None:
         """A bad file is found now, not at the first connection."""
+        about = [("upstream_ca", self.options.source("upstream_ca"))]
         for path in self.options.upstream_ca:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
             except ssl.SSLError:
-                raise OptionsError(f"upstream_ca: {path} holds no certificates in PEM") from None
+                raise OptionsError(f"option `upstream_ca`: {path} holds no certificates in PEM", about) from None
             except OSError as exc:
-                raise OptionsError(f"upstream_ca: cannot read {path}: {exc.strerror}") from None
+                raise OptionsError(f"option `upstream_ca`: cannot read {path}: {exc.strerror}", about) from None
 
     def _check_addresses(self) -> None:
         if self.options.allow_public:

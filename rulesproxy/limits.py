@@ -11,6 +11,17 @@ from dataclasses import dataclass
 KIB = 1024
 MIB = 1024 * KIB
 
+RULE_FILES = 2000
+"""Rule files of one set, each counted as often as it is included. Every one is looked at four times a second."""
+INCLUDE_DEPTH = 16
+"""Files that include one another in a chain. Two or three are usual."""
+SEARCHED_FOLDERS = 1000
+"""Folders that globs look into: the answer to `/**/*.yaml`."""
+LIST_FILE = 16 * MIB
+"""The file of a list: about a million hosts."""
+LIST_PROBLEMS = 10
+"""Problems of one list that are shown one by one; merged block lists have thousands of entries twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

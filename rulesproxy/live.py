@@ -55,6 +55,7 @@ class Live:
         clock: _Clock,
         rules: RuleSet | str | Path | Sequence[str | Path] | None,
         addons: Iterable[object],
+        profiles: Sequence[str],
         project: Path | None,
         outside: Outside | None,
     ) -> None:
@@ -71,6 +72,7 @@ class Live:
         else:
             self.rules = rules
         self._addons = list(addons)
+        self._profiles = tuple(profiles)
         self._project = project
         self._outside = outside
         self._engine = engine
@@ -136,7 +138,7 @@ class Live:
         files = dict.fromkeys(self.rule_files)
         for source in (self.rules, self.rules_error):
             if source is not None:
-                files.update(dict.fromkeys(source.files))
+                files.update(dict.fromkeys(source.watch))
         return files
 
     def _watched(self) -> Iterable[Path]:
@@ -168,14 +170,20 @@ class Live:
         from rulesproxy.rules.project import read_project
 
         try:
-            self._engine.options.replace_values(read_project(project).options)
+            found = read_project(project)
         except RulesError as exc:
             self.on_rules_error(exc)
+            return False
+        try:
+            self._engine.options.replace_values(found.options)
         except OptionsError as exc:
-            _log.error("%s: %s; the options stay as they are", project, exc)
-        else:
-            return True
-        return False
+            explained = found.explain(exc)
+            if explained:
+                self.on_rules_error(RulesError(explained))
+            else:
+                _log.error("%s: %s; the options stay as they are", project, exc)
+            return False
+        return True
 
     async def _reload_rules(self, forced: bool) -> bool:
         from rulesproxy.rules.load import RulesError
@@ -206,7 +214,7 @@ class Live:
     def _load(self) -> RuleSet:
         from rulesproxy.rules.ruleset import load_rules
 
-        return load_rules(*self.rule_files, outside=self._outside)
+        return load_rules(*self.rule_files, profiles=self._profiles, outside=self._outside)
 
     def _load_aside(self) -> RuleSet:
         """Load the rule files in a thread of its own, in small turns: the loop must not wait for it."""

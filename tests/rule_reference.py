@@ -22,6 +22,7 @@ from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
 from rulesproxy.rules.html_edits import HTMLEdits, Snippet
 from rulesproxy.rules.json_edits import JSONEdits
+from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
 from rulesproxy.rules.json_value import JSONValue
 from rulesproxy.rules.schema import Range, schema_of
 from rulesproxy.rules.selector import Selector
@@ -37,10 +38,6 @@ KINDS: dict[type, str] = {
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
     HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
-}  # fmt: skip
-MOMENTS = {
-    "http_connect": "at CONNECT", "clienthello": "before TLS is decrypted", "requestheaders": "on the request",
-    "request": "on the request", "responseheaders": "on the response", "response": "on the response",
 }  # fmt: skip
 
 
@@ -65,7 +62,7 @@ def page() -> str:
 
 
 def _overview() -> str:
-    rows = [(f"[`{key}`](#{_anchor(key)})", _summary(action), _moments(action)) for key, action in ACTIONS.items()]
+    rows = [(f"[`{key}`](#{_anchor(key)})", summary(action), moments(action)) for key, action in ACTIONS.items()]
     return _table(("action", "does", "when"), rows)
 
 
@@ -73,26 +70,8 @@ def _anchor(key: str) -> str:
     return key.replace(".", "")
 
 
-def _summary(cls: type) -> str:
-    return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
-
-
-def _moments(action: type[Action]) -> str:
-    return ", ".join(dict.fromkeys(text for event, text in MOMENTS.items() if event in action.events))
-
-
 def _section(action: type[Action]) -> str:
-    parts = [f"### `{action.key}`", _summary(action)]
-    doc = (action.__doc__ or "").split("\n\n")
-    parts += [" ".join(part.split()) for part in doc[1:] if not part.strip().startswith("Attributes:") and part.strip()]
-    facts = [f"Acts {_moments(action)}."]
-    if action.answers:
-        facts.append("Ends the request pass, and runs last in its rule.")
-    if action.bare:
-        facts.append("May stand without a value.")
-    if action.short is not None:
-        facts.append(f"A value without keys is `{action.short.replace('_', '-')}`.")
-    parts.append(" ".join(facts))
+    parts = [f"### `{action.key}`", *paragraphs(action), facts(action)]
     if schema_of(action):
         parts.append(_keys(action))
     parts += [_example(example) for example in action.examples]
@@ -106,21 +85,6 @@ def _keys(cls: type) -> str:
         for key, field in schema_of(cls).items()
     ]
     return _table(("key", "value", "default", "meaning"), rows)
-
-
-def attributes(cls: type) -> dict[str, str]:
-    """The sentences of a docstring about attributes."""
-    _, _, text = (cls.__doc__ or "").partition("Attributes:\n")
-    found: dict[str, str] = {}
-    name = ""
-    for line in text.splitlines():
-        start = re.match(r" {8}(\w+): (.*)", line)
-        if start:
-            name = start[1]
-            found[name] = start[2].strip()
-        elif name and line.strip():
-            found[name] += f" {line.strip()}"
-    return {name: f"{text[0].upper()}{text[1:]}" for name, text in found.items()}
 
 
 def _kind(kind: Any) -> str:

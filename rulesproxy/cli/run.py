@@ -27,13 +27,16 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description="Run the proxy. Rule files are loaded again whenever they are saved.",
     )
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="rule files or folders (default: the nearest rules.yaml)"
+        "files", nargs="*", metavar="FILE", help="rule files, folders or pack:NAME (default: the nearest rules.yaml)"
     )
     parser.add_argument(
         "--listen", action="append", metavar="HOST:PORT", help="listen here (default 127.0.0.1:8080; may be repeated)"
     )
     parser.add_argument(
         "--mode", action="append", metavar="MODE", help="regular, or reverse:https://host:port (once, or per --listen)"
+    )
+    parser.add_argument(
+        "--profile", action="append", default=[], metavar="NAME", help="switch a profile on (may be repeated)"
     )
     parser.add_argument("--addon", action="append", default=[], metavar="FILE", help="a Python addon (may be repeated)")
     parser.add_argument(
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.engine.script import ScriptError
     from rulesproxy.net.server import BindError
     from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.include import PACK
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import RULES, Project, read_project
     from rulesproxy.tls.authority import AuthorityError
@@ -77,14 +81,14 @@ def run(args: argparse.Namespace) -> int:
     files = found.paths
     if not files and not args.addon:
         return fail("no rule file: name one, or create rules.yaml here", NO_FILE)
-    missing = next((path for path in files if not path.exists()), None)
+    missing = next((path for path in files if not (path.exists() or str(path).startswith(PACK))), None)
     if missing is not None:
         return fail(f"no such file: {missing}", NO_FILE)
     options = Options()
     declare_options(options)
     try:
         project = read_project(found.project) if found.project is not None else Project({}, ())
-        options.set_values(project.options, "project file", later=True)
+        project.set_options(options)
         _set_options(options, args)
         addons: list[object] = [RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)]
         proxy = Proxy(
@@ -92,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             listen=args.listen or "127.0.0.1:8080",
             mode=args.mode or "regular",
             addons=_with_log(addons),
+            profiles=args.profile,
             watch=True,
             project=found.project,
             configured=options,
@@ -106,9 +111,15 @@ def run(args: argparse.Namespace) -> int:
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
+    except OptionsError as exc:
+        explained = project.explain(exc)
+        if not explained:
+            return fail(str(exc), USAGE)
+        _print_rules_error(RulesError(explained))
+        return INVALID
     except BindError as exc:
         return fail(str(exc), CANNOT_BIND)
-    except (AddonError, ScriptError, OptionsError, AuthorityError) as exc:
+    except (AddonError, ScriptError, AuthorityError) as exc:
         return fail(str(exc), USAGE)
 
 

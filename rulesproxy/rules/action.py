@@ -142,6 +142,13 @@ class Action:
         """Record what is wrong with the values together."""
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        """What it accepts, as JSON Schema. An action that reads values in a way of its own says so here too."""
+        from rulesproxy.rules.json_schema import action_schema
+
+        return action_schema(cls)
+
+    @classmethod
     def read(cls: type[A], node: Node, reader: Reader, name: str) -> A:
         """The action from its value in a rule."""
         action = cls.from_node(node, reader)

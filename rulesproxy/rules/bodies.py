@@ -35,6 +35,10 @@ class FilePath:
     shown: str
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": "string"}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> FilePath:
         scalar = reader.scalar(node, name, "a file")
         path = reader.folder / scalar.text
@@ -85,6 +89,12 @@ class BodyEdits:
     replace: tuple[Pattern, ...] = ()
     prepend: Template | None = None
     append: Template | None = None
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import record_schema
+
+        return {"anyOf": [Template.json_schema(), {"type": "null"}, record_schema(cls)]}
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> BodyEdits:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rulesproxy.diagnostics import Diagnostic, Label, Span
 from rulesproxy.rules.cases import Case, Expect
 from rulesproxy.rules.dry_run import DryRun
-from rulesproxy.rules.expected import Difference, RuleNames
+from rulesproxy.rules.expected import Difference, NameList
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.trace import Result, RuleTrace
 
@@ -115,7 +115,7 @@ def _differences(expect: Expect, result: Result) -> Iterator[Difference]:
         yield from expect.upstream.compare(result.upstream)
 
 
-def _missing(listed: RuleNames, result: Result, rules: list[Label]) -> Iterator[Difference]:
+def _missing(listed: NameList, result: Result, rules: list[Label]) -> Iterator[Difference]:
     """The rules that were to match and have not; the reason of each is added to `rules`."""
     for rule, span in listed.names:
         if rule in result.hits:
@@ -126,7 +126,7 @@ def _missing(listed: RuleNames, result: Result, rules: list[Label]) -> Iterator[
         yield Difference(span, f"rule `{rule}` did not match")
 
 
-def _unexpected(listed: RuleNames, result: Result, rules: list[Label]) -> Iterator[Difference]:
+def _unexpected(listed: NameList, result: Result, rules: list[Label]) -> Iterator[Difference]:
     """The rules that have matched and were not to; the filter of each is added to `rules`."""
     names = [rule for rule, _ in listed.names]
     extra = [hit for hit in result.hits if hit not in names]

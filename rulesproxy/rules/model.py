@@ -75,14 +75,17 @@ class Loaded:
     Attributes:
         rules: the enabled rules that are free of errors, in order.
         diagnostics: everything that was found, in order of place; with an error among it the rules must not be used.
-        files: every file that was read, for watching.
-        digest: a hash over the contents of those files.
-        tests: the tests that are free of errors, in order.
+        files: every file that was read.
+        watch: what a change of may change these rules: those files, files that were looked for and are missing, and
+            folders that were searched, whose entries count.
+        digest: a hash over the contents of those files, and over what the searches have found.
+        tests: the tests that are free of errors, in order; those of included files are left out.
     """
 
     rules: tuple[Rule, ...]
     diagnostics: tuple[Diagnostic, ...]
     files: tuple[Path, ...]
+    watch: tuple[Path, ...]
     digest: str
     tests: tuple[Case, ...] = ()
 

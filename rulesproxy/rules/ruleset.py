@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,8 @@ class RuleSet:
 
     Attributes:
         rules: the rules, each an addon of its own.
-        files: the files they come from, for watching.
+        files: the files they come from.
+        watch: what to watch for changes of them: see `Loaded`.
         digest: a hash over the contents of those files.
         warnings: what is doubtful about them.
         outside: where its rules get time and chance from.
@@ -93,6 +95,7 @@ class RuleSet:
         self,
         rules: tuple[Rule, ...] = (),
         files: tuple[Path, ...] = (),
+        watch: tuple[Path, ...] = (),
         digest: str = "",
         warnings: tuple[Diagnostic, ...] = (),
         outside: Outside | None = None,
@@ -101,6 +104,7 @@ class RuleSet:
         compiled = [Compiled(rule, number, outside=self.outside) for number, rule in enumerate(rules)]
         self.rules = tuple(RuleAddon(rule) for rule in compiled)
         self.files = files
+        self.watch = watch
         self.digest = digest
         self.warnings = warnings
         # The runner knows nothing of this object: a set that was replaced is gone with its last reference.
@@ -125,8 +129,8 @@ class RuleSet:
             RulesError: there is an error in it.
         """
         if not loaded.ok:
-            raise RulesError(loaded.diagnostics, loaded.files)
-        return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics, outside)
+            raise RulesError(loaded.diagnostics, loaded.watch)
+        return cls(loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside)
 
     def run(self, flow: HTTPFlow) -> Result:
         """What these rules do with a flow, without a network: hits, the flow behind them, and why.
@@ -156,9 +160,10 @@ class RuleSet:
 
         A rule without an id has changed when its definition has: it counts as removed and added.
         """
-        now, before = _by_name(self), _by_name(other)
-        changed = [name for name, definition in now.items() if name in before and before[name] != definition]
-        return f"+{len(now.keys() - before.keys())} ~{len(changed)} -{len(before.keys() - now.keys())}"
+        now, before = set(_identities(self.rules)), set(_identities(other.rules))
+        new, gone = now - before, before - now
+        changed = len({id for id, _, _ in new if id} & {id for id, _, _ in gone})
+        return f"+{len(new) - changed} ~{changed} -{len(gone) - changed}"
 
     def plan(self) -> str:
         """What these rules make the proxy do: rules per event, bodies that are read, hosts that are decrypted."""
@@ -170,32 +175,21 @@ class RuleSet:
         return f"<RuleSet of {len(self.rules)} rules>"
 
 
-def _by_name(rules: RuleSet) -> dict[object, str]:
-    """The definition of every rule by its id, or by itself and how often it has been there."""
-    found: dict[object, str] = {}
-    times: dict[str, int] = {}
-    for addon in rules.rules:
-        definition = addon.rule.definition
-        if addon.rule.id is not None:
-            found[addon.rule.id] = definition
-        else:
-            times[definition] = times.get(definition, 0) + 1
-            found[definition, times[definition]] = definition
-    return found
+def load_rules(
+    *paths: str | Path, text: str | None = None, profiles: Sequence[str] = (), outside: Outside | None = None
+) -> RuleSet:
+    """The rules of files, folders and packs (`pack:NAME`), or of a text.
 
-
-def load_rules(*paths: str | Path, text: str | None = None, outside: Outside | None = None) -> RuleSet:
-    """The rules of files and folders, or of a text.
-
-    Relative paths inside a rule file are relative to that file, inside a text to the working folder. Time and chance
-    are those of the machine, unless `outside` brings others.
+    Relative paths inside a rule file are relative to that file, inside a text to the working folder. `profiles` are
+    those that are switched on; a later one wins. Time and chance are those of the machine, unless `outside` brings
+    others.
 
     Raises:
         RulesError: with every diagnostic.
     """
     if text is not None:
-        return RuleSet.of(load_text(text), outside)
-    return RuleSet.of(load_files([Path(path) for path in paths]), outside)
+        return RuleSet.of(load_text(text, profiles=profiles), outside)
+    return RuleSet.of(load_files([Path(path) for path in paths], profiles=profiles), outside)
 
 
 def _identities(rules: tuple[RuleAddon, ...]) -> list[tuple[str, str, int]]:

@@ -107,6 +107,10 @@ class Template:
         return cls(text, (text,), text)
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": ["string", "number", "boolean"]}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Template:
         """The template in a scalar."""
         scalar = reader.scalar(node, name, "text")

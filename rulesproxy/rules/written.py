@@ -13,7 +13,7 @@ from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Reader
 
 RULE_KEYS = (
-    "id", "description", "tags", "enabled", "match", "sample", "nth", "every", "times", "stop", "on-error",
+    "id", "description", "tags", "enabled", "profile", "match", "sample", "nth", "every", "times", "stop", "on-error",
     "on-overflow", "do",
 )  # fmt: skip
 SYNONYMS = {
