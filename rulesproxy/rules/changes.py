@@ -52,20 +52,17 @@ class Moment:
 
 def changes(before: Moment, after: Moment) -> tuple[Change, ...]:
     """What is different at the second moment, in the order of a message."""
-    found = _request(before.request, after.request)
-    found += _response(before.response, after.response)
+    found = of_requests(before.request, after.request)
+    found += of_responses(before.response, after.response)
     found += [Change("flow.tags", None, tag) for tag in after.tags if tag not in before.tags]
-    found += [
-        Change(f"plan.{name}", before.plan.get(name), after.plan.get(name))
-        for name in {**before.plan, **after.plan}
-        if before.plan.get(name) != after.plan.get(name)
-    ]
+    found += _effects(before.plan, after.plan)
     if after.error is not None and after.error is not before.error:
         found.append(Change("error", None, str(after.error)))
     return tuple(found)
 
 
-def _request(before: HTTPRequest, after: HTTPRequest) -> list[Change]:
+def of_requests(before: HTTPRequest, after: HTTPRequest) -> list[Change]:
+    """What is different about a request."""
     found = _single("method", before.method, after.method)
     if (before.scheme, before.host, before.port) == (after.scheme, after.host, after.port):
         found += _single("path", before.path, after.path)
@@ -74,13 +71,25 @@ def _request(before: HTTPRequest, after: HTTPRequest) -> list[Change]:
     return found + _message("request", before, after)
 
 
-def _response(before: HTTPResponse | None, after: HTTPResponse | None) -> list[Change]:
+def of_responses(before: HTTPResponse | None, after: HTTPResponse | None) -> list[Change]:
+    """What is different about a response."""
     if before is None:
         return [] if after is None else [Change("response", None, status_line(after))]
     if after is None:
         return [Change("response", status_line(before), None)]
     found = _single("response.status", status_line(before), status_line(after))
     return found + _message("response", before, after)
+
+
+def of_plans(before: Plan | None, after: Plan | None) -> list[Change]:
+    """What is different about the effects that a flow asks for."""
+    return _effects(_plan(before), _plan(after))
+
+
+def _effects(before: dict[str, str], after: dict[str, str]) -> list[Change]:
+    names = dict.fromkeys([*before, *after])
+    different = [name for name in names if before.get(name) != after.get(name)]
+    return [Change(f"plan.{name}", before.get(name), after.get(name)) for name in different]
 
 
 def _message(side: str, before: HTTPMessage, after: HTTPMessage) -> list[Change]:

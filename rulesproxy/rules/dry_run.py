@@ -15,7 +15,7 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.flow.url import split_authority
 from rulesproxy.limits import DEFAULT
@@ -146,12 +146,14 @@ class _Exchange:
     def __init__(self, dry: DryRun, given: HTTPFlow) -> None:
         self.dry = dry
         self.server_answer = None if given.response is None else given.response.copy()
+        if self.server_answer is not None:
+            _give_length(self.server_answer, self.server_answer.body_source)
         self.failure = given.error
         self.flow = _fresh(given)
         self.body = given.request.raw_content or b""
         self.upstream: HTTPRequest | None = None
         self.received = Moment(self.flow)
-        self.answer_body = b""
+        self.answered: HTTPResponse | None = None
         self.unread: set[Side] = set()
         self.tunnel = ""
         self.failed = 0
@@ -232,8 +234,8 @@ class _Exchange:
 
     def _server_response(self, answer: HTTPResponse) -> None:
         flow, dry = self.flow, self.dry
+        self.answered = answer.copy()
         body, answer.body_source = answer.raw_content or b"", b""
-        self.answer_body = body
         if flow.request.method == "HEAD" or answer.status_code in _BODILESS:
             body = b""
         flow.response = answer
@@ -283,7 +285,7 @@ class _Exchange:
             flow.request.body_source = self.body
         if flow.response is not None:
             _load(flow.response)
-        given = Given(self.received, self.body, self.server_answer, self.answer_body, frozenset(self.unread))
+        given = Given(self.received, self.body, self.answered, self.server_answer, frozenset(self.unread))
         return Result(self.dry.rules, flow, self.upstream, self.tunnel, self.failed, self.dry.acts, given)
 
 
@@ -301,10 +303,7 @@ def _fresh(given: HTTPFlow) -> HTTPFlow:
     """The flow as it is when its head has arrived: nothing has happened to it, and its body is not there yet."""
     request = given.request.copy()
     request.body_source = b""
-    body = given.request.body_source
-    if body and not {b"content-length", b"transfer-encoding"} & {key for key, _, _ in request.headers.raw}:
-        # A body cannot go over the wire without a length.
-        request.headers["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
+    _give_length(request, given.request.body_source)
     conn = _client(given.client_conn, request)
     if conn.mode == "regular":
         _settle_host(request)
@@ -315,6 +314,13 @@ def _fresh(given: HTTPFlow) -> HTTPFlow:
     flow.tags, flow.metadata, flow.is_replay = list(given.tags), dict(given.metadata), given.is_replay
     flow.timestamp_start = request.timestamp_start = given.timestamp_start or WALL
     return flow
+
+
+def _give_length(message: HTTPMessage, body: bytes | FileBody | None) -> None:
+    """Add the length where there is a body: without one it could not go over the wire."""
+    framed = {b"content-length", b"transfer-encoding"} & {key for key, _, _ in message.headers.raw}
+    if body and not framed:
+        message.headers["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
 
 
 def _settle_host(request: HTTPRequest) -> None:

@@ -5,6 +5,7 @@ It knows nothing of how tests are written or printed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -51,17 +52,38 @@ def judge(case: Case, dry: DryRun) -> Verdict:
     return Verdict(case, tuple(failures), tuple(hits))
 
 
-def coverage(rules: Sequence[Rule], verdicts: Iterable[Verdict]) -> Iterator[Diagnostic]:
-    """The rules of which the tests say too little: none that matches, or none that does not."""
-    runs = [set(hits) for verdict in verdicts for hits in verdict.hits]
-    for rule in rules:
-        matched = sum(rule.name in hits for hits in runs)
-        if not matched:
-            title = f"no test has a request that rule `{rule.name}` matches"
-            yield Diagnostic("RP902", "warning", title, rule.span, "add a test that expects it among its `rules`")
-        elif matched == len(runs):
-            title = f"no test has a request that rule `{rule.name}` does not match"
-            yield Diagnostic("RP902", "warning", title, rule.span, "add a test of what it must leave alone")
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A rule of which the tests say too little.
+
+    Attributes:
+        rule: the rule.
+        matched: whether every request of the tests matches it; else none does.
+    """
+
+    rule: Rule
+    matched: bool
+
+    def diagnostic(self) -> Diagnostic:
+        """It in words."""
+        if self.matched:
+            title = f"no test has a request that rule `{self.rule.name}` does not match"
+            help = "add a test of what it must leave alone"
+        else:
+            title = f"no test has a request that rule `{self.rule.name}` matches"
+            help = "add a test that expects it among its `rules`"
+        return Diagnostic("RP902", "warning", title, self.rule.span, help)
+
+
+def coverage(rules: Sequence[Rule], verdicts: Iterable[Verdict]) -> list[Gap]:
+    """The rules that no request of the tests matches, and those that every one does."""
+    matched: Counter[str] = Counter()
+    runs = 0
+    for verdict in verdicts:
+        for hits in verdict.hits:
+            runs += 1
+            matched.update(set(hits))
+    return [Gap(rule, matched[rule.name] > 0) for rule in rules if matched[rule.name] in (0, runs)]
 
 
 def _compare(expect: Expect, result: Result, name: str) -> Diagnostic | None:

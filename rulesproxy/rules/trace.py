@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rulesproxy.diagnostics import Span
@@ -11,7 +11,7 @@ from rulesproxy.filters.explain import Explanation, Reason, explain
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules.action import Side
-from rulesproxy.rules.changes import Change, Moment, changes
+from rulesproxy.rules.changes import Change, Moment, changes, of_plans, of_requests, of_responses
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.hosts import ended
@@ -54,15 +54,15 @@ class Given:
     Attributes:
         received: the flow when the request's head had arrived.
         body: the body of the request.
-        answer: what the server answered; None where it was not asked, or did not answer.
-        answer_body: the body of that.
+        answer: what the server answered, as it was; None where it was not asked, or did not answer.
+        passing: the same response on its way through the rules, to know it by.
         unread: the sides whose body passed without being kept.
     """
 
     received: Moment
     body: bytes
     answer: HTTPResponse | None
-    answer_body: bytes
+    passing: HTTPResponse | None
     unread: frozenset[Side]
 
 
@@ -254,9 +254,28 @@ class Result:
         behind = next((act.before for act in self._acts if act.number >= rule.number and act.side == "response"), None)
         if behind is not None and behind.response is not None:
             seen.response = behind.response.copy()
-            if not seen.response.body_source and behind.answer is self.given.answer:
-                seen.response.body_source = self.given.answer_body
+            answer = self.given.answer
+            if not seen.response.body_source and answer is not None and behind.answer is self.given.passing:
+                seen.response.body_source = answer.body_source
         return seen
+
+
+def differences(before: Result, after: Result) -> tuple[Change, ...]:
+    """What becomes of a flow under other rules, as far as the two peers see it: upstream, answer, effects."""
+    found: list[Change] = []
+    if before.upstream is None or after.upstream is None:
+        if before.upstream is not after.upstream:
+            found.append(Change("upstream", _line(before.upstream), _line(after.upstream)))
+    else:
+        found += [replace(each, what=f"upstream {each.what}") for each in of_requests(before.upstream, after.upstream)]
+    found += of_responses(before.flow.response, after.flow.response)
+    if before.flow.response is None and after.flow.response is None and before.status != after.status:
+        found.append(Change("status", str(before.status), str(after.status)))
+    return (*found, *of_plans(before.flow.planned, after.flow.planned))
+
+
+def _line(request: HTTPRequest | None) -> str | None:
+    return None if request is None else f"{request.method} {request.url}"
 
 
 def _gates(gates: Gates | None) -> str:
