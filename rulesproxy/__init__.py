@@ -23,14 +23,20 @@ if TYPE_CHECKING:
     from rulesproxy.flow.http import HTTPResponse as HTTPResponse
     from rulesproxy.flow.tcp import TCPFlow as TCPFlow
     from rulesproxy.flow.websocket import WebSocketFlow as WebSocketFlow
+    from rulesproxy.rules.changes import Change as Change
+    from rulesproxy.rules.dry_run import DryRun as DryRun
     from rulesproxy.rules.load import RulesError as RulesError
     from rulesproxy.rules.ruleset import load_rules as load_rules
+    from rulesproxy.rules.trace import Result as Result
+    from rulesproxy.rules.trace import RuleTrace as RuleTrace
 
 __version__ = "0.1.0.dev0"
 
 _WHERE = {
     "AddonHalt": "engine.dispatch",
+    "Change": "rules.changes",
     "Diagnostic": "diagnostics",
+    "DryRun": "rules.dry_run",
     "FilterError": "filters.library",
     "HTTPFlow": "flow.http",
     "HTTPRequest": "flow.http",
@@ -38,6 +44,8 @@ _WHERE = {
     "Headers": "flow.headers",
     "OptionsError": "engine.options",
     "Proxy": "app",
+    "Result": "rules.trace",
+    "RuleTrace": "rules.trace",
     "RulesError": "rules.load",
     "TCPFlow": "flow.tcp",
     "WebSocketFlow": "flow.websocket",
