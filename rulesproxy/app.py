@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,17 +14,18 @@ from typing import TYPE_CHECKING
 from rulesproxy.addons.hits import Hits
 from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options, OptionsError
-from rulesproxy.flow.connection import Address
-from rulesproxy.flow.url import format_authority, split_authority, split_url
+from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.layer import Services
-from rulesproxy.layers.root import Mode, serve
+from rulesproxy.layers.modes import Mode, parse_mode, plan_listeners
+from rulesproxy.layers.root import serve
 from rulesproxy.limits import Limits
 from rulesproxy.live import Live
-from rulesproxy.net.dial import Dialer
+from rulesproxy.net.dial import OWN_TRAFFIC, Dialer
+from rulesproxy.net.original import original_destination
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
 from rulesproxy.tls.authority import Authority, state_dir
-from rulesproxy.tls.context import ClientContexts, ServerContexts
+from rulesproxy.tls.context import ClientContexts, ContextError, ServerContexts, check_files
 
 if TYPE_CHECKING:
     from rulesproxy.rules.outside import Outside
@@ -33,13 +33,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rulesproxy")
 
+_FREE = "127.0.0.1:0"
 _SWEEP = 1.0
 # A tunnel in which no byte has moved for this long carries nobody's answer just now.
 _TUNNEL_IDLE = 0.5
-
-
-class ModeError(ValueError):
-    """A mode that does not exist, or whose target is bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +46,10 @@ class Listening:
     mode: str
     host: str
     port: int
+    scheme: str = "http"
 
     def __str__(self) -> str:
-        return f"http://{format_authority(self.host, self.port, '')}"
+        return f"{self.scheme}://{format_authority(self.host, self.port, '')}"
 
 
 class SystemClock:
@@ -65,48 +63,9 @@ class SystemClock:
         """Seconds since the epoch."""
         return time.time()
 
-
-def parse_mode(text: str) -> Mode:
-    """A mode as it is written: `regular`, or `reverse:URL`.
-
-    Raises:
-        ModeError: no such mode, or no such URL.
-    """
-    name, _, target = text.partition(":")
-    if name == "regular" and not target:
-        return Mode("regular")
-    if name == "reverse":
-        try:
-            scheme, host, port, path = split_url(target)
-        except ValueError as exc:
-            raise ModeError(f"mode {text!r}: {exc}") from None
-        if path != "/":
-            raise ModeError(f"mode {text!r}: the target is a server; {path!r} is a path, which rules can add")
-        return Mode("reverse", (host, port), scheme == "https")
-    raise ModeError(f"{text!r} is not a mode: there are `regular` and `reverse:https://host:port`")
-
-
-def parse_listen(text: str) -> Address:
-    """An address to listen on: `host:port`, `[ipv6]:port`, `:port`, or a port alone.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    wanted = text
-    if text.isdecimal():
-        text = f"127.0.0.1:{text}"
-    elif text.startswith(":"):
-        text = "0.0.0.0" + text
-    host, _, port = text.rpartition(":")
-    try:
-        if port == "0" and host:
-            return split_authority(host, 1)[0], 0
-        address = split_authority(text, 0)
-    except ValueError as exc:
-        raise ValueError(f"cannot listen on {wanted!r}: {exc}") from None
-    if not address[1]:
-        raise ValueError(f"cannot listen on {wanted!r}: it has no port; write host:port, such as 127.0.0.1:8080")
-    return address
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run for so many seconds."""
+        await asyncio.sleep(seconds)
 
 
 def declare_options(options: Options) -> None:
@@ -120,6 +79,9 @@ def declare_options(options: Options) -> None:
     add("upstream_ca", Sequence[str], (), "files with further authorities that servers may be vouched for by")
     add("keep_host", bool, False, "reverse mode: send the client's Host header on instead of the target's")
     add("tcp_events_in_tunnels", bool, False, "fire the tcp_* events for TLS that is passed through")
+    add("host_mismatch", str, "allow", "requests for another host than CONNECT or TLS have named: allow or block them",
+        choices=("allow", "block"))  # fmt: skip
+    add("auth", str, "", "user:password that clients of regular, upstream and socks5 modes have to give")
     add("allow_public", bool, False, "listen on addresses that other machines can reach, without authentication")
     add("shutdown_grace", float, 5.0, "seconds that flows have to finish at shutdown")
 
@@ -129,8 +91,8 @@ class Proxy:
 
     Args:
         rules: a rule set, or the rule files to load; None for no rules.
-        listen: one address or several (`host:port`; port 0 takes a free one).
-        mode: one mode for all addresses, or one for each.
+        listen: one address or several (`host:port`; port 0 takes a free one), for modes without one of their own.
+        mode: one mode for all addresses, or one for each; `MODE@host:port` has its own address.
         addons: objects with handlers and files (`Path`) of Python addons, in order. The word `rules` among them is the
             place of the rules, which else come first.
         profiles: the profiles of the rule files that are switched on; a later one wins.
@@ -147,7 +109,7 @@ class Proxy:
         self,
         rules: RuleSet | str | Path | Sequence[str | Path] | None = None,
         *,
-        listen: str | Sequence[str] = "127.0.0.1:0",
+        listen: str | Sequence[str] | None = None,
         mode: str | Sequence[str] = "regular",
         addons: Iterable[object] = (),
         profiles: Sequence[str] = (),
@@ -160,13 +122,10 @@ class Proxy:
     ) -> None:
         self.hits = Hits()
         self.listeners: list[Listening] = []
-        listens = [listen] if isinstance(listen, str) else list(listen)
         modes = [mode] if isinstance(mode, str) else list(mode)
-        if len(modes) == 1:
-            modes *= len(listens)
-        if len(modes) != len(listens):
-            raise ModeError(f"{len(modes)} modes and {len(listens)} addresses: give one mode, or one for each address")
-        self._wanted = [(parse_mode(name), parse_listen(address)) for name, address in zip(modes, listens, strict=True)]
+        if listen is None:
+            listen = [_FREE] * sum(1 for name in modes if parse_mode(name).listen is None)
+        self._wanted = plan_listeners(modes, [listen] if isinstance(listen, str) else list(listen))
         self._watch = watch
         self._home = home or state_dir()
         self.options = configured or Options()
@@ -202,6 +161,7 @@ class Proxy:
             OptionsError: an option is bad, or a public address is not allowed.
         """
         self._check_addresses()
+        self._check_auth()
         self._check_upstream_ca()
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
@@ -218,8 +178,9 @@ class Proxy:
         try:
             for mode, (host, port) in self._wanted:
                 listener = self.server.listen(host, port, self._serve(mode))
-                self.listeners.append(Listening(mode.name, *listener.address))
+                self.listeners.append(Listening(mode.name, *listener.address, mode.scheme))
                 self.dialer.own.add(listener.address)
+                self.dialer.redirected |= mode.name == "transparent"
             await self.engine.startup([*chain, self.hits])
         except BaseException:
             self.server.close_listeners()
@@ -303,7 +264,14 @@ class Proxy:
         def run(stream: SocketStream) -> Awaitable[None]:
             return serve(self.services, stream, mode)
 
-        return run
+        async def run_transparent(stream: SocketStream) -> None:
+            if self.dialer.sent(stream):
+                _log.warning("a connection of our own was redirected to us: %s", OWN_TRAFFIC)
+                stream.abort()
+                return
+            await serve(self.services, stream, mode._replace(target=original_destination(stream)))
+
+        return run_transparent if mode.name == "transparent" else run
 
     def _limits(self) -> Limits:
         limits: Limits = self.options.limits
@@ -322,23 +290,35 @@ class Proxy:
 
     def _check_upstream_ca(self) -> None:
         """A bad file is found now, not at the first connection."""
-        about = [("upstream_ca", self.options.source("upstream_ca"))]
-        for path in self.options.upstream_ca:
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-            except ssl.SSLError:
-                raise OptionsError(f"option `upstream_ca`: {path} holds no certificates in PEM", about) from None
-            except OSError as exc:
-                raise OptionsError(f"option `upstream_ca`: cannot read {path}: {exc.strerror}", about) from None
+        try:
+            check_files(map(Path, self.options.upstream_ca))
+        except ContextError as exc:
+            about = [("upstream_ca", self.options.source("upstream_ca"))]
+            raise OptionsError(f"option `upstream_ca`: {exc}", about) from None
+
+    def _check_auth(self) -> None:
+        auth: str = self.options.auth
+        if not auth:
+            return
+        user, colon, password = auth.partition(":")
+        if not colon or not user or not password:
+            raise OptionsError(
+                "option `auth`: write user:password, both of them", [("auth", self.options.source("auth"))]
+            )
+        silent = sorted({mode.name for mode, _ in self._wanted if not mode.asks})
+        if silent:
+            _log.warning("auth: %s cannot ask anybody for a password: whoever reaches it may use it", ", ".join(silent))
 
     def _check_addresses(self) -> None:
         if self.options.allow_public:
             return
         for mode, (host, port) in self._wanted:
-            if mode.name == "regular" and not _is_loopback(host):
+            protected = self.options.auth and mode.asks
+            if mode.open and not protected and not _is_loopback(host):
+                way = "say --auth user:password or --allow-public" if mode.asks else "say --allow-public"
                 raise OptionsError(
                     f"other machines can reach {format_authority(host, port, '')}, and through it all that this one "
-                    "can reach: listen on 127.0.0.1, or say --allow-public"
+                    f"can reach: listen on 127.0.0.1, or {way}"
                 )
 
 

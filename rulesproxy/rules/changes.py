@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 
+from rulesproxy.filters.fields.marks import STATE
 from rulesproxy.flow.headers import Headers, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody, Plan
@@ -38,7 +40,7 @@ class Change:
 class Moment:
     """A flow as it was: a copy of what can change, which costs little since messages share what they can."""
 
-    __slots__ = ("answer", "error", "plan", "request", "response", "tags")
+    __slots__ = ("answer", "error", "plan", "request", "response", "state", "tags")
 
     def __init__(self, flow: HTTPFlow) -> None:
         self.request = flow.request.copy()
@@ -46,6 +48,8 @@ class Moment:
         self.answer = flow.response
         self.response = None if flow.response is None else flow.response.copy()
         self.tags = tuple(flow.tags)
+        kept = flow.metadata.get(STATE)
+        self.state: dict[str, str] = dict(kept) if isinstance(kept, Mapping) else {}
         self.error = flow.error
         self.plan = _plan(flow.planned)
 
@@ -55,6 +59,11 @@ def changes(before: Moment, after: Moment) -> tuple[Change, ...]:
     found = of_requests(before.request, after.request)
     found += of_responses(before.response, after.response)
     found += [Change("flow.tags", None, tag) for tag in after.tags if tag not in before.tags]
+    found += [
+        Change(f'state["{name}"]', before.state.get(name), after.state.get(name))
+        for name in dict.fromkeys([*before.state, *after.state])
+        if before.state.get(name) != after.state.get(name)
+    ]
     found += _effects(before.plan, after.plan)
     if after.error is not None and after.error is not before.error:
         found.append(Change("error", None, str(after.error)))

@@ -33,9 +33,8 @@ def find_rule_files(args: Sequence[str], env: Mapping[str, str], cwd: Path) -> F
     a git root it looks in the working folder only. Paths in the variable are separated as in `PATH`.
     """
     folders = _folders(cwd)
-    project = next(
-        (_short(folder / PROJECT_FILE, cwd) for folder in folders if (folder / PROJECT_FILE).is_file()), None
-    )
+    projects = (_short(folder / PROJECT_FILE, cwd) for folder in folders if (folder / PROJECT_FILE).is_file())
+    project = next(projects, None)
     named = list(args) or [part for part in env.get(VARIABLE, "").split(os.pathsep) if part]
     if named:
         return Found(tuple(Path(name) for name in named), project)

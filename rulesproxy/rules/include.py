@@ -87,8 +87,8 @@ def pack(name: str) -> Path:
     found = resources.packs().get(word)
     if found is None:
         meant = suggest(word, resources.packs())
-        hint = f"did you mean `{PACK}{meant}`? " if meant else ""
-        raise FileNotFoundError(f"{hint}the packs are {', '.join(resources.packs())}")
+        hint = f"did you mean `{PACK}{meant}`?" if meant else f"the packs are {', '.join(resources.packs())}"
+        raise FileNotFoundError(hint)
     return found
 
 
@@ -132,7 +132,7 @@ def no_match(target: Scalar, reader: Reader) -> None:
         help = f"there is no folder `{folder}`"
     elif others and path != folder:
         rest = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        help = f"in `{folder}` there are {', '.join(sorted(others)[:3])}{rest}"
+        help = f"`{folder}` has {', '.join(sorted(others)[:3])}{rest}"
     else:
         help = f"rule files end in .yaml or .yml; they are looked for in `{folder}`"
     reader.note("RP803", target, f"`{target.text}` has no rule files", help, severity="warning")

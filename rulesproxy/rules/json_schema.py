@@ -125,7 +125,9 @@ def action_schema(action: type[Action], *scalars: Mapping[str, object]) -> Fragm
     arms.extend(scalars)
     if action.short is not None:
         arms.append(kind_schema(known[action.short].kind))
-    if known:
+    if action.whole is not None:
+        arms.append(kind_schema(known[action.whole].kind))
+    elif known:
         arms.append(record_schema(action))
     return dict(arms[0]) if len(arms) == 1 else {"anyOf": _flat(arms)}
 

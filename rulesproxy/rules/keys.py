@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rulesproxy.rules.cases import Case
+from rulesproxy.rules.gates import Count, Sample
 from rulesproxy.rules.match import KEYS as MATCH_KEYS
 
 NAMES: Mapping[str, object] = {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
@@ -86,10 +87,26 @@ RULE = _table(
     Key("description", str, "Free text for people."),
     Key("tags", tuple[str, ...], "Free words for people; the action `tag` is the one that marks flows."),
     Key("enabled", bool, "`false` switches the rule off.", "true"),
+    Key(
+        "sample", Sample,
+        'The share of the flows that the rule acts on: `30%`; with `by request.cookie["uid"]` the share of the values, '
+        "so that flows with the same value are treated alike, after a restart too; `seed 42` takes others.",
+    ),
+    Key("nth", tuple[Count, ...], "The numbers of the flows that the rule acts on, counted from 1: one, or a list."),
+    Key("every", Count, "The rule acts on each flow whose number can be divided by this one.", "1"),
+    Key("times", Count, "The rule acts on so many flows at most."),
     Key("stop", bool, "`true`: no rule below applies, for the request and for the response.", "false"),
     Key(
         "on-error", Literal["open", "closed"], "What happens to a flow on which an action fails.", "open",
         {"open": "The action has changed nothing, and the flow goes on.", "closed": "The client gets 502."},
+    ),
+    Key(
+        "on-overflow", Literal["stream", "block"],
+        "What happens to a body that the rule needs and that is over the limit.", "stream",
+        {
+            "stream": "The body passes, and the rule does not apply.",
+            "block": "The client gets 413 for its request, 502 for the server's response.",
+        },
     ),
     Key(
         "do", {"type": "array", "items": {"$ref": "#/definitions/actions"}, "minItems": 1},

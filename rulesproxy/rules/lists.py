@@ -121,9 +121,8 @@ class _Problems:
 
     def needless(self, item: Item, title: str, first: Item, label: str) -> None:
         if self._count("RP804", item):
-            help = "remove it" if label.startswith("first") else "remove it, unless it says something to people"
             labels = [Label(first.span, label)]
-            self.reader.note("RP804", item.span, title, help, labels=labels, severity="warning")
+            self.reader.note("RP804", item.span, title, "remove it", labels=labels, severity="warning")
 
     def say_rest(self) -> None:
         for code, number in self.shown.items():

@@ -7,6 +7,7 @@ values are read in `schema`, how YAML becomes nodes in `nodes`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,6 @@ from rulesproxy.rules.names import (
     NameReader,
     Scope,
     parse_filter,
-    report,
     unknown_name,
 )
 from rulesproxy.rules.nodes import File, Node, NodeError, Scalar, read_nodes
@@ -97,30 +97,34 @@ class _Loader:
         self.rules: list[Rule] = []
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
-        self.parts: list[list[Diagnostic]] = [[]]
-        self.chain: list[tuple[Path, str]] = []
         self.tests: list[Case] = []
+        self.parts: list[tuple[str, list[Diagnostic]]] = []
+        self.chain: list[tuple[Path, str]] = []
 
     def loaded(self) -> Loaded:
-        self.parts.append(list(self.profiles.check()))
+        self.parts.append(("", list(self.profiles.check())))
         if self.tests:
             from rulesproxy.rules.cases import check_names
 
-            names = {rule.name for rule in self.rules}
-            self.parts.append(list(check_names(self.tests, names, set(self.ids))))
+            problems = list(check_names(self.tests, {rule.name for rule in self.rules}, set(self.ids)))
+            self.parts.append(("", problems))
         # A file that is included twice has its mistakes once.
-        found = {str(each): each for part in self.parts for each in sorted(part, key=_place)}
+        found = {str(each): each for path, part in self.parts for each in sorted(part, key=partial(_place, path))}
         return Loaded(
-            tuple(self.rules), tuple(found.values()), self.closure.files, tuple(self.closure.paths),
-            self.closure.digest, tuple(self.tests),
-        )  # fmt: skip
+            tuple(self.rules),
+            tuple(found.values()),
+            self.closure.files,
+            tuple(self.closure.paths),
+            self.closure.digest,
+            tuple(self.tests),
+        )
 
     # Files
 
     def named(self, path: Path) -> None:
         """Read what was named from outside: a file, a folder or a pack."""
         problems: list[Diagnostic] = []
-        self.parts.append(problems)
+        self.parts.append((str(path), problems))
         try:
             for file in self._expand(path, problems):
                 self.closure.count()
@@ -149,11 +153,12 @@ class _Loader:
         return found
 
     def _file(self, path: Path, problems: list[Diagnostic], handed: Handed, on: bool) -> Scope | None:
-        """Read a file; the names that it has, or None where that was not found out."""
+        """Read a file; its names, or None where they could not be found out."""
         try:
             data = self.closure.read(path, 4 * nodes.MAX_CHARACTERS)
         except (OSError, ValueError) as error:
-            problems.append(_unreadable(path, error))
+            hint = "the path is relative to the file that it stands in" if self.chain else ""
+            problems.append(_unreadable(path, error, hint))
             return None
         source = _decode(path, data, problems)
         if source is None:
@@ -169,10 +174,10 @@ class _Loader:
         try:
             root = read_nodes(source)
         except NodeError as error:
-            self.parts.append(list(error.diagnostics))
+            self.parts.append((source.path, list(error.diagnostics)))
             return None
         reader = Reader(folder, self.env)
-        self.parts.append(reader.problems)
+        self.parts.append((source.path, reader.problems))
         scope = Scope(self.ids, self.used)
         try:
             self._top(root, reader, scope, handed, on)
@@ -281,7 +286,7 @@ class _Loader:
                 if problem.span is None:
                     reader.note(problem.code, target, problem.title, problem.help)
                 else:
-                    self.parts.append([problem])
+                    self.parts.append((str(path), [problem]))
         if not found:
             no_match(target, reader)
         return scopes
@@ -347,25 +352,30 @@ def _decode(path: Path, data: bytes, problems: list[Diagnostic]) -> Source | Non
         return None
 
 
-def _place(diagnostic: Diagnostic) -> tuple[int, int]:
-    return (diagnostic.span.line, diagnostic.span.column) if diagnostic.span else (0, 0)
+def _place(path: str, diagnostic: Diagnostic) -> tuple[str, int, int]:
+    """The order of what was found by reading one file: its list files first, then itself from top to bottom."""
+    span = diagnostic.span
+    if span is None:
+        return "", 0, 0
+    return ("\uffff" if span.source.path == path else span.source.path), span.line, span.column
 
 
-def _unreadable(path: Path, error: Exception) -> Diagnostic:
+def _unreadable(path: Path, error: Exception, hint: str = "") -> Diagnostic:
     words = (getattr(error, "strerror", None) or str(error)).lower()
-    beside = path.parent if not path.exists() else None
-    return Diagnostic("RP001", "error", f"cannot read `{path}`: {words}", help=_nearest(path, beside))
+    missing = isinstance(error, FileNotFoundError)
+    help = _nearest(path) if missing else ""
+    help = help or (missing and hint) or "check the name and the permissions"
+    return Diagnostic("RP001", "error", f"cannot read `{path}`: {words}", help=help)
 
 
-def _nearest(path: Path, folder: Path | None) -> str:
+def _nearest(path: Path) -> str:
     from rulesproxy.diagnostics import suggest
 
     try:
-        names = [entry.name for entry in folder.iterdir()] if folder is not None else []
+        names = [entry.name for entry in path.parent.iterdir()]
+    except FileNotFoundError:
+        return f"there is no folder `{path.parent}`"
     except OSError:
-        return f"the folder `{folder}` cannot be read either"
+        return f"the folder `{path.parent}` cannot be read either"
     meant = suggest(path.name, names)
-    return f"did you mean `{path.with_name(meant)}`?" if meant else "check the name and the permissions"
-
-
-__all__ = ["RulesError", "Scope", "load_files", "load_text", "parse_filter", "report"]
+    return f"did you mean `{path.with_name(meant)}`?" if meant else ""

@@ -196,10 +196,10 @@ class NameReader:
             tree = self._value("filters", key, own, self.handed.filters, read)
             self.scope.names[key.text] = tree or parse_filter("~all")
         self._others("filters", read)
-        for name, text, tree, in_force in written:
-            if not check_filter(text, tree, self.scope.names, self.reader) and in_force:
-                # One with a mistake is not asked again by each rule that uses it.
-                self.scope.names[name] = parse_filter("~all")
+        names = self.scope.names
+        bad = [name for name, text, tree, on in written if not check_filter(text, tree, names, self.reader) and on]
+        # One with a mistake is not asked again by each rule that uses it.
+        names.update(dict.fromkeys(bad, parse_filter("~all")))
 
     # Values
 
@@ -272,6 +272,9 @@ def read_var(node: Node, name: str, reader: Reader) -> str:
     Raises:
         Bad: it is no text that is known when the file is loaded.
     """
+    if isinstance(node, Scalar) and node.plain and node.text[:1] == "$" and node.text[1:] in reader.names.vars:
+        help = f"write `${{vars.{node.text[1:]}}}`, or quote the text"
+        reader.fail("RP605", node, f"`{node.text}` is for filters; here it would be this very text", help)
     template = Template.read(node, reader, name)
     if template.constant is None:
         title = "a variable is fixed when the file is loaded"

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from rulesproxy.diagnostics import Span
 from rulesproxy.filters.explain import Explanation, Reason, explain
+from rulesproxy.filters.fields.marks import STATE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules.action import Side
@@ -248,10 +249,13 @@ class Result:
         if not seen.request.body_source:
             seen.request.body_source = self.given.body
         seen.tags = list(last.tags)
+        seen.metadata[STATE] = last.state
         if side == "request":
             seen.response, seen.error = None, None
             return seen
         behind = next((act.before for act in self._acts if act.number >= rule.number and act.side == "response"), None)
+        if behind is not None:
+            seen.tags, seen.metadata[STATE] = list(behind.tags), behind.state
         if behind is not None and behind.response is not None:
             seen.response = behind.response.copy()
             answer = self.given.answer
