@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from rulesproxy.flow.http import HTTPFlow as HTTPFlow
     from rulesproxy.flow.http import HTTPRequest as HTTPRequest
     from rulesproxy.flow.http import HTTPResponse as HTTPResponse
+    from rulesproxy.flow.route import Route as Route
+    from rulesproxy.flow.route import Via as Via
     from rulesproxy.flow.tcp import TCPFlow as TCPFlow
     from rulesproxy.flow.websocket import WebSocketFlow as WebSocketFlow
+    from rulesproxy.layers.http import HTTPLayer as HTTPLayer
+    from rulesproxy.layers.layer import Layer as Layer
+    from rulesproxy.layers.tcp import TCPLayer as TCPLayer
+    from rulesproxy.layers.tls import TLSLayer as TLSLayer
     from rulesproxy.rules.load import RulesError as RulesError
     from rulesproxy.rules.ruleset import load_rules as load_rules
 
@@ -33,13 +39,19 @@ _WHERE = {
     "Diagnostic": "diagnostics",
     "FilterError": "filters.library",
     "HTTPFlow": "flow.http",
+    "HTTPLayer": "layers.http",
     "HTTPRequest": "flow.http",
     "HTTPResponse": "flow.http",
     "Headers": "flow.headers",
+    "Layer": "layers.layer",
     "OptionsError": "engine.options",
     "Proxy": "app",
+    "Route": "flow.route",
     "RulesError": "rules.load",
     "TCPFlow": "flow.tcp",
+    "TCPLayer": "layers.tcp",
+    "TLSLayer": "layers.tls",
+    "Via": "flow.route",
     "WebSocketFlow": "flow.websocket",
     "command": "engine.commands",
     "compile_filter": "filters.library",

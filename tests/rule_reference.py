@@ -13,10 +13,15 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from rulesproxy.diagnostics import Source
+from rulesproxy.resources import packs
 from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.actions.fault import Dribbling
 from rulesproxy.rules.actions.map_local import Root
 from rulesproxy.rules.actions.respond import Answer
+from rulesproxy.rules.actions.throttle import PROFILES
+from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits, FilePath
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
@@ -24,6 +29,7 @@ from rulesproxy.rules.html_edits import HTMLEdits, Snippet
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
 from rulesproxy.rules.json_value import JSONValue
+from rulesproxy.rules.nodes import Mapping, read_nodes
 from rulesproxy.rules.schema import Range, schema_of
 from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Template
@@ -37,6 +43,8 @@ KINDS: dict[type, str] = {
     HeaderEdits: "[edits](#edits-by-name)", QueryEdits: "[edits](#edits-by-name)",
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
+    Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
+    Dribbling: "`{chunks, over}`",
     HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 
@@ -44,10 +52,12 @@ KINDS: dict[type, str] = {
 def tables() -> dict[str, str]:
     """The parts that are made, by the name of their place."""
     return {
+        "packs": _packs(),
         "actions": _overview(),
         "reference": "\n\n".join([_section(action) for action in ACTIONS.values()]),
         "bodies": _keys(BodyEdits),
         "html": _keys(HTMLEdits),
+        "profiles": _profiles(),
     }
 
 
@@ -61,9 +71,37 @@ def page() -> str:
     return text
 
 
+def _profiles() -> str:
+    rows = [
+        (f"`{name}`", f"{line.down:,g} kbit/s", f"{line.up:,g} kbit/s", f"{line.latency:g} ms")
+        for name, line in PROFILES.items()
+    ]
+    return _table(("profile", "down", "up", "latency"), rows)
+
+
 def _overview() -> str:
     rows = [(f"[`{key}`](#{_anchor(key)})", summary(action), moments(action)) for key, action in ACTIONS.items()]
     return _table(("action", "does", "when"), rows)
+
+
+def _packs() -> str:
+    rows = []
+    for name, path in packs().items():
+        sentence, values = pack(path)
+        rows.append((f"[`{name}`]({path.name})", sentence, ", ".join(f"`{value}`" for value in values)))
+    return _table(("pack", "does", "names that `include` may give other values"), rows)
+
+
+def pack(path: Path) -> tuple[str, list[str]]:
+    """What a pack does: the first sentence of its head comment; and the names that it declares."""
+    text = path.read_text(encoding="utf-8")
+    comment = " ".join(line.removeprefix("# ") for line in text.partition("\n#\n")[0].split("\n"))
+    root = read_nodes(Source(path.name, text))
+    assert isinstance(root, Mapping)
+    sections = [root.get(name) for name in ("vars", "lists", "filters")]
+    names = [key.text for section in sections if isinstance(section, Mapping) for key, _ in section.entries]
+    assert comment.endswith("."), f"{path.name} has no comment that says what it does"
+    return comment, names
 
 
 def _anchor(key: str) -> str:
@@ -72,7 +110,7 @@ def _anchor(key: str) -> str:
 
 def _section(action: type[Action]) -> str:
     parts = [f"### `{action.key}`", *paragraphs(action), facts(action)]
-    if schema_of(action):
+    if schema_of(action) and action.whole is None:
         parts.append(_keys(action))
     parts += [_example(example) for example in action.examples]
     return "\n\n".join(parts)

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from rulesproxy.engine.log import escape, logger
 from rulesproxy.events import EVENTS, Handler, LayerLike
+from rulesproxy.flow.connection import Address, ClientConn
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.route import Route
 from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.limits import DEFAULT
@@ -77,7 +79,7 @@ class Bound:
         return f"<Bound {self.kind} {self.name} {self.event}>"
 
 
-_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "addons")
+_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_routes", "addons")
 
 
 class Chain:
@@ -106,6 +108,7 @@ class Chain:
         hosts: tuple[Bound, ...] = (),
         request_bodies: tuple[Bound, ...] = (),
         response_bodies: tuple[Bound, ...] = (),
+        routes: tuple[Bound, ...] = (),
     ) -> None:
         for event in EVENTS:
             setattr(self, event, tuple([bound for bound in handlers if bound.event == event]))
@@ -116,6 +119,7 @@ class Chain:
         self._hosts = hosts
         self._bodies_request = request_bodies
         self._bodies_response = response_bodies
+        self._routes = routes
 
     def wants_host(self, host: str) -> bool:
         """Whether some addon may want to see inside TLS to this host (`--intercept auto`)."""
@@ -128,6 +132,21 @@ class Chain:
             if _wants(bound, flow, side):
                 return True
         return False
+
+    def route_tunnel(self, client_conn: ClientConn, address: Address) -> Route | None:
+        """How the server of a connection is reached of which we see no request. A later addon has the last word."""
+        route = None
+        for bound in self._routes:
+            RUNNING[0] = (bound,)
+            try:
+                chosen = bound.call(client_conn, address)
+                if chosen is not None:
+                    route = cast(Route, chosen).over(route)
+            except Exception as error:
+                logger.error("%s", failure_text(bound, error))
+            finally:
+                RUNNING[0] = None
+        return route
 
     def hold(self) -> None:
         """A flow or a connection begins with this snapshot."""

@@ -17,6 +17,7 @@ from rulesproxy.diagnostics import Source
 from rulesproxy.flow.http import reason_phrase
 from rulesproxy.rules import keys, nodes
 from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.cases import Case
 from rulesproxy.rules.json_value import core_scalar
 from rulesproxy.rules.keys import TEXT, Key
 from rulesproxy.rules.nodes import Node, read_nodes
@@ -56,6 +57,14 @@ def rules_schema() -> Fragment:
             "additionalProperties": False,
             "defaultSnippets": _rule_snippets(),
         },
+        "include": {
+            "type": "object",
+            "properties": {key.name: key_schema(key) for key in keys.INCLUDE.values()},
+            "required": ["include"],
+            "additionalProperties": False,
+        },
+        "entry": {"anyOf": [{"$ref": "#/definitions/rule"}, {"$ref": "#/definitions/include"}]},
+        "test": Case.json_schema(),
         "actions": {
             "type": "object",
             "description": "An action with its value.",
@@ -125,7 +134,9 @@ def action_schema(action: type[Action], *scalars: Mapping[str, object]) -> Fragm
     arms.extend(scalars)
     if action.short is not None:
         arms.append(kind_schema(known[action.short].kind))
-    if known:
+    if action.whole is not None:
+        arms.append(kind_schema(known[action.whole].kind))
+    elif known:
         arms.append(record_schema(action))
     return dict(arms[0]) if len(arms) == 1 else {"anyOf": _flat(arms)}
 

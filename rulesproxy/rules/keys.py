@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rulesproxy.rules.gates import Count, Sample
 from rulesproxy.rules.match import KEYS as MATCH_KEYS
 
 NAMES: Mapping[str, object] = {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
@@ -27,6 +28,7 @@ class Key:
         doc: what it means, in sentences.
         default: what holds where it is missing, as YAML; empty where that is nothing.
         words: for a choice of words, what each of them means.
+        project: it is for the project file only.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Key:
     doc: str
     default: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
+    project: bool = False
 
 
 def _table(*keys: Key) -> dict[str, Key]:
@@ -73,6 +76,31 @@ MATCH: Mapping[str, object] = {
 }
 """`match` as JSON Schema. What stands inside a filter only `check` can read."""
 
+_VARS: Mapping[str, object] = {"type": ["object", "null"], "propertyNames": NAMES, "additionalProperties": TEXT}
+_LIST: Mapping[str, object] = {
+    "anyOf": [
+        {"type": "array", "items": TEXT},
+        {
+            "type": "object",
+            "properties": {"file": {"type": "string", "description": "A file with one item a line, # for comments."}},
+            "required": ["file"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_LISTS: Mapping[str, object] = {"type": ["object", "null"], "propertyNames": NAMES, "additionalProperties": _LIST}
+_FILTERS: Mapping[str, object] = {
+    "type": ["object", "null"], "propertyNames": NAMES, "additionalProperties": {"type": "string"}
+}  # fmt: skip
+_PROFILES: Mapping[str, object] = {
+    "type": ["object", "null"],
+    "additionalProperties": {
+        "type": ["object", "null"],
+        "properties": {"vars": _VARS, "lists": _LISTS, "filters": _FILTERS},
+        "additionalProperties": False,
+    },
+}
+
 RULE = _table(
     Key(
         "match", MATCH,
@@ -85,10 +113,27 @@ RULE = _table(
     Key("description", str, "Free text for people."),
     Key("tags", tuple[str, ...], "Free words for people; the action `tag` is the one that marks flows."),
     Key("enabled", bool, "`false` switches the rule off.", "true"),
+    Key("profile", tuple[str, ...], "The rule is there only with one of these profiles: `run --profile NAME`."),
+    Key(
+        "sample", Sample,
+        'The share of the flows that the rule acts on: `30%`; with `by request.cookie["uid"]` the share of the values, '
+        "so that flows with the same value are treated alike, after a restart too; `seed 42` takes others.",
+    ),
+    Key("nth", tuple[Count, ...], "The numbers of the flows that the rule acts on, counted from 1: one, or a list."),
+    Key("every", Count, "The rule acts on each flow whose number can be divided by this one.", "1"),
+    Key("times", Count, "The rule acts on so many flows at most."),
     Key("stop", bool, "`true`: no rule below applies, for the request and for the response.", "false"),
     Key(
         "on-error", Literal["open", "closed"], "What happens to a flow on which an action fails.", "open",
         {"open": "The action has changed nothing, and the flow goes on.", "closed": "The client gets 502."},
+    ),
+    Key(
+        "on-overflow", Literal["stream", "block"],
+        "What happens to a body that the rule needs and that is over the limit.", "stream",
+        {
+            "stream": "The body passes, and the rule does not apply.",
+            "block": "The client gets 413 for its request, 502 for the server's response.",
+        },
     ),
     Key(
         "do", {"type": "array", "items": {"$ref": "#/definitions/actions"}, "minItems": 1},
@@ -100,47 +145,48 @@ RULE = _table(
 TOP = _table(
     Key("version", Literal[1], "The version of the file format. Every rule file begins with it."),
     Key(
-        "vars", {"type": "object", "propertyNames": NAMES, "additionalProperties": TEXT},
+        "vars", _VARS,
         "Variables: `$name` in filters, `${vars.name}` in templates. They are fixed when the file is loaded; "
         "`${env:NAME}` takes a value from the environment.",
     ),
+    Key("lists", _LISTS, "Lists for `in $name` and `under $name` in filters: items, or `{file: lists/name.txt}`."),
+    Key("filters", _FILTERS, "Filters by name, which stand as `$name` in other filters."),
     Key(
-        "lists",
-        {
-            "type": "object",
-            "propertyNames": NAMES,
-            "additionalProperties": {
-                "anyOf": [
-                    {"type": "array", "items": TEXT},
-                    {
-                        "type": "object",
-                        "properties": {
-                            "file": {"type": "string", "description": "A file with one item a line, `#` for comments."}
-                        },
-                        "required": ["file"],
-                        "additionalProperties": False,
-                    },
-                ]
-            },
-        },
-        "Lists for `in $name` and `under $name` in filters: items, or `{file: lists/name.txt}`.",
+        "profiles", _PROFILES,
+        "Other values for variables, lists and filters, in force with `--profile NAME`. Of several the last one wins.",
     ),
     Key(
-        "filters", {"type": "object", "propertyNames": NAMES, "additionalProperties": {"type": "string"}},
-        "Filters by name, which stand as `$name` in other filters.",
-    ),
-    Key(
-        "rules", {"type": ["array", "null"], "items": {"$ref": "#/definitions/rule"}},
+        "rules", {"type": ["array", "null"], "items": {"$ref": "#/definitions/entry"}},
         "The rules. They run from top to bottom, and every matching rule applies, until one answers.",
+    ),
+    Key(
+        "tests", {"type": ["array", "null"], "items": {"$ref": "#/definitions/test"}},
+        "Tests of the rules, which `rulesproxy test` runs: a request, what the server answers, what is expected.",
     ),
     Key(
         "options", {"type": ["object", "null"]},
         "Options of the proxy by name, in the project file `rulesproxy.yaml` only; `rulesproxy config` lists them.",
+        project=True,
     ),
     Key(
         "addons", {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
         "Files of Python addons, in the project file `rulesproxy.yaml` only; the word `rules` marks the place of the "
         "rules among them.",
+        project=True,
     ),
 )  # fmt: skip
 """The keys at the top of a rule file."""
+
+INCLUDE = _table(
+    Key(
+        "include", {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+        "Rules that stand exactly here: a file, a folder, a pattern such as `rules.d/*.yaml`, or a pack such as "
+        "`pack:cors`; or a list of them.",
+    ),
+    Key("vars", _VARS, "Other values for variables of the included files."),
+    Key("lists", _LISTS, "Other values for lists of the included files."),
+    Key("filters", _FILTERS, "Other values for filters of the included files."),
+    Key("profile", tuple[str, ...], "These rules are there only with one of these profiles."),
+    Key("enabled", bool, "`false` leaves these rules out.", "true"),
+)  # fmt: skip
+"""The keys of an `include` among the rules."""

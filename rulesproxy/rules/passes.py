@@ -10,57 +10,24 @@ which costs nothing where nothing is changed: so the response pass sees for ever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from rulesproxy.engine.dispatch import run_guarded
 from rulesproxy.engine.log import logger
 from rulesproxy.filters.fields.message import is_event_stream
 from rulesproxy.filters.view import FlowView
-from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest
+from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
-from rulesproxy.rules.index import Index, Numbers, Question, asked_of
+from rulesproxy.rules.index import Index, Numbers, asked_of
+from rulesproxy.rules.position import Pass
+from rulesproxy.rules.state import Store
 
 INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
 
 _NO_CAPTURES: Captures = {}
-
-_Head: TypeAlias = tuple[str, str, str, int, str, str, list[tuple[bytes, bytes, bytes]]]
-
-
-class Pass:
-    """Where a flow is in its passes; kept on `flow.rules`.
-
-    Attributes:
-        owner: the identity of the rule set that made it.
-        numbers: the candidates, in order; cut behind a rule that stops.
-        at: the next candidate of the current pass.
-        reached: the first candidate that the request pass did not come to.
-        waits: the side whose body the pass needs before it can go on.
-        answered: the request pass is over.
-        heads: the request as it stood before each change, with the number of the changing rule.
-        sealed: the request head at the end of the request pass.
-        asked: what the index was asked about.
-        matched: the captures of rules that matched in the request pass and act in the response pass.
-    """
-
-    __slots__ = ("answered", "asked", "at", "heads", "matched", "numbers", "owner", "reached", "sealed", "waits")
-
-    def __init__(self, owner: object, numbers: Numbers) -> None:
-        self.owner = owner
-        self.numbers = numbers
-        self.at = 0
-        self.reached = 0
-        self.waits: Side | None = None
-        self.answered = False
-        self.heads: list[tuple[int, HTTPRequest]] | None = None
-        self.sealed: _Head | None = None
-        self.asked: Question | None = None
-        self.matched: dict[int, Captures] | None = None
 
 
 class Runner:
@@ -73,20 +40,24 @@ class Runner:
         "_numbers",
         "_responds",
         "_rules",
+        "_store",
+        "_strict",
         "_told",
         "hosts",
         "owner",
     )
 
-    def __init__(self, rules: Sequence[Compiled]) -> None:
+    def __init__(self, rules: Sequence[Compiled], store: Store) -> None:
         self._rules = tuple(rules)
+        self._store = store if any(rule.uses_state for rule in self._rules) else None
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = Index([rule.keys for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
         if self._index is not None and self._index.useless:
             self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         self._responds = any(rule.acts_on_response for rule in self._rules)
-        self.hosts = Hosts(self._rules, self._index)
+        self._strict = frozenset(rule.number for rule in self._rules if rule.refuses_overflow)
+        self.hosts = Hosts(self._rules, self._index, self._store)
         self._told: set[str] = set()
         self.owner = object()
         self._nothing = Pass(self.owner, ())
@@ -119,6 +90,8 @@ class Runner:
             flow.rules = self._nothing
             return
         state = flow.rules = Pass(self.owner, numbers)
+        if self._store is not None:
+            self._store.attach(flow)
         if self._index is not None:
             state.asked = asked_of(request)
         if over(flow):
@@ -153,7 +126,7 @@ class Runner:
                     if not rule.near(view):
                         continue
                     state.at = at - 1
-                    state.waits = "request"
+                    self._wait_for_request(flow, state, view, state.numbers[state.at :])
                     return
                 if rule.uses_response:
                     continue
@@ -161,7 +134,7 @@ class Runner:
                     if rule.near(view):
                         self._tell(rule, flow, "request body was streamed or is over the limit")
                     continue
-            if not rule.matches(view):
+            if not rule.matches(view) or (rule.gate is not None and not state.opens(rule, view)):
                 continue
             state.at = at
             if self._apply_request(flow, state, view, rule, whole):
@@ -213,11 +186,7 @@ class Runner:
         state.at = 0
         if not self._responds:
             return
-        request = flow.request
-        state.sealed = (
-            request.method, request.scheme, request.host, request.port, request.path, request.http_version,
-            request.headers.raw,
-        )  # fmt: skip
+        state.seal(flow.request)
         below = state.numbers[state.reached :]
         if over(flow):
             if not whole and below:
@@ -231,7 +200,7 @@ class Runner:
         for number in below:
             rule = self._rules[number]
             if rule.acts_on_response and rule.reads_request and rule.near(view):
-                state.waits = "request"
+                self._wait_for_request(flow, state, view, below)
                 return
 
     def _prepare(self, flow: HTTPFlow, state: Pass, view: FlowView) -> None:
@@ -240,7 +209,7 @@ class Runner:
             if number not in self._editors:
                 continue
             rule = self._rules[number]
-            if rule.near(self._view(flow, state, view, number)):
+            if rule.near(state.view(view, number)):
                 prepare_for_body_edit(flow.request)
                 return
 
@@ -271,6 +240,8 @@ class Runner:
         """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""
         numbers = self._numbers if self._index is None else self._index.candidates(flow.request)
         state = flow.rules = Pass(self.owner, numbers)
+        if self._store is not None:
+            self._store.attach(flow)
         self._seal(flow, state, True)
         return state
 
@@ -291,8 +262,8 @@ class Runner:
                     # The request pass has been at this rule, and it did not match.
                     continue
                 if view is None:
-                    view = self._base_view(flow, state)
-                seen = self._view(flow, state, view, number)
+                    view = state.base_view(flow)
+                seen = state.view(view, number)
                 if holds:
                     if not rule.may(seen):
                         continue
@@ -300,16 +271,18 @@ class Runner:
                     if (rule.reads_request or rule.reads_response) and rule.may(seen):
                         self._lacks(rule, flow, rule.reads_request)
                     continue
-                else:
-                    captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
-            if captures is None or holds:
+            if holds:
                 if self._is_endless(rule, flow):
                     continue
                 state.at = at - 1
-                state.waits = "response"
+                self._wait_for_response(flow, state, state.numbers[state.at :])
                 return
             if self._lacks(rule, flow, False):
                 continue
+            if captures is None:
+                if rule.gate is not None and not state.opens(rule, seen):
+                    continue
+                captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
             hit(flow, rule)
             run_guarded(rule.bound("response" if whole else "responseheaders"), flow, captures)
             # A new view is cheaper than making the old one forget what it has read.
@@ -340,32 +313,39 @@ class Runner:
         self._tell(rule, flow, "response is an event stream")
         return True
 
-    def _base_view(self, flow: HTTPFlow, state: Pass) -> FlowView:
-        """A view whose request is the one at the end of the request pass."""
-        sealed, request = state.sealed, flow.request
-        view = FlowView(flow)
-        if sealed is None:
-            return view
-        method, scheme, host, port, path, version, raw = sealed
-        if (
-            raw is request.headers.raw and path == request.path and host == request.host and method == request.method
-            and port == request.port and scheme == request.scheme
-        ):  # fmt: skip
-            return view
-        earlier = HTTPRequest(method, scheme, host, port, path, version, Headers.of(raw))
-        earlier.body_source = request.body_source
-        return view.at(earlier)
-
-    def _view(self, flow: HTTPFlow, state: Pass, view: FlowView, number: int) -> FlowView:
-        """A view whose request is the one that this rule saw."""
-        if state.heads is not None:
-            for changer, head in state.heads:
-                if changer >= number:
-                    # A copy from before the body was read has none, but then no rule above wanted it.
-                    return view.at(head)
-        return view
-
     # Bodies
+
+    def _wait_for_request(self, flow: HTTPFlow, state: Pass, view: FlowView, numbers: Numbers) -> None:
+        """The pass goes on at the first of `numbers` when the request body is there, or was not kept."""
+        state.waits = "request"
+        if not self._strict:
+            return
+        for number in numbers:
+            rule = self._rules[number]
+            if number in self._strict and rule.holds_request and rule.near(view):
+                flow.plan.refuses_big |= {"request"}
+                return
+            if rule.ends_here(view):
+                return
+
+    def _wait_for_response(self, flow: HTTPFlow, state: Pass, numbers: Numbers) -> None:
+        """The same for the response body."""
+        state.waits = "response"
+        if not self._strict:
+            return
+        base = state.base_view(flow)
+        for at, number in enumerate(numbers, state.at):
+            rule = self._rules[number]
+            view = state.view(base, number)
+            matched = state.matched is not None and number in state.matched
+            if not matched and rule.decides_on_request and not rule.either_side and at < state.reached:
+                continue
+            holds = rule.acts_on_response and rule.holds_response and rule.waits_for(flow.response)
+            if holds and number in self._strict and (matched or rule.may(view)) and not self._is_endless(rule, flow):
+                flow.plan.refuses_big |= {"response"}
+                return
+            if not holds and rule.ends_here(view):
+                return
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether the pass of this flow waits for the body of this side."""

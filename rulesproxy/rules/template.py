@@ -240,6 +240,10 @@ def _place(inner: str, scalar: Scalar, start: int, end: int, reader: Reader) -> 
         reader.note("RP605", scalar.part(start, end), f"unknown name `${{{name}}}`", hint)
         return None
     read, fixed, from_path = known
+    if name in (names.captures or ()) and (name in _PLAIN or template_fields.reader(name) is not None):
+        title = f"`${{{name}}}` is what the filter captures, not the field `{name}`"
+        help = "give the capture another name, unless that is meant"
+        reader.note("RP805", scalar.part(start, end), title, help, severity="warning")
     for text in filters:
         applied = _filter(text, read)
         if applied is None:

@@ -92,6 +92,11 @@ def explain_error(file: File, error: yaml.YAMLError) -> Diagnostic:
     line = text[line_start : line_end if line_end >= 0 else len(text)].rstrip("\r")
     problem = str(getattr(error, "problem", ""))
     context = str(getattr(error, "context", "") or "")
+    if "nesting depth" in problem:
+        # Some versions of the parser give up by themselves, before a node so deep is seen.
+        return Diagnostic(
+            "RP006", "error", "nested too deeply", file.span(at, at + 1), help="a rule file needs about ten levels"
+        )
     return (
         _tab(file, line, line_start, problem)
         or _in_flow(file, text, at, line, line_start, context)
