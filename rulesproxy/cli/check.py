@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
         print("no rule file: name one, or create rules.yaml here", file=sys.stderr)
         return 2
     loaded = load_files(found.paths, profiles=args.profile)
+    loaded = replace(loaded, diagnostics=diagnose(loaded))
     if found.project is not None:
         loaded = _with_project(loaded, found.project)
-    loaded = replace(loaded, diagnostics=diagnose(loaded))
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)
     if args.output_format == "json":
         _print_json(loaded, failed)
@@ -74,8 +74,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _with_project(loaded: Loaded, path: Path) -> Loaded:
     """What was loaded, with what is wrong in the options of the project file."""
-    from dataclasses import replace
-
     from rulesproxy.engine.options import Options, OptionsError
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import read_project

@@ -10,14 +10,13 @@ import json
 import re
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from rulesproxy.diagnostics import Source
 from rulesproxy.flow.http import reason_phrase
 from rulesproxy.rules import keys, nodes
 from rulesproxy.rules.actions import ACTIONS
-from rulesproxy.rules.cases import Case
 from rulesproxy.rules.json_value import core_scalar
 from rulesproxy.rules.keys import TEXT, Key
 from rulesproxy.rules.nodes import Node, read_nodes
@@ -63,8 +62,6 @@ def rules_schema() -> Fragment:
             "required": ["include"],
             "additionalProperties": False,
         },
-        "entry": {"anyOf": [{"$ref": "#/definitions/rule"}, {"$ref": "#/definitions/include"}]},
-        "test": Case.json_schema(),
         "actions": {
             "type": "object",
             "description": "An action with its value.",
@@ -189,6 +186,8 @@ def kind_schema(kind: Any) -> Fragment:
     if kind is int:
         return {"type": "integer"}
     say = getattr(kind, "json_schema", None)
+    if say is None and isinstance(kind, type) and is_dataclass(kind):
+        return record_schema(kind)
     if say is None:
         raise NoSchemaError(f"{kind.__module__}.{kind.__qualname__} has no json_schema()")
     fragment: Fragment = say()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rulesproxy.rules.cases import Case
 from rulesproxy.rules.gates import Count, Sample
 from rulesproxy.rules.match import KEYS as MATCH_KEYS
 
@@ -76,31 +77,6 @@ MATCH: Mapping[str, object] = {
 }
 """`match` as JSON Schema. What stands inside a filter only `check` can read."""
 
-_VARS: Mapping[str, object] = {"type": ["object", "null"], "propertyNames": NAMES, "additionalProperties": TEXT}
-_LIST: Mapping[str, object] = {
-    "anyOf": [
-        {"type": "array", "items": TEXT},
-        {
-            "type": "object",
-            "properties": {"file": {"type": "string", "description": "A file with one item a line, # for comments."}},
-            "required": ["file"],
-            "additionalProperties": False,
-        },
-    ]
-}
-_LISTS: Mapping[str, object] = {"type": ["object", "null"], "propertyNames": NAMES, "additionalProperties": _LIST}
-_FILTERS: Mapping[str, object] = {
-    "type": ["object", "null"], "propertyNames": NAMES, "additionalProperties": {"type": "string"}
-}  # fmt: skip
-_PROFILES: Mapping[str, object] = {
-    "type": ["object", "null"],
-    "additionalProperties": {
-        "type": ["object", "null"],
-        "properties": {"vars": _VARS, "lists": _LISTS, "filters": _FILTERS},
-        "additionalProperties": False,
-    },
-}
-
 RULE = _table(
     Key(
         "match", MATCH,
@@ -113,7 +89,11 @@ RULE = _table(
     Key("description", str, "Free text for people."),
     Key("tags", tuple[str, ...], "Free words for people; the action `tag` is the one that marks flows."),
     Key("enabled", bool, "`false` switches the rule off.", "true"),
-    Key("profile", tuple[str, ...], "The rule is there only with one of these profiles: `run --profile NAME`."),
+    Key(
+        "profile",
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+        "The rule is there only with `--profile NAME`: one name, or a list of which one is enough.",
+    ),
     Key(
         "sample", Sample,
         'The share of the flows that the rule acts on: `30%`; with `by request.cookie["uid"]` the share of the values, '
@@ -142,6 +122,43 @@ RULE = _table(
 )  # fmt: skip
 """The keys of a rule that are no actions."""
 
+_ONE_OR_MORE: Mapping[str, object] = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+}
+_VARS: Mapping[str, object] = {"type": "object", "propertyNames": NAMES, "additionalProperties": TEXT}
+_LISTS: Mapping[str, object] = {
+    "type": "object",
+    "propertyNames": NAMES,
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "array", "items": TEXT},
+            {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "string", "description": "A file with one item a line, `#` for comments."}
+                },
+                "required": ["file"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
+_FILTERS: Mapping[str, object] = {"type": "object", "propertyNames": NAMES, "additionalProperties": {"type": "string"}}
+
+INCLUDE = _table(
+    Key(
+        "include", _ONE_OR_MORE,
+        "Other files, whose rules stand exactly here: a file, a folder, a pattern such as `mocks/**/*.yaml`, or a pack "
+        "as `pack:NAME`. Paths are relative to this file.",
+    ),
+    Key("vars", _VARS, "Values for variables that the included files declare."),
+    Key("lists", _LISTS, "Lists in the place of those that the included files declare."),
+    Key("filters", _FILTERS, "Filters in the place of those that the included files declare."),
+    Key("profile", _ONE_OR_MORE, "The included rules are there only with `--profile NAME`; of a list one is enough."),
+    Key("enabled", bool, "`false` switches the included rules off.", "true"),
+)  # fmt: skip
+"""The keys of an entry of `rules` that includes other files."""
+
 TOP = _table(
     Key("version", Literal[1], "The version of the file format. Every rule file begins with it."),
     Key(
@@ -149,19 +166,41 @@ TOP = _table(
         "Variables: `$name` in filters, `${vars.name}` in templates. They are fixed when the file is loaded; "
         "`${env:NAME}` takes a value from the environment.",
     ),
-    Key("lists", _LISTS, "Lists for `in $name` and `under $name` in filters: items, or `{file: lists/name.txt}`."),
-    Key("filters", _FILTERS, "Filters by name, which stand as `$name` in other filters."),
     Key(
-        "profiles", _PROFILES,
-        "Other values for variables, lists and filters, in force with `--profile NAME`. Of several the last one wins.",
+        "lists", _LISTS,
+        "Lists for `in $name` and `under $name` in filters: items, or `{file: lists/name.txt}`.",
     ),
     Key(
-        "rules", {"type": ["array", "null"], "items": {"$ref": "#/definitions/entry"}},
+        "filters", _FILTERS,
+        "Filters by name, which stand as `$name` in other filters.",
+    ),
+    Key(
+        "profiles",
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": ["object", "null"],
+                "properties": {"vars": _VARS, "lists": _LISTS, "filters": _FILTERS},
+                "additionalProperties": False,
+            },
+        },
+        "Other values for `vars`, `lists` and `filters` by the name of a profile, for `--profile NAME`.",
+    ),
+    Key(
+        "rules",
+        {
+            "type": ["array", "null"],
+            "items": {
+                "if": {"type": "object", "required": ["include"]},
+                "then": {"$ref": "#/definitions/include"},
+                "else": {"$ref": "#/definitions/rule"},
+            },
+        },
         "The rules. They run from top to bottom, and every matching rule applies, until one answers.",
     ),
     Key(
-        "tests", {"type": ["array", "null"], "items": {"$ref": "#/definitions/test"}},
-        "Tests of the rules, which `rulesproxy test` runs: a request, what the server answers, what is expected.",
+        "tests", tuple[Case, ...],
+        "Tests of the rules, for `rulesproxy test`: a request, what the server answers, and what is expected.",
     ),
     Key(
         "options", {"type": ["object", "null"]},
@@ -176,17 +215,3 @@ TOP = _table(
     ),
 )  # fmt: skip
 """The keys at the top of a rule file."""
-
-INCLUDE = _table(
-    Key(
-        "include", {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
-        "Rules that stand exactly here: a file, a folder, a pattern such as `rules.d/*.yaml`, or a pack such as "
-        "`pack:cors`; or a list of them.",
-    ),
-    Key("vars", _VARS, "Other values for variables of the included files."),
-    Key("lists", _LISTS, "Other values for lists of the included files."),
-    Key("filters", _FILTERS, "Other values for filters of the included files."),
-    Key("profile", tuple[str, ...], "These rules are there only with one of these profiles."),
-    Key("enabled", bool, "`false` leaves these rules out.", "true"),
-)  # fmt: skip
-"""The keys of an `include` among the rules."""

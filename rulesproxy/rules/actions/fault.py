@@ -32,15 +32,16 @@ class Dribbling:
     over: Duration
 
     @classmethod
-    def read(cls, node: Node, reader: Reader, name: str) -> Dribbling:
-        """The two keys of a mapping."""
-        return reader.record(cls, reader.mapping(node, name, "`dribble: {chunks: 5, over: 2s}`"), name)
-
-    @classmethod
     def json_schema(cls) -> dict[str, object]:
+        """What the key accepts, for editors."""
         from rulesproxy.rules.json_schema import record_schema
 
         return record_schema(cls)
+
+    @classmethod
+    def read(cls, node: Node, reader: Reader, name: str) -> Dribbling:
+        """The two keys of a mapping."""
+        return reader.record(cls, reader.mapping(node, name, "`dribble: {chunks: 5, over: 2s}`"), name)
 
 
 @dataclass(frozen=True, slots=True)
