@@ -61,7 +61,7 @@ class FileTemplate:
         return kind == "application/json" or kind.endswith("+json")
 
     def _check_json(self, scalar: Scalar, reader: Reader) -> None:
-        """It is JSON whatever the values are, if it is JSON with a number for each typed place and nothing for others."""
+        """It is JSON whatever the values are, if it is with a number for each typed place and nothing for others."""
         try:
             json.loads("".join([_sample(part) for part in self.template.parts]))
         except ValueError as error:
