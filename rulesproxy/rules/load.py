@@ -6,6 +6,7 @@ values are read in `schema`, how YAML becomes nodes in `nodes`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.names import (
     AnyEnvironment,
+    Environment,
     Handed,
     NameReader,
     Scope,
@@ -82,7 +84,7 @@ class _Loader:
     """Collects rules and diagnostics over several files."""
 
     def __init__(self, env: Mapping[str, str] | None, profiles: Sequence[str]) -> None:
-        self.env = env
+        self.env = Environment(os.environ if env is None else env)
         self.profiles = Profiles(profiles)
         self.closure = Closure()
         self.rules: list[Rule] = []
@@ -108,6 +110,7 @@ class _Loader:
             tuple(self.closure.paths),
             self.closure.digest,
             tuple(self.tests),
+            frozenset(self.env.taken),
         )
 
     # Files

@@ -80,6 +80,7 @@ class Loaded:
             folders that were searched, whose entries count.
         digest: a hash over the contents of those files, and over what the searches have found.
         tests: the tests that are free of errors, in order.
+        secrets: the values that the rules take from the environment.
     """
 
     rules: tuple[Rule, ...]
@@ -88,6 +89,7 @@ class Loaded:
     watch: tuple[Path, ...]
     digest: str
     tests: tuple[Case, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:
