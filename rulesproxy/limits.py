@@ -46,6 +46,11 @@ class Limits:
     messages_kept: int = 100
     """Messages that a WebSocket or TCP flow remembers."""
 
+    state_clients: int = 10_000
+    """Clients that rules remember something for. A proxy of a whole office has fewer."""
+    state_value: int = 1 * KIB
+    """Characters of one value that rules remember: a step, a user or a token, not a document."""
+
     client_hello: int = 64 * KIB
     """The TLS records of one ClientHello. The biggest real ones, with post-quantum keys, are under 3 KiB."""
     client_hello_records: int = 64

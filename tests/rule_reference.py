@@ -17,8 +17,11 @@ from rulesproxy.diagnostics import Source
 from rulesproxy.resources import packs
 from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.actions.fault import Dribbling
 from rulesproxy.rules.actions.map_local import Root
 from rulesproxy.rules.actions.respond import Answer
+from rulesproxy.rules.actions.throttle import PROFILES
+from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits, FilePath
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
@@ -40,6 +43,8 @@ KINDS: dict[type, str] = {
     HeaderEdits: "[edits](#edits-by-name)", QueryEdits: "[edits](#edits-by-name)",
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
+    Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
+    Dribbling: "`{chunks, over}`",
     HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 
@@ -52,6 +57,7 @@ def tables() -> dict[str, str]:
         "reference": "\n\n".join([_section(action) for action in ACTIONS.values()]),
         "bodies": _keys(BodyEdits),
         "html": _keys(HTMLEdits),
+        "profiles": _profiles(),
     }
 
 
@@ -63,6 +69,14 @@ def page() -> str:
         text, found = place.subn(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)  # type: ignore[misc]
         assert found == 1, f"rules/README.md has no place for {name}"
     return text
+
+
+def _profiles() -> str:
+    rows = [
+        (f"`{name}`", f"{line.down:,g} kbit/s", f"{line.up:,g} kbit/s", f"{line.latency:g} ms")
+        for name, line in PROFILES.items()
+    ]
+    return _table(("profile", "down", "up", "latency"), rows)
 
 
 def _overview() -> str:
@@ -96,7 +110,7 @@ def _anchor(key: str) -> str:
 
 def _section(action: type[Action]) -> str:
     parts = [f"### `{action.key}`", *paragraphs(action), facts(action)]
-    if schema_of(action):
+    if schema_of(action) and action.whole is None:
         parts.append(_keys(action))
     parts += [_example(example) for example in action.examples]
     return "\n\n".join(parts)

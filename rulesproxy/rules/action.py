@@ -76,6 +76,7 @@ class Action:
         may_answer: it answers some requests by itself, and leaves the others to the rest of its rule.
         bare: it may stand without a value.
         short: the field that a value without keys is read into.
+        whole: the field that the whole value is read into, where its keys are names of the user's own.
         edits_request: it may change the request.
         synonyms: keys that people try, each with the one that they mean.
         edits_body: the message whose body it changes, which therefore has to be read before.
@@ -91,6 +92,7 @@ class Action:
     may_answer: ClassVar[bool] = False
     bare: ClassVar[bool] = False
     short: ClassVar[str | None] = None
+    whole: ClassVar[str | None] = None
     edits_request: ClassVar[bool] = False
     synonyms: ClassVar[dict[str, str]] = {}
     examples: ClassVar[tuple[Example, ...]] = ()
@@ -164,6 +166,9 @@ class Action:
         if not schema:
             help = "write nothing behind the colon; `enabled: false` switches a rule off"
             reader.fail("RP103", node, f"`{cls.key}` stands alone, got {describe(node)}", help)
+        if cls.whole is not None:
+            field = schema[cls.whole]
+            return cls(**{field.attribute: reader.value(field.kind, node, cls.key)})
         if isinstance(node, nodes.Mapping):
             return reader.record(cls, node, cls.key, _owner_of)
         if cls.short is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rulesproxy.engine.dispatch import Bound
-from rulesproxy.filters.analysis import request_only
+from rulesproxy.filters.analysis import reads, request_only
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
@@ -84,6 +84,7 @@ class Compiled:
         stop: nothing below it applies.
         either_side: it is tried in both passes.
         uses_response: its filter reads the response.
+        uses_state: it reads or sets what rules remember under a name.
     """
 
     __slots__ = (
@@ -91,7 +92,7 @@ class Compiled:
         "acts_on_request", "acts_on_response", "captures", "connect", "decides_connect", "decides_on_request",
         "edits_request", "edits_response_body", "either_side", "gate", "holds_request", "holds_response", "matches",
         "may", "memory", "name", "number", "only_passes", "outside", "passes", "reads_request", "reads_response",
-        "refuses_overflow", "rule", "shadows_connect", "stop", "uses_response",
+        "refuses_overflow", "rule", "shadows_connect", "stop", "uses_response", "uses_state",
     )  # fmt: skip
 
     matches: Filter
@@ -100,8 +101,8 @@ class Compiled:
 
     def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
         checked = rule.filter
-        self.memory = memory or Memory()
         self.outside = outside or the_machine()
+        self.memory = memory or Memory(rule.identity, self.outside)
         self.rule = rule
         self.number = number
         self.name = rule.name
@@ -127,6 +128,7 @@ class Compiled:
         uses_body = any("response" in action.reads_body for action in response)
         self._uses_response = uses_body or (self.acts_on_response and self.reads_response)
         self._editors = tuple([action for action in response if action.edits_body == "response"])
+        self.uses_state = _uses_state(rule, actions)
         self.holds_response = self.edits_response_body or self._uses_response
         self._bind_connect(checked, actions)
 
@@ -221,6 +223,15 @@ class Compiled:
             bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
             self._bounds[event] = bound
         return bound
+
+
+def _uses_state(rule: Rule, actions: list[Action]) -> bool:
+    by = rule.gates.sample.by if rule.gates is not None and rule.gates.sample is not None else None
+    return (
+        any(action.key == "set-state" or any(name.startswith("state[") for name in action.names) for action in actions)
+        or any(read.field.name == "state" for read in reads(rule.filter.node))
+        or (by is not None and by.field.name == "state")
+    )
 
 
 def _counting(captures: Callable[[FlowView], Captures] | None, memory: Memory) -> Callable[[FlowView], Captures]:

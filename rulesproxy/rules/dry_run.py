@@ -25,6 +25,7 @@ from rulesproxy.rules.hosts import ended
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.passes import Runner
+from rulesproxy.rules.state import Store
 from rulesproxy.rules.trace import Act, Given, Result
 
 WALL = 1767225600.0
@@ -43,12 +44,14 @@ class DryRun:
         self._uuids = 0
         outside = Outside(lambda: WALL, lambda: 0.0, self._uuid, "0")
         self._rules = [_Recorded(rule, number, outside, self._recorder) for number, rule in enumerate(rules)]
-        self._runner = Runner(self._rules)
+        self._store = Store()
+        self._runner = Runner(self._rules, self._store)
         self._handlers: dict[str, Callable[..., None]] = self._runner.handlers  # type: ignore[assignment]
 
     def reset(self) -> None:
-        """Forget what the flows so far have left: counters, sequences, identifiers."""
+        """Forget what the flows so far have left: counters, sequences, identifiers, named state."""
         self._uuids = 0
+        self._store.clear()
         for rule in self._rules:
             if rule.memory.counts:
                 rule.memory.counts = {}

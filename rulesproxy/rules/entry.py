@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 from rulesproxy.diagnostics import Label
 from rulesproxy.filters import ast
@@ -14,21 +14,15 @@ from rulesproxy.filters.problem import FilterError
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE
 from rulesproxy.rules.fitting import capture_fields, check_phases
-from rulesproxy.rules.gates import Count, Gates, Sample
+from rulesproxy.rules.gates import Gates
+from rulesproxy.rules.keys import RULE
 from rulesproxy.rules.match import FilterText, filter_text
-from rulesproxy.rules.model import OnError, Rule, Step
+from rulesproxy.rules.model import Rule, Step
 from rulesproxy.rules.names import Scope, parse_filter, report
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Names, Reader
 from rulesproxy.rules.traps import dropped_comment
 from rulesproxy.rules.written import SYNONYMS, check_one_answer, read_steps, written_actions
-
-KINDS: dict[str, Any] = {
-    "description": str, "tags": tuple[str, ...], "enabled": bool, "stop": bool, "sample": Sample,
-    "nth": tuple[Count, ...], "every": Count, "times": Count, "on-error": OnError,
-    "on-overflow": Literal["stream", "block"],
-}  # fmt: skip
-"""What the keys of a rule accept, those apart that are read together with others."""
 
 DEFAULTS: dict[str, Any] = {
     "description": "", "tags": (), "enabled": True, "on-error": "open", "on-overflow": "stream",
@@ -190,7 +184,7 @@ def _value(node: Mapping, key: str, default: Any, reader: Reader) -> Any:
     """The value of a key; the default where there is none, or a bad one, which has been recorded."""
     child = node.get(key)
     try:
-        return default if child is None else reader.value(KINDS[key], child, key)
+        return default if child is None else reader.value(RULE[key].kind, child, key)
     except Bad:
         return default
 

@@ -10,7 +10,7 @@ import json
 import re
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from rulesproxy.diagnostics import Source
@@ -131,7 +131,9 @@ def action_schema(action: type[Action], *scalars: Mapping[str, object]) -> Fragm
     arms.extend(scalars)
     if action.short is not None:
         arms.append(kind_schema(known[action.short].kind))
-    if known:
+    if action.whole is not None:
+        arms.append(kind_schema(known[action.whole].kind))
+    elif known:
         arms.append(record_schema(action))
     return dict(arms[0]) if len(arms) == 1 else {"anyOf": _flat(arms)}
 
@@ -184,6 +186,8 @@ def kind_schema(kind: Any) -> Fragment:
     if kind is int:
         return {"type": "integer"}
     say = getattr(kind, "json_schema", None)
+    if say is None and isinstance(kind, type) and is_dataclass(kind):
+        return record_schema(kind)
     if say is None:
         raise NoSchemaError(f"{kind.__module__}.{kind.__qualname__} has no json_schema()")
     fragment: Fragment = say()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rulesproxy.rules.gates import Count, Sample
 from rulesproxy.rules.match import KEYS as MATCH_KEYS
 
 NAMES: Mapping[str, object] = {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
@@ -90,10 +91,26 @@ RULE = _table(
         {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
         "The rule is there only with `--profile NAME`: one name, or a list of which one is enough.",
     ),
+    Key(
+        "sample", Sample,
+        'The share of the flows that the rule acts on: `30%`; with `by request.cookie["uid"]` the share of the values, '
+        "so that flows with the same value are treated alike, after a restart too; `seed 42` takes others.",
+    ),
+    Key("nth", tuple[Count, ...], "The numbers of the flows that the rule acts on, counted from 1: one, or a list."),
+    Key("every", Count, "The rule acts on each flow whose number can be divided by this one.", "1"),
+    Key("times", Count, "The rule acts on so many flows at most."),
     Key("stop", bool, "`true`: no rule below applies, for the request and for the response.", "false"),
     Key(
         "on-error", Literal["open", "closed"], "What happens to a flow on which an action fails.", "open",
         {"open": "The action has changed nothing, and the flow goes on.", "closed": "The client gets 502."},
+    ),
+    Key(
+        "on-overflow", Literal["stream", "block"],
+        "What happens to a body that the rule needs and that is over the limit.", "stream",
+        {
+            "stream": "The body passes, and the rule does not apply.",
+            "block": "The client gets 413 for its request, 502 for the server's response.",
+        },
     ),
     Key(
         "do", {"type": "array", "items": {"$ref": "#/definitions/actions"}, "minItems": 1},

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Source, Span
+from rulesproxy.diagnostics.ignore import MARK, Ignore, divide, find_ignores
 from rulesproxy.filters import ast
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.limits import INCLUDE_DEPTH
@@ -86,6 +87,7 @@ class _Loader:
         self.profiles = Profiles(profiles)
         self.closure = Closure()
         self.rules: list[Rule] = []
+        self.ignores: list[Ignore] = []
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
         self.tests: list[Case] = []
@@ -101,13 +103,16 @@ class _Loader:
             self.parts.append(("", problems))
         # A file that is included twice has its mistakes once.
         found = {str(each): each for path, part in self.parts for each in sorted(part, key=partial(_place, path))}
+        said, silenced = divide(list(found.values()), self.ignores)
         return Loaded(
             tuple(self.rules),
-            tuple(found.values()),
+            said,
             self.closure.files,
             tuple(self.closure.paths),
             self.closure.digest,
             tuple(self.tests),
+            tuple(self.ignores),
+            silenced,
         )
 
     # Files
@@ -167,6 +172,8 @@ class _Loader:
         except NodeError as error:
             self.parts.append((source.path, list(error.diagnostics)))
             return None
+        if MARK in source.text:
+            self.ignores.extend(find_ignores(source, nodes.texts(root)))
         reader = Reader(folder, self.env)
         self.parts.append((source.path, reader.problems))
         scope = Scope(self.ids, self.used)

@@ -22,6 +22,7 @@ from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of
 from rulesproxy.rules.position import Pass
+from rulesproxy.rules.state import Store
 
 INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
@@ -39,14 +40,16 @@ class Runner:
         "_numbers",
         "_responds",
         "_rules",
+        "_store",
         "_strict",
         "_told",
         "hosts",
         "owner",
     )
 
-    def __init__(self, rules: Sequence[Compiled]) -> None:
+    def __init__(self, rules: Sequence[Compiled], store: Store) -> None:
         self._rules = tuple(rules)
+        self._store = store if any(rule.uses_state for rule in self._rules) else None
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = Index([rule.keys for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
         if self._index is not None and self._index.useless:
@@ -54,7 +57,7 @@ class Runner:
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         self._responds = any(rule.acts_on_response for rule in self._rules)
         self._strict = frozenset(rule.number for rule in self._rules if rule.refuses_overflow)
-        self.hosts = Hosts(self._rules, self._index)
+        self.hosts = Hosts(self._rules, self._index, self._store)
         self._told: set[str] = set()
         self.owner = object()
         self._nothing = Pass(self.owner, ())
@@ -87,6 +90,8 @@ class Runner:
             flow.rules = self._nothing
             return
         state = flow.rules = Pass(self.owner, numbers)
+        if self._store is not None:
+            self._store.attach(flow)
         if self._index is not None:
             state.asked = asked_of(request)
         if over(flow):
@@ -235,6 +240,8 @@ class Runner:
         """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""
         numbers = self._numbers if self._index is None else self._index.candidates(flow.request)
         state = flow.rules = Pass(self.owner, numbers)
+        if self._store is not None:
+            self._store.attach(flow)
         self._seal(flow, state, True)
         return state
 

@@ -16,6 +16,7 @@ from rulesproxy.rules.load import RulesError, load_files, load_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.passes import Runner
+from rulesproxy.rules.state import Store
 
 if TYPE_CHECKING:
     from rulesproxy.rules.dry_run import DryRun
@@ -31,10 +32,11 @@ class RuleAddon:
         events: the events that it needs.
     """
 
-    __slots__ = ("__weakref__", "_alone", "compiled")
+    __slots__ = ("__weakref__", "_alone", "_store", "compiled")
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, store: Store) -> None:
         self.compiled = compiled
+        self._store = store
         self._alone: Runner | None = None
 
     @property
@@ -60,7 +62,8 @@ class RuleAddon:
     @property
     def _runner(self) -> Runner:
         if self._alone is None:
-            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory, self.compiled.outside)])
+            alone = Compiled(self.compiled.rule, 0, self.compiled.memory, self.compiled.outside)
+            self._alone = Runner([alone], self._store)
         return self._alone
 
     def __getattr__(self, event: str) -> object:
@@ -88,6 +91,7 @@ class RuleSet:
         watch: what to watch for changes of them: see `Loaded`.
         digest: a hash over the contents of those files.
         warnings: what is doubtful about them.
+        store: what its rules remember under a name.
         outside: where its rules get time and chance from.
     """
 
@@ -101,14 +105,15 @@ class RuleSet:
         outside: Outside | None = None,
     ) -> None:
         self.outside = outside or the_machine()
+        self.store = Store()
         compiled = [Compiled(rule, number, outside=self.outside) for number, rule in enumerate(rules)]
-        self.rules = tuple(RuleAddon(rule) for rule in compiled)
+        self.rules = tuple(RuleAddon(rule, self.store) for rule in compiled)
         self.files = files
         self.watch = watch
         self.digest = digest
         self.warnings = warnings
         # The runner knows nothing of this object: a set that was replaced is gone with its last reference.
-        runner = Runner(compiled)
+        runner = Runner(compiled, self.store)
         for event, handler in runner.handlers.items():
             setattr(self, event, handler)
         self._dry: DryRun | None = None
@@ -148,7 +153,8 @@ class RuleSet:
             return self._dry.run(flow)
 
     def follow(self, other: RuleSet) -> None:
-        """Go on counting where another set is: in every rule whose id and definition have not changed."""
+        """Go on where another set is: with the named state, and the counters of rules that have not changed."""
+        self.store.follow(other.store)
         before = dict(zip(_identities(other.rules), other.rules, strict=True))
         for identity, addon in zip(_identities(self.rules), self.rules, strict=True):
             old = before.get(identity)

@@ -9,11 +9,14 @@ import pytest
 
 from rulesproxy.cli import main
 from rulesproxy.diagnostics.codes import CODES, Code
+from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 
 WITHOUT_EXAMPLE = {"RP001", "RP002", "RP113", "RP217", "RP802", "RP809"}
 """Their mistakes are no piece of text that fits a page."""
-ACTIONS = re.compile(r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|stop|do|blok):", re.M)
+ACTIONS = re.compile(
+    r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|delay|fault|record|run|stop|do|blok):", re.M
+)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +46,7 @@ def rule_file(piece: str) -> str:
 
 
 def found(piece: str) -> list[str]:
-    return [diagnostic.code for diagnostic in load_text(rule_file(piece)).diagnostics]
+    return [diagnostic.code for diagnostic in diagnose(load_text(rule_file(piece)))]
 
 
 SHOWN = [pytest.param(code, id=code.code) for code in CODES.values() if code.code not in WITHOUT_EXAMPLE]

@@ -53,6 +53,8 @@ def test_every_action_and_key_has_a_schema_with_a_sentence() -> None:
     assert set(action_keys()) - set(SCHEMA["definitions"]) == set()
     for action in ACTIONS.values():
         fragment = action.json_schema()
+        if action.whole is not None:
+            continue
         arms: Any = fragment.get("anyOf", [fragment])
         records = [arm for arm in arms if arm.get("type") == "object"]
         for key in schema_of(action):
