@@ -17,7 +17,7 @@ from rulesproxy.diagnostics import suggest
 from rulesproxy.filters.fields import public_names
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import template_fields
-from rulesproxy.rules.schema import Names
+from rulesproxy.rules.schema import Names, constant
 from rulesproxy.rules.template_fields import Shown
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Template:
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Template:
         """The template in a scalar."""
-        scalar = reader.scalar(node, name, "text")
+        scalar = reader.raw(node, name, "text")
         if "${" not in scalar.text:
             return cls.of(scalar.text)
         return parse(scalar, reader)
@@ -272,17 +272,9 @@ def _value(name: str, names: Names) -> tuple[Read, bool, bool] | str:
         field = (names.captures or {}).get(name, "")
         if names.captures is not None or re.fullmatch(r"[A-Za-z_]\w*", name):
             return _capture(name), False, field in _FROM_PATH
-    if name.startswith("env:"):
-        value = names.env.get(name[4:])
-        if value is None:
-            return f"set the environment variable {name[4:]} before this file is loaded"
-        return _literal(value), True, False
-    if name.startswith("vars."):
-        found = names.vars.get(name[5:])
-        if found is None:
-            meant = suggest(name[5:], names.vars)
-            return f"did you mean `${{vars.{meant}}}`?" if meant else "define it under `vars:`"
-        return _literal(found), True, False
+    if name.startswith(("env:", "vars.")):
+        value, hint = constant(name, names)
+        return hint if value is None else (_literal(value), True, False)
     if name == COUNTER:
         return _capture(f"${COUNTER}"), False, False
     if name in _PLAIN:
