@@ -117,3 +117,8 @@ class Limits:
 
 
 DEFAULT = Limits()
+
+FEED_BACKLOG = 1000
+"""Entries of the control feed that wait for one reader: a burst of a second; a slower reader is told what it missed."""
+CONTROL_BODY = 2 * 1024 * 1024
+"""Bytes of a request to the control API: the largest rule file, spelt as JSON, has place in it."""
