@@ -81,7 +81,7 @@ class Compiled:
         only_passes: and does nothing else.
         acts_on_request: it changes or answers something in the request pass.
         awaits_request: the request pass waits for what it does; `awaits_response` likewise.
-        decides_on_request: its filter is evaluated in the request pass.
+        decides_on_request: its filter is evaluated in the request pass, since it acts there.
         holds_request: the request body must be there before the request pass may go past it.
         reads_request: its filter reads the request body.
         reads_response: its filter reads the response body.
@@ -179,7 +179,7 @@ class Compiled:
         edits_body = any(action.edits_body == "request" for action in request)
         uses_body = any("request" in action.reads_body for action in request)
         self.holds_request = edits_body or uses_body or self.reads_request
-        self.decides_on_request = decidable and (self.acts_on_request or self.holds_request)
+        self.decides_on_request = decidable and self.acts_on_request
         self.edits_request = any(action.edits_request for action in request)
 
     def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:

@@ -133,7 +133,7 @@ class Runner:
                     state.at = at - 1
                     self._bodies.wait_for_request(flow, state, view, state.numbers[state.at :])
                     return None
-                if rule.uses_response:
+                if not rule.decides_on_request:
                     continue
                 if flow.request.body_source is None:
                     if rule.near(view):

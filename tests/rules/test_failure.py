@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
-
 import pytest
 
 from rulesproxy.flow.error import FlowError, Kind
@@ -13,13 +10,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.ruleset import RuleSet, load_rules
-
-
-def complete(rest: Coroutine[Any, Any, None] | None) -> None:
-    """Run a pass to its end that waits for nothing."""
-    if rest is not None:
-        with pytest.raises(StopIteration):
-            rest.send(None)
+from tests.support.deciding import complete
 
 
 def load(rules: str) -> RuleSet:

@@ -14,7 +14,7 @@ from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.ruleset import RuleSet, load_rules
-from tests.rules.test_failure import complete
+from tests.support.deciding import complete
 
 Exchange = Callable[..., Any]
 
