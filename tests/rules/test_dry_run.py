@@ -106,7 +106,7 @@ def test_later_rules_are_explained_by_what_they_saw() -> None:
     text += rule("d", "response.header['x'] == '1'", "block: 502")
     result = rules(text).run(make("GET", "http://a.test/a", status=200, response_headers=[("X", "1")]))
     assert why(result) == ["", "`path` is `/b`", "", '`response.header["x"]` is `2`']
-    assert result.of("b").share == 0.25
+    assert result.of("b").share == 0.2
 
 
 MISSES = [
