@@ -37,7 +37,11 @@ def test_an_exchange_becomes_a_flow() -> None:
         "content": {"text": base64.b64encode(b"\xff\x00").decode(), "encoding": "base64"},
     }  # fmt: skip
     (flow,) = read(entry(request=request, response=response, serverIPAddress="[::1]")).flows
-    assert (flow.request.method, flow.request.url, flow.request.http_version) == ("POST", "https://a.test/x?y=1", "HTTP/2.0")
+    assert (flow.request.method, flow.request.url, flow.request.http_version) == (
+        "POST",
+        "https://a.test/x?y=1",
+        "HTTP/2.0",
+    )
     assert flow.request.headers.items(True) == [("Host", "a.test"), ("content-type", "text/plain")]
     assert flow.request.raw_content == "é".encode()
     assert flow.response is not None
@@ -48,7 +52,10 @@ def test_an_exchange_becomes_a_flow() -> None:
 
 
 def test_forms_are_written_again_from_their_fields() -> None:
-    posted = {"mimeType": "application/x-www-form-urlencoded", "params": [{"name": "a b", "value": "1&2"}, {"name": "c"}]}
+    posted = {
+        "mimeType": "application/x-www-form-urlencoded",
+        "params": [{"name": "a b", "value": "1&2"}, {"name": "c"}],
+    }
     assert read(entry(request={"postData": posted})).flows[0].request.raw_content == b"a+b=1%262&c="
 
 
