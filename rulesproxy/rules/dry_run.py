@@ -7,7 +7,7 @@ nothing. Why a rule did nothing is said by `trace`, and only when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 
 from rulesproxy.engine.dispatch import Bound
@@ -26,13 +26,15 @@ from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.hosts import ended
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
-from rulesproxy.rules.passes import Runner
+from rulesproxy.rules.passes import Rest, Runner
 from rulesproxy.rules.state import Store
 from rulesproxy.rules.trace import Act, Given, Result
 
 WALL = 1767225600.0
 """The time of a dry run: the first second of 2026, UTC."""
 _BODILESS = (204, 304)
+_WAITS = 1000
+"""How often the functions of one pass are told that they cannot wait; one that does not listen is left alone then."""
 
 
 class DryRun:
@@ -56,7 +58,7 @@ class DryRun:
             for sampled in (True, False)
         }
         self._runner = Runner(self._rules, self._store)
-        self._handlers: dict[str, Callable[..., None]] = self._runner.handlers  # type: ignore[assignment]
+        self._handlers: dict[str, Callable[..., Rest]] = self._runner.handlers  # type: ignore[assignment]
 
     def reset(self) -> None:
         """Forget what the flows so far have left: counters, sequences, identifiers, named state."""
@@ -82,7 +84,9 @@ class DryRun:
         """Call the handler of an event, if the rules need it."""
         handler = self._handlers.get(event)
         if handler is not None:
-            handler(subject)
+            rest = handler(subject)
+            if rest is not None:
+                _complete(rest)
 
     def remember(self, flow: HTTPFlow) -> None:
         """Let a flow see what the flows before it have left."""
@@ -137,14 +141,39 @@ class _Recorded(Compiled):
             act = Act(self.number, event, Moment(flow), dict(captures))
             self._recorder.acts.append(act)
             try:
-                return call(flow, captures)
+                result = call(flow, captures)
             except Exception as error:
-                act.failure = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                act.fail(error)
+                raise
+            finally:
+                act.after = Moment(flow)
+            return result if not hasattr(result, "__await__") else finish(act, flow, result)
+
+        async def finish(act: Act, flow: HTTPFlow, waiting: Awaitable[object]) -> None:
+            try:
+                await waiting
+            except Exception as error:
+                act.fail(error)
                 raise
             finally:
                 act.after = Moment(flow)
 
         return record
+
+
+class WaitsError(Exception):
+    """A function of a rule waits for something; a dry run has no event loop, and no network to wait for."""
+
+
+def _complete(rest: Coroutine[object, object, None]) -> None:
+    """Run the rest of a pass, in which every function that waits for something fails."""
+    try:
+        rest.send(None)
+        for _ in range(_WAITS):
+            rest.throw(WaitsError("it waits for something, which a dry run cannot"))
+    except StopIteration:
+        return
+    rest.close()
 
 
 class _Exchange:

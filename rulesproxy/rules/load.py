@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Source, Span
+from rulesproxy.diagnostics.ignore import MARK, Ignore, divide, find_ignores
 from rulesproxy.filters import ast
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.limits import INCLUDE_DEPTH
@@ -19,6 +20,7 @@ from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, TooMany
 from rulesproxy.rules.entry import read_rule
 from rulesproxy.rules.include import PACK, Include, included_files, is_include, no_match, pack, read_include
+from rulesproxy.rules.keys import TOP
 from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.names import (
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
     from rulesproxy.rules.cases import Case
 
 VERSION = 1
-TOP_KEYS = ("version", "vars", "lists", "filters", "profiles", "rules", "tests")
+TOP_KEYS = tuple(key.name for key in TOP.values() if not key.project)
 PROJECT_FILE = "rulesproxy.yaml"
-PROJECT_KEYS = ("options", "addons")
+PROJECT_KEYS = tuple(key.name for key in TOP.values() if key.project)
 """Further keys, for the project file only; `project` reads them."""
 
 _SYNONYMS = {"rule": "rules", "variables": "vars", "list": "lists", "profile": "profiles", "test": "tests"}
@@ -95,10 +97,12 @@ class _Loader:
         self.profiles = Profiles(profiles)
         self.closure = Closure()
         self.rules: list[Rule] = []
+        self.ignores: dict[Span, Ignore] = {}
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
         self.tests: list[Case] = []
         self.parts: list[tuple[str, list[Diagnostic]]] = []
+        self.secrets: list[set[str]] = []
         self.chain: list[tuple[Path, str]] = []
 
     def loaded(self) -> Loaded:
@@ -110,13 +114,18 @@ class _Loader:
             self.parts.append(("", problems))
         # A file that is included twice has its mistakes once.
         found = {str(each): each for path, part in self.parts for each in sorted(part, key=partial(_place, path))}
+        ignores = tuple(self.ignores.values())
+        said, silenced = divide(found.values(), ignores)
         return Loaded(
             tuple(self.rules),
-            tuple(found.values()),
+            said,
             self.closure.files,
             tuple(self.closure.paths),
             self.closure.digest,
             tuple(self.tests),
+            ignores,
+            silenced,
+            frozenset().union(*self.secrets),
         )
 
     # Files
@@ -163,7 +172,7 @@ class _Loader:
         source = _decode(path, data, problems)
         if source is None:
             return None
-        self.chain.append((path.resolve(), str(path)))
+        self.chain.append((_real(path), str(path)))
         try:
             return self.text(source, path.parent, handed, on)
         finally:
@@ -176,8 +185,13 @@ class _Loader:
         except NodeError as error:
             self.parts.append((source.path, list(error.diagnostics)))
             return None
+        if MARK in source.text:
+            self.ignores.update({ignore.span: ignore for ignore in find_ignores(source, nodes.texts(root))})
         reader = Reader(folder, self.env)
+        reader.closure = self.closure
         self.parts.append((source.path, reader.problems))
+        # The set is filled while the file is read.
+        self.secrets.append(reader.secrets)
         scope = Scope(self.ids, self.used)
         try:
             self._top(root, reader, scope, handed, on)
@@ -271,9 +285,10 @@ class _Loader:
         begun = [path for path, _ in self.chain]
         found = False
         for path in paths:
-            if path.resolve() in begun:
+            real = _real(path)
+            if real in begun:
                 if single:
-                    chain = " → ".join([shown for _, shown in self.chain[begun.index(path.resolve()) :]] + [str(path)])
+                    chain = " → ".join([shown for _, shown in self.chain[begun.index(real) :]] + [str(path)])
                     reader.fail("RP802", target, f"this file includes itself: {chain}", "remove one of the includes")
                 # A pattern means the others.
                 continue
@@ -350,6 +365,15 @@ def _decode(path: Path, data: bytes, problems: list[Diagnostic]) -> Source | Non
             )
         )
         return None
+
+
+def _real(path: Path) -> Path:
+    """The file that a path leads to through all links."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        # Links in a circle, or no possible name: reading it says so.
+        return path
 
 
 def _place(path: str, diagnostic: Diagnostic) -> tuple[str, int, int]:

@@ -9,11 +9,10 @@ which costs nothing where nothing is changed: so the response pass sees for ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import TypeAlias
 
-from rulesproxy.engine.dispatch import run_guarded
-from rulesproxy.engine.log import logger
-from rulesproxy.filters.fields.message import is_event_stream
+from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
@@ -23,17 +22,22 @@ from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of
 from rulesproxy.rules.position import Pass
 from rulesproxy.rules.state import Store
+from rulesproxy.rules.waiting import Waiting
 
 INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
 
 _NO_CAPTURES: Captures = {}
 
+Rest: TypeAlias = Coroutine[object, object, None] | None
+"""The rest of a pass that has to wait for an `async` function; None where the pass is over or lacks a body."""
+
 
 class Runner:
     """Runs the passes of one rule set. Nothing in it points back to itself, so that it dies when it is let go."""
 
     __slots__ = (
+        "_bodies",
         "_editors",
         "_index",
         "_nothing",
@@ -41,8 +45,6 @@ class Runner:
         "_responds",
         "_rules",
         "_store",
-        "_strict",
-        "_told",
         "hosts",
         "owner",
     )
@@ -56,9 +58,8 @@ class Runner:
             self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         self._responds = any(rule.acts_on_response for rule in self._rules)
-        self._strict = frozenset(rule.number for rule in self._rules if rule.refuses_overflow)
+        self._bodies = Waiting(self._rules)
         self.hosts = Hosts(self._rules, self._index, self._store)
-        self._told: set[str] = set()
         self.owner = object()
         self._nothing = Pass(self.owner, ())
 
@@ -83,12 +84,12 @@ class Runner:
 
     # The request pass
 
-    def requestheaders(self, flow: HTTPFlow) -> None:
+    def requestheaders(self, flow: HTTPFlow) -> Rest:
         request = flow.request
         numbers = self._numbers if self._index is None else self._index.candidates(request)
         if not numbers:
             flow.rules = self._nothing
-            return
+            return None
         state = flow.rules = Pass(self.owner, numbers)
         if self._store is not None:
             self._store.attach(flow)
@@ -97,23 +98,23 @@ class Runner:
         if over(flow):
             # Somebody in front of the rules has answered: the response pass is all that is left.
             self._seal(flow, state, False)
-            return
-        self._request_pass(flow, state, FlowView(flow), False)
+            return None
+        return self._request_pass(flow, state, FlowView(flow), False)
 
-    def request(self, flow: HTTPFlow) -> None:
+    def request(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if type(state) is not Pass or state.owner is not self.owner or state.waits != "request":
-            return
+            return None
         state.waits = None
         if state.answered:
-            return
+            return None
         if over(flow):
             self._seal(flow, state, False)
-            return
+            return None
         self._ask_again(flow, state, state.at)
-        self._request_pass(flow, state, FlowView(flow), True)
+        return self._request_pass(flow, state, FlowView(flow), True)
 
-    def _request_pass(self, flow: HTTPFlow, state: Pass, view: FlowView, whole: bool) -> None:
+    def _request_pass(self, flow: HTTPFlow, state: Pass, view: FlowView, whole: bool) -> Rest:
         rules = self._rules
         at = state.at
         while at < len(state.numbers):
@@ -126,40 +127,63 @@ class Runner:
                     if not rule.near(view):
                         continue
                     state.at = at - 1
-                    self._wait_for_request(flow, state, view, state.numbers[state.at :])
-                    return
+                    self._bodies.wait_for_request(flow, state, view, state.numbers[state.at :])
+                    return None
                 if rule.uses_response:
                     continue
                 if flow.request.body_source is None:
                     if rule.near(view):
-                        self._tell(rule, flow, "request body was streamed or is over the limit")
+                        self._bodies.tell(rule, flow, "request body was streamed or is over the limit")
                     continue
             if not rule.matches(view) or (rule.gate is not None and not state.opens(rule, view)):
                 continue
             state.at = at
-            if self._apply_request(flow, state, view, rule, whole):
+            captures = self._enter_request(flow, state, view, rule)
+            if captures is None:
+                continue
+            bound = rule.bound("request" if whole else "requestheaders")
+            if rule.awaits_request:
+                return self._await_request(flow, state, rule, bound, captures, whole)
+            run_guarded(bound, flow, captures)
+            if self._leave_request(flow, state, rule):
                 break
             if rule.edits_request:
                 # A new view is cheaper than making the old one forget what it has read.
                 view = FlowView(flow)
         state.at = at
         self._seal(flow, state, whole)
+        return None
 
-    def _apply_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled, whole: bool) -> bool:
-        """Do what a matching rule does in the request pass; whether the pass is over."""
+    async def _await_request(
+        self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound, captures: Captures, whole: bool
+    ) -> None:
+        """Act with a rule whose function is `async`, and go on behind it."""
+        await dispatch((bound,), flow, captures)
+        if self._leave_request(flow, state, rule):
+            self._seal(flow, state, whole)
+            return
+        rest = self._request_pass(flow, state, FlowView(flow), whole)
+        if rest is not None:
+            await rest
+
+    def _enter_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled) -> Captures | None:
+        """A rule matches in the request pass: its captures, or None where it does nothing before the response."""
         captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
         if rule.acts_on_response and not rule.either_side:
             if state.matched is None:
                 state.matched = {}
             state.matched[rule.number] = captures
         if not rule.acts_on_request:
-            return False
+            return None
         hit(flow, rule)
         if rule.edits_request and self._responds:
             if state.heads is None:
                 state.heads = []
             state.heads.append((rule.number, flow.request.copy()))
-        run_guarded(rule.bound("request" if whole else "requestheaders"), flow, captures)
+        return captures
+
+    def _leave_request(self, flow: HTTPFlow, state: Pass, rule: Compiled) -> bool:
+        """A rule has acted in the request pass; whether the pass is over."""
         if rule.edits_request:
             self._ask_again(flow, state, state.at)
         if rule.stop:
@@ -200,7 +224,7 @@ class Runner:
         for number in below:
             rule = self._rules[number]
             if rule.acts_on_response and rule.reads_request and rule.near(view):
-                self._wait_for_request(flow, state, view, below)
+                self._bodies.wait_for_request(flow, state, view, below)
                 return
 
     def _prepare(self, flow: HTTPFlow, state: Pass, view: FlowView) -> None:
@@ -215,10 +239,10 @@ class Runner:
 
     # The response pass
 
-    def responseheaders(self, flow: HTTPFlow) -> None:
+    def responseheaders(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if state is self._nothing or flow.response is None:
-            return
+            return None
         if type(state) is not Pass or state.owner is not self.owner:
             state = self._late(flow)
         if not state.answered:
@@ -226,15 +250,14 @@ class Runner:
             self._seal(flow, state, True)
         state.waits = None
         state.at = 0
-        self._response_pass(flow, state, False)
+        return self._response_pass(flow, state, False)
 
-    def response(self, flow: HTTPFlow) -> None:
+    def response(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if type(state) is not Pass or state.owner is not self.owner or state.waits != "response":
-            return
+            return None
         state.waits = None
-        if flow.response is not None:
-            self._response_pass(flow, state, True)
+        return None if flow.response is None else self._response_pass(flow, state, True)
 
     def _late(self, flow: HTTPFlow) -> Pass:
         """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""
@@ -245,7 +268,7 @@ class Runner:
         self._seal(flow, state, True)
         return state
 
-    def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> None:
+    def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> Rest:
         rules = self._rules
         view: FlowView | None = None
         at = state.at
@@ -269,94 +292,48 @@ class Runner:
                         continue
                 elif not rule.matches(seen):
                     if (rule.reads_request or rule.reads_response) and rule.may(seen):
-                        self._lacks(rule, flow, rule.reads_request)
+                        self._bodies.lacks(rule, flow, rule.reads_request)
                     continue
             if holds:
-                if self._is_endless(rule, flow):
+                if self._bodies.is_endless(rule, flow):
                     continue
                 state.at = at - 1
-                self._wait_for_response(flow, state, state.numbers[state.at :])
-                return
-            if self._lacks(rule, flow, False):
+                self._bodies.wait_for_response(flow, state, state.numbers[state.at :])
+                return None
+            if self._bodies.lacks(rule, flow, False):
                 continue
             if captures is None:
                 if rule.gate is not None and not state.opens(rule, seen):
                     continue
                 captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
             hit(flow, rule)
-            run_guarded(rule.bound("response" if whole else "responseheaders"), flow, captures)
+            bound = rule.bound("response" if whole else "responseheaders")
+            if rule.awaits_response:
+                state.at = at
+                return self._await_response(flow, state, rule, bound, captures, whole)
+            run_guarded(bound, flow, captures)
             # A new view is cheaper than making the old one forget what it has read.
             view = None
             if rule.stop or ended(flow):
                 break
         state.at = len(state.numbers)
+        return None
 
-    def _lacks(self, rule: Compiled, flow: HTTPFlow, request: bool) -> bool:
-        """Whether a body that this rule needs was not kept, the request's only if `request`; it does not apply then."""
-        response = flow.response
-        if rule.holds_response and response is not None and response.body_source is None and rule.waits_for(response):
-            self._tell(rule, flow, "response body was streamed or is over the limit")
-            return True
-        if request and flow.request.body_source is None:
-            self._tell(rule, flow, "request body was streamed or is over the limit")
-            return True
-        return False
-
-    def _is_endless(self, rule: Compiled, flow: HTTPFlow) -> bool:
-        """Whether this rule would wait for the end of an event stream, which does not come."""
-        response = flow.response
-        if response is None or not is_event_stream(response.headers):
-            return False
-        if response.body_source and not rule.reads_response:
-            # A stream that was made here has its end.
-            return False
-        self._tell(rule, flow, "response is an event stream")
-        return True
+    async def _await_response(
+        self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound, captures: Captures, whole: bool
+    ) -> None:
+        """The same for the response pass."""
+        await dispatch((bound,), flow, captures)
+        if rule.stop or ended(flow):
+            state.at = len(state.numbers)
+            return
+        rest = self._response_pass(flow, state, whole)
+        if rest is not None:
+            await rest
 
     # Bodies
-
-    def _wait_for_request(self, flow: HTTPFlow, state: Pass, view: FlowView, numbers: Numbers) -> None:
-        """The pass goes on at the first of `numbers` when the request body is there, or was not kept."""
-        state.waits = "request"
-        if not self._strict:
-            return
-        for number in numbers:
-            rule = self._rules[number]
-            if number in self._strict and rule.holds_request and rule.near(view):
-                flow.plan.refuses_big |= {"request"}
-                return
-            if rule.ends_here(view):
-                return
-
-    def _wait_for_response(self, flow: HTTPFlow, state: Pass, numbers: Numbers) -> None:
-        """The same for the response body."""
-        state.waits = "response"
-        if not self._strict:
-            return
-        base = state.base_view(flow)
-        for at, number in enumerate(numbers, state.at):
-            rule = self._rules[number]
-            view = state.view(base, number)
-            matched = state.matched is not None and number in state.matched
-            if not matched and rule.decides_on_request and not rule.either_side and at < state.reached:
-                continue
-            holds = rule.acts_on_response and rule.holds_response and rule.waits_for(flow.response)
-            if holds and number in self._strict and (matched or rule.may(view)) and not self._is_endless(rule, flow):
-                flow.plan.refuses_big |= {"response"}
-                return
-            if not holds and rule.ends_here(view):
-                return
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether the pass of this flow waits for the body of this side."""
         state = flow.rules
         return type(state) is Pass and state.waits == side and state.owner is self.owner
-
-    def _tell(self, rule: Compiled, flow: HTTPFlow, why: str) -> None:
-        """Say once per rule that it could not apply because a body is missing."""
-        if rule.name not in self._told:
-            self._told.add(rule.name)
-            logger.warning(
-                "rule %s did not apply to %s %s: the %s (said once)",
-                rule.name, flow.request.method, flow.request.url, why,
-            )  # fmt: skip

@@ -42,6 +42,10 @@ class Act:
         self.after = before
         self.failure: str | None = None
 
+    def fail(self, error: Exception) -> None:
+        """An action has raised."""
+        self.failure = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
     @property
     def side(self) -> Side:
         """Which pass it was in."""

@@ -9,6 +9,7 @@ import pytest
 
 from rulesproxy.cli import main
 from rulesproxy.diagnostics.codes import CODES, Code
+from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 
 WITHOUT_EXAMPLE = {"RP001", "RP002", "RP113", "RP217", "RP802", "RP809", "RP902", "RP910", "RP920"}
@@ -22,6 +23,8 @@ ACTIONS = re.compile(
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mocks").mkdir()
     (tmp_path / "mocks" / "me.json").write_text("{}")
+    (tmp_path / "helpers.py").write_text("def sign(flow):\n    pass\n")
+    (tmp_path / "broken.py").write_text("import a_module_that_is_not_there\n")
     (tmp_path / "rules.d").mkdir()
     (tmp_path / "rules.d" / "one.yaml").write_text("version: 1\nrules: []\n")
     monkeypatch.chdir(tmp_path)
@@ -45,7 +48,7 @@ def rule_file(piece: str) -> str:
 
 
 def found(piece: str) -> list[str]:
-    return [diagnostic.code for diagnostic in load_text(rule_file(piece)).diagnostics]
+    return [diagnostic.code for diagnostic in diagnose(load_text(rule_file(piece)))]
 
 
 SHOWN = [pytest.param(code, id=code.code) for code in CODES.values() if code.code not in WITHOUT_EXAMPLE]
