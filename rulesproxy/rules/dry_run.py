@@ -33,6 +33,7 @@ from rulesproxy.rules.trace import Act, Given, Result
 WALL = 1767225600.0
 """The time of a dry run: the first second of 2026, UTC."""
 _BODILESS = (204, 304)
+_NO_WAITING = "it waits for something, which a dry run cannot"
 _WAITS = 1000
 """How often the functions of one pass are told that they cannot wait; one that does not listen is left alone then."""
 
@@ -153,8 +154,11 @@ class _Recorded(Compiled):
             try:
                 await waiting
             except Exception as error:
+                if isinstance(error, RuntimeError) and "event loop" in str(error):
+                    # What asyncio says to those who wait without one.
+                    error = WaitsError(_NO_WAITING)
                 act.fail(error)
-                raise
+                raise error from None
             finally:
                 act.after = Moment(flow)
 
@@ -170,7 +174,7 @@ def _complete(rest: Coroutine[object, object, None]) -> None:
     try:
         rest.send(None)
         for _ in range(_WAITS):
-            rest.throw(WaitsError("it waits for something, which a dry run cannot"))
+            rest.throw(WaitsError(_NO_WAITING))
     except StopIteration:
         return
     rest.close()
