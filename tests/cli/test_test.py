@@ -188,3 +188,11 @@ def test_rules_that_break_under_a_profile_are_named(folder: Path, capsys: pytest
     shown = capsys.readouterr().out
     assert "NOT_SET_ANYWHERE" in shown
     assert "0 of 3 tests failed" in shown
+
+
+def test_the_example_of_the_reference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "rules" / "README.md").read_text("utf-8")
+    example = page.partition("## Tests\n")[2].partition("```yaml\n")[2].partition("```")[0]
+    (folder / "example.yaml").write_text(example)
+    assert main(["test", "example.yaml"]) == 0
+    assert capsys.readouterr().out.startswith("3 tests passed")

@@ -204,7 +204,11 @@ def test_functions_that_are_async(tmp_path: Path) -> None:
     (tmp_path / "h.py").write_text(
         "import asyncio\n\nasync def quick(flow):\n    flow.request.headers['x-a'] = '1'\n\nasync def slow(flow):\n    await asyncio.sleep(1)\n"
     )
-    text = rule("quick", "~all", f"run: {tmp_path}/h.py:quick") + rule("slow", "~all", f"run: {tmp_path}/h.py:slow") + rule("last", "~all", "tag: x")
+    text = (
+        rule("quick", "~all", f"run: {tmp_path}/h.py:quick")
+        + rule("slow", "~all", f"run: {tmp_path}/h.py:slow")
+        + rule("last", "~all", "tag: x")
+    )
     result = rules(text).run(make("GET", "http://a.test/", status=200))
     assert result.hits == ("quick", "slow", "last")
     assert [str(change) for change in result.of("quick").changes] == ['request.header["x-a"]: 1']
