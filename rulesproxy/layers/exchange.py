@@ -306,6 +306,8 @@ class Exchange:
         if self.answered or client.gone or flow.killed:
             # Half an answer must not look like a whole one: the connection breaks off.
             client.abort()
+        elif flow.planned is not None and flow.planned.end is not None:
+            await self.layer.end(flow.planned.end)
         elif flow.response is None:
             await self.layer.refuse(status, why)
         else:

@@ -34,6 +34,7 @@ Fragment = dict[str, object]
 _MOMENTS = {
     "http_connect": "at CONNECT", "clienthello": "before TLS is decrypted", "requestheaders": "on the request",
     "request": "on the request", "responseheaders": "on the response", "response": "on the response",
+    "error": "when a flow fails",
 }  # fmt: skip
 _SNIPPET_SPECIAL = re.compile(r"([\\$}])")
 

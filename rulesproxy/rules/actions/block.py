@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
 from rulesproxy.rules.bodies import no_body
 from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.nodes import Node
@@ -31,7 +31,7 @@ class Block(Action):
     """
 
     key: ClassVar = "block"
-    events: ClassVar = REQUEST | RESPONSE | {"http_connect"}
+    events: ClassVar = REQUEST | RESPONSE | ERROR | {"http_connect"}
     answers: ClassVar = True
     bare: ClassVar = True
     synonyms: ClassVar = {"code": "status", "text": "body", "message": "body", "header": "headers"}
