@@ -25,8 +25,10 @@ from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
 from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits, FilePath
+from rulesproxy.rules.cases import Case, Exchange, Expect, Request, Response
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
+from rulesproxy.rules.expected import BodyText, Ending, HeaderNames, JSONSubset, NameList, Pairs, Status, Upstream
 from rulesproxy.rules.html_edits import HTMLEdits, Snippet
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
@@ -47,6 +49,9 @@ KINDS: dict[type, str] = {
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
     Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
     Dribbling: "`{chunks, over}`",
+    Request: "`METHOD URL`, or keys", Response: "status, or keys", Expect: "keys", Exchange: "keys", Upstream: "`none`, or keys",
+    BodyText: "text", Ending: "`close`, `reset`, `timeout`", HeaderNames: "names with values", JSONSubset: "any value", NameList: "names",
+    Pairs: "names with values", Status: "number, 200 to 599",
     Function: "`file.py:function`", NewFile: "file", HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 
@@ -58,6 +63,7 @@ def tables() -> dict[str, str]:
         "actions": _overview(),
         "reference": "\n\n".join([_section(action) for action in ACTIONS.values()]),
         "bodies": _keys(BodyEdits),
+        "tests": _tests(),
         "html": _keys(HTMLEdits),
         "profiles": _profiles(),
     }
@@ -79,6 +85,16 @@ def _profiles() -> str:
         for name, line in PROFILES.items()
     ]
     return _table(("profile", "down", "up", "latency"), rows)
+
+
+def _tests() -> str:
+    """The keys of a test, of what it sends, of what the server answers, and of what is expected."""
+    parts = []
+    for title, cls in (
+        ("A test", Case), ("`request`", Request), ("`response`", Response), ("`expect`", Expect), ("`upstream`", Upstream),
+    ):  # fmt: skip
+        parts.append(f"{title} has these keys:\n\n{_keys(cls)}")
+    return "\n\n".join(parts)
 
 
 def _overview() -> str:
