@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Check the files; diagnostics go to stdout. The result is the exit status."""
     from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.lints import diagnose
     from rulesproxy.rules.load import load_files
 
     found = find_rule_files(args.files, os.environ, Path.cwd())
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         print("no rule file: name one, or create rules.yaml here", file=sys.stderr)
         return 2
     loaded = load_files(found.paths, profiles=args.profile)
+    loaded = replace(loaded, diagnostics=diagnose(loaded))
     if found.project is not None:
         loaded = _with_project(loaded, found.project)
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)
@@ -151,15 +154,23 @@ def _print_json(loaded: Loaded, failed: bool) -> None:
         "files": [str(path) for path in loaded.files],
         "rules": len(loaded.rules),
         "diagnostics": [to_json(diagnostic) for diagnostic in loaded.diagnostics],
-        "plan": [] if not loaded.ok else _plan(loaded).split("\n"),
+        "plan": _plan_data(loaded) if loaded.ok else None,
     }
     print(json.dumps(report, indent=2))
 
 
 def _plan(loaded: Loaded) -> str:
-    from rulesproxy.rules.ruleset import RuleSet
+    from rulesproxy.rules.compile import Compiled
+    from rulesproxy.rules.plan import describe_plan
 
-    return RuleSet.of(loaded).plan()
+    return describe_plan([Compiled(rule, number) for number, rule in enumerate(loaded.rules)])
+
+
+def _plan_data(loaded: Loaded) -> dict[str, object]:
+    from rulesproxy.rules.compile import Compiled
+    from rulesproxy.rules.plan import make_plan
+
+    return asdict(make_plan([Compiled(rule, number) for number, rule in enumerate(loaded.rules)]))
 
 
 def _files(loaded: Loaded) -> str:

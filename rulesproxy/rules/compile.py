@@ -19,7 +19,8 @@ from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside, the_machine
-from rulesproxy.rules.template import COUNTER
+from rulesproxy.rules.template_filters import Instant
+from rulesproxy.rules.template_names import COUNTER, MADE, NOW, UUID
 
 PHASES = {
     "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B,
@@ -89,7 +90,7 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_counts", "_editors", "_host_may", "_host_must", "_near", "_request", "_response", "_uses_response",
+        "_bounds", "_editors", "_host_may", "_host_must", "_made", "_near", "_request", "_response", "_uses_response",
         "acts_on_request", "acts_on_response", "awaits_request", "awaits_response", "captures", "connect",
         "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate",
         "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "outside",
@@ -122,7 +123,7 @@ class Compiled:
         self._response = _together(
             [action.bind_for("response", self.memory) for action in response], self.awaits_response
         )
-        self._counts = any(COUNTER in action.names for action in actions)
+        self._made = frozenset(name for action in actions for name in action.names if name in MADE)
         self._bounds: dict[str, Bound] = {}
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
@@ -148,8 +149,8 @@ class Compiled:
             value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
         elif name == "captures":
             value = compile_captures(checked) if checked.captures else None
-            if self._counts:
-                value = _counting(value, self.memory)
+            if self._made:
+                value = _making(self._made, value, self.memory, self.outside)
         else:
             raise AttributeError(name)
         setattr(self, name, value)
@@ -240,14 +241,38 @@ def _uses_state(rule: Rule, actions: list[Action]) -> bool:
     )
 
 
-def _counting(captures: Callable[[FlowView], Captures] | None, memory: Memory) -> Callable[[FlowView], Captures]:
-    """Captures with the number of flows so far: they are asked for once per flow on which a rule acts."""
+class _Made(dict[str, str]):
+    """Captures beside values that are made for the rule. The time is that of the moment at which it is asked for."""
 
-    def count(view: FlowView) -> Captures:
-        found = captures(view) if captures is not None else {}
-        return {**found, f"${COUNTER}": str(memory.next(COUNTER))}
+    __slots__ = ("_outside",)
 
-    return count
+    def __init__(self, captures: Captures, outside: Outside) -> None:
+        super().__init__(captures)
+        self._outside = outside
+
+    def get(self, name: str, default: object = None) -> str | None:  # type: ignore[override]
+        if name == f"${NOW}":
+            return Instant.of(self._outside.wall())
+        return super().get(name)
+
+
+def _making(
+    names: frozenset[str], captures: Callable[[FlowView], Captures] | None, memory: Memory, outside: Outside
+) -> Callable[[FlowView], Captures]:
+    """Captures with the values of `names`. They are asked for once per flow on which a rule acts, so they may count."""
+
+    def make(view: FlowView) -> Captures:
+        found = _Made(captures(view) if captures is not None else {}, outside)
+        if COUNTER in names:
+            found[f"${COUNTER}"] = str(memory.next(COUNTER))
+        if UUID in names:
+            kept = view.flow.metadata
+            if UUID not in kept:
+                kept[UUID] = outside.uuid()
+            found[f"${UUID}"] = str(kept[UUID])
+        return found
+
+    return make
 
 
 def _together(handlers: list[Handler], awaits: bool = False) -> Callable[[HTTPFlow, Captures], object]:

@@ -10,7 +10,7 @@ import json
 import re
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from rulesproxy.diagnostics import Source
@@ -55,6 +55,12 @@ def rules_schema() -> Fragment:
             "required": ["match"],
             "additionalProperties": False,
             "defaultSnippets": _rule_snippets(),
+        },
+        "include": {
+            "type": "object",
+            "properties": {key.name: key_schema(key) for key in keys.INCLUDE.values()},
+            "required": ["include"],
+            "additionalProperties": False,
         },
         "actions": {
             "type": "object",
@@ -180,6 +186,8 @@ def kind_schema(kind: Any) -> Fragment:
     if kind is int:
         return {"type": "integer"}
     say = getattr(kind, "json_schema", None)
+    if say is None and isinstance(kind, type) and is_dataclass(kind):
+        return record_schema(kind)
     if say is None:
         raise NoSchemaError(f"{kind.__module__}.{kind.__qualname__} has no json_schema()")
     fragment: Fragment = say()

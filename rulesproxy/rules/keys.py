@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rulesproxy.rules.cases import Case
 from rulesproxy.rules.gates import Count, Sample
 from rulesproxy.rules.match import KEYS as MATCH_KEYS
 
@@ -87,6 +88,11 @@ RULE = _table(
     Key("tags", tuple[str, ...], "Free words for people; the action `tag` is the one that marks flows."),
     Key("enabled", bool, "`false` switches the rule off.", "true"),
     Key(
+        "profile",
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+        "The rule is there only with `--profile NAME`: one name, or a list of which one is enough.",
+    ),
+    Key(
         "sample", Sample,
         'The share of the flows that the rule acts on: `30%`; with `by request.cookie["uid"]` the share of the values, '
         "so that flows with the same value are treated alike, after a restart too; `seed 42` takes others.",
@@ -114,41 +120,85 @@ RULE = _table(
 )  # fmt: skip
 """The keys of a rule that are no actions."""
 
+_ONE_OR_MORE: Mapping[str, object] = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+}
+_VARS: Mapping[str, object] = {"type": "object", "propertyNames": NAMES, "additionalProperties": TEXT}
+_LISTS: Mapping[str, object] = {
+    "type": "object",
+    "propertyNames": NAMES,
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "array", "items": TEXT},
+            {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "string", "description": "A file with one item a line, `#` for comments."}
+                },
+                "required": ["file"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
+_FILTERS: Mapping[str, object] = {"type": "object", "propertyNames": NAMES, "additionalProperties": {"type": "string"}}
+
+INCLUDE = _table(
+    Key(
+        "include", _ONE_OR_MORE,
+        "Other files, whose rules stand exactly here: a file, a folder, a pattern such as `mocks/**/*.yaml`, or a pack "
+        "as `pack:NAME`. Paths are relative to this file.",
+    ),
+    Key("vars", _VARS, "Values for variables that the included files declare."),
+    Key("lists", _LISTS, "Lists in the place of those that the included files declare."),
+    Key("filters", _FILTERS, "Filters in the place of those that the included files declare."),
+    Key("profile", _ONE_OR_MORE, "The included rules are there only with `--profile NAME`; of a list one is enough."),
+    Key("enabled", bool, "`false` switches the included rules off.", "true"),
+)  # fmt: skip
+"""The keys of an entry of `rules` that includes other files."""
+
 TOP = _table(
     Key("version", Literal[1], "The version of the file format. Every rule file begins with it."),
     Key(
-        "vars", {"type": "object", "propertyNames": NAMES, "additionalProperties": TEXT},
+        "vars", _VARS,
         "Variables: `$name` in filters, `${vars.name}` in templates. They are fixed when the file is loaded; "
         "`${env:NAME}` takes a value from the environment.",
     ),
     Key(
-        "lists",
-        {
-            "type": "object",
-            "propertyNames": NAMES,
-            "additionalProperties": {
-                "anyOf": [
-                    {"type": "array", "items": TEXT},
-                    {
-                        "type": "object",
-                        "properties": {
-                            "file": {"type": "string", "description": "A file with one item a line, `#` for comments."}
-                        },
-                        "required": ["file"],
-                        "additionalProperties": False,
-                    },
-                ]
-            },
-        },
+        "lists", _LISTS,
         "Lists for `in $name` and `under $name` in filters: items, or `{file: lists/name.txt}`.",
     ),
     Key(
-        "filters", {"type": "object", "propertyNames": NAMES, "additionalProperties": {"type": "string"}},
+        "filters", _FILTERS,
         "Filters by name, which stand as `$name` in other filters.",
     ),
     Key(
-        "rules", {"type": ["array", "null"], "items": {"$ref": "#/definitions/rule"}},
+        "profiles",
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": ["object", "null"],
+                "properties": {"vars": _VARS, "lists": _LISTS, "filters": _FILTERS},
+                "additionalProperties": False,
+            },
+        },
+        "Other values for `vars`, `lists` and `filters` by the name of a profile, for `--profile NAME`.",
+    ),
+    Key(
+        "rules",
+        {
+            "type": ["array", "null"],
+            "items": {
+                "if": {"type": "object", "required": ["include"]},
+                "then": {"$ref": "#/definitions/include"},
+                "else": {"$ref": "#/definitions/rule"},
+            },
+        },
         "The rules. They run from top to bottom, and every matching rule applies, until one answers.",
+    ),
+    Key(
+        "tests", tuple[Case, ...],
+        "Tests of the rules, for `rulesproxy test`: a request, what the server answers, and what is expected.",
     ),
     Key(
         "options", {"type": ["object", "null"]},

@@ -6,13 +6,13 @@ values are read in `schema`, how YAML becomes nodes in `nodes`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Source, Span
+from rulesproxy.diagnostics.ignore import MARK, Ignore, divide, find_ignores
 from rulesproxy.filters import ast
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.limits import INCLUDE_DEPTH
@@ -24,7 +24,6 @@ from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.names import (
     AnyEnvironment,
-    Environment,
     Handed,
     NameReader,
     Scope,
@@ -44,7 +43,7 @@ PROJECT_FILE = "rulesproxy.yaml"
 PROJECT_KEYS = ("options", "addons")
 """Further keys, for the project file only; `project` reads them."""
 
-_SYNONYMS = {"rule": "rules", "variables": "vars", "list": "lists", "profile": "profiles"}
+_SYNONYMS = {"rule": "rules", "variables": "vars", "list": "lists", "profile": "profiles", "test": "tests"}
 
 
 class RulesError(DiagnosticError):
@@ -59,12 +58,18 @@ class RulesError(DiagnosticError):
         self.watch = tuple(watch)
 
 
-def load_files(paths: Sequence[Path], env: Mapping[str, str] | None = None, profiles: Sequence[str] = ()) -> Loaded:
+def load_files(
+    paths: Sequence[Path],
+    env: Mapping[str, str] | None = None,
+    profiles: Sequence[str] = (),
+    vars: Mapping[str, str] | None = None,
+) -> Loaded:
     """Read rule files; a folder means its `*.yaml` and `*.yml` files by name, `pack:NAME` a pack.
 
-    Nothing is raised: see `diagnostics`. `profiles` are those that are switched on; a later one wins.
+    Nothing is raised: see `diagnostics`. `profiles` are those that are switched on; a later one wins. `vars` are values
+    for variables of these files, as if they were included with them.
     """
-    loader = _Loader(env, profiles)
+    loader = _Loader(env, profiles, vars)
     for path in paths:
         loader.named(path)
     return loader.loaded()
@@ -83,15 +88,20 @@ def load_text(
 class _Loader:
     """Collects rules and diagnostics over several files."""
 
-    def __init__(self, env: Mapping[str, str] | None, profiles: Sequence[str]) -> None:
-        self.env = Environment(os.environ if env is None else env)
+    def __init__(
+        self, env: Mapping[str, str] | None, profiles: Sequence[str], vars: Mapping[str, str] | None = None
+    ) -> None:
+        self.env = env
+        self.handed = Handed(vars=dict(vars or {}))
         self.profiles = Profiles(profiles)
         self.closure = Closure()
         self.rules: list[Rule] = []
+        self.ignores: list[Ignore] = []
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
         self.tests: list[Case] = []
         self.parts: list[tuple[str, list[Diagnostic]]] = []
+        self.secrets: list[set[str]] = []
         self.chain: list[tuple[Path, str]] = []
 
     def loaded(self) -> Loaded:
@@ -103,14 +113,17 @@ class _Loader:
             self.parts.append(("", problems))
         # A file that is included twice has its mistakes once.
         found = {str(each): each for path, part in self.parts for each in sorted(part, key=partial(_place, path))}
+        said, silenced = divide(list(found.values()), self.ignores)
         return Loaded(
             tuple(self.rules),
-            tuple(found.values()),
+            said,
             self.closure.files,
             tuple(self.closure.paths),
             self.closure.digest,
             tuple(self.tests),
-            frozenset(self.env.taken),
+            tuple(self.ignores),
+            silenced,
+            frozenset().union(*self.secrets),
         )
 
     # Files
@@ -122,7 +135,7 @@ class _Loader:
         try:
             for file in self._expand(path, problems):
                 self.closure.count()
-                self._file(file, problems, Handed(), True)
+                self._file(file, problems, self.handed, True)
         except TooMany as error:
             problems.append(Diagnostic("RP809", "error", f"these are {error}", help="name fewer of them"))
 
@@ -157,7 +170,7 @@ class _Loader:
         source = _decode(path, data, problems)
         if source is None:
             return None
-        self.chain.append((path.resolve(), str(path)))
+        self.chain.append((_real(path), str(path)))
         try:
             return self.text(source, path.parent, handed, on)
         finally:
@@ -170,9 +183,13 @@ class _Loader:
         except NodeError as error:
             self.parts.append((source.path, list(error.diagnostics)))
             return None
+        if MARK in source.text:
+            self.ignores.extend(find_ignores(source, nodes.texts(root)))
         reader = Reader(folder, self.env)
         reader.closure = self.closure
         self.parts.append((source.path, reader.problems))
+        # The set is filled while the file is read.
+        self.secrets.append(reader.secrets)
         scope = Scope(self.ids, self.used)
         try:
             self._top(root, reader, scope, handed, on)
@@ -211,18 +228,22 @@ class _Loader:
                 self._entry(item, reader, scope, on, env)
             except Bad:
                 continue
+        self._tests(top.get("tests"), reader, scope)
         if not any(problem.severity == "error" for problem in reader.problems):
             names.unused()
-        tests = top.get("tests")
-        # A file that is included may be given other values than its own tests are about.
-        if tests is not None and len(self.chain) <= 1 and not (isinstance(tests, Scalar) and tests.empty):
+
+    def _tests(self, node: Node | None, reader: Reader, scope: Scope) -> None:
+        if node is not None and not (isinstance(node, Scalar) and node.empty):
             from rulesproxy.rules.cases import read_cases
 
-            self.tests += read_cases(tests, reader)
+            self.tests += read_cases(node, reader, scope.names_of("vars"), self.profiles)
 
     def _entry(self, item: Node, reader: Reader, scope: Scope, on: bool, env: Mapping[str, str]) -> None:
         if isinstance(item, nodes.Mapping) and is_include(item):
+            tests = len(self.tests)
             self._include(read_include(item, reader, scope, self.closure, self.profiles), reader, on)
+            # The tests of an included file are about that file alone: its values are other ones here.
+            del self.tests[tests:]
             return
         on = on and (not isinstance(item, nodes.Mapping) or self.profiles.allow(item, reader))
         if not on:
@@ -262,9 +283,10 @@ class _Loader:
         begun = [path for path, _ in self.chain]
         found = False
         for path in paths:
-            if path.resolve() in begun:
+            real = _real(path)
+            if real in begun:
                 if single:
-                    chain = " → ".join([shown for _, shown in self.chain[begun.index(path.resolve()) :]] + [str(path)])
+                    chain = " → ".join([shown for _, shown in self.chain[begun.index(real) :]] + [str(path)])
                     reader.fail("RP802", target, f"this file includes itself: {chain}", "remove one of the includes")
                 # A pattern means the others.
                 continue
@@ -341,6 +363,15 @@ def _decode(path: Path, data: bytes, problems: list[Diagnostic]) -> Source | Non
             )
         )
         return None
+
+
+def _real(path: Path) -> Path:
+    """The file that a path leads to through all links."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        # Links in a circle, or no possible name: reading it says so.
+        return path
 
 
 def _place(path: str, diagnostic: Diagnostic) -> tuple[str, int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rulesproxy.diagnostics import Diagnostic, Span
+from rulesproxy.diagnostics.ignore import Ignore
 from rulesproxy.filters.check import Checked
 from rulesproxy.rules.action import Action
 from rulesproxy.rules.gates import Gates
@@ -79,8 +80,10 @@ class Loaded:
         watch: what a change of may change these rules: those files, files that were looked for and are missing, and
             folders that were searched, whose entries count.
         digest: a hash over the contents of those files, and over what the searches have found.
-        tests: the tests that are free of errors, in order.
-        secrets: the values that the rules take from the environment.
+        tests: the tests that are free of errors, in order; those of included files are left out.
+        ignores: the comments in them that silence a warning.
+        ignored: what these have silenced.
+        secrets: values of the environment that the rules use; logs and records hide them.
     """
 
     rules: tuple[Rule, ...]
@@ -89,6 +92,8 @@ class Loaded:
     watch: tuple[Path, ...]
     digest: str
     tests: tuple[Case, ...] = ()
+    ignores: tuple[Ignore, ...] = ()
+    ignored: tuple[Diagnostic, ...] = ()
     secrets: frozenset[str] = frozenset()
 
     @property

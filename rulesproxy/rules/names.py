@@ -114,29 +114,6 @@ def report(problems: Iterable[Problem], text: FilterText, reader: Reader) -> Non
         reader.note(problem.code, span, problem.title, problem.help, problem.label, severity=problem.severity)
 
 
-class Environment(Mapping[str, str]):
-    """The environment, and what rules have taken from it.
-
-    Attributes:
-        taken: the values that were asked for.
-    """
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-        self.taken: set[str] = set()
-
-    def __getitem__(self, name: str) -> str:
-        value = self._variables[name]
-        self.taken.add(value)
-        return value
-
-    def __iter__(self) -> Any:
-        return iter(self._variables)
-
-    def __len__(self) -> int:
-        return len(self._variables)
-
-
 class AnyEnvironment(Mapping[str, str]):
     """The environment for what is not in force: every variable is set."""
 

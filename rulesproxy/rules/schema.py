@@ -38,6 +38,10 @@ _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _LOOSE = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
 
 
+_SECRET = 4
+"""Characters of the shortest secret."""
+
+
 class Bad(Exception):
     """A value could not be read; its diagnostic has been recorded."""
 
@@ -83,15 +87,22 @@ class Reader:
         names: what a template may use.
         problems: the diagnostics so far.
         closure: the files that the rules come from, where what is read may add to them.
+        secrets: values of the environment that the file uses.
     """
 
-    __slots__ = ("closure", "folder", "names", "problems")
+    __slots__ = ("closure", "folder", "names", "problems", "secrets")
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.names = Names({}, {}, os.environ if env is None else env)
         self.problems: list[Diagnostic] = []
         self.closure: Closure | None = None
+        self.secrets: set[str] = set()
+
+    def keep_secret(self, value: str) -> None:
+        """Remember a value that no log may show. One of a few characters is none: hiding it would garble the log."""
+        if len(value) >= _SECRET:
+            self.secrets.add(value)
 
     # Reporting
 

@@ -9,6 +9,7 @@ import pytest
 
 from rulesproxy.cli import main
 from rulesproxy.diagnostics.codes import CODES, Code
+from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 
 WITHOUT_EXAMPLE = {"RP001", "RP002", "RP113", "RP217", "RP802", "RP809"}
@@ -47,7 +48,7 @@ def rule_file(piece: str) -> str:
 
 
 def found(piece: str) -> list[str]:
-    return [diagnostic.code for diagnostic in load_text(rule_file(piece)).diagnostics]
+    return [diagnostic.code for diagnostic in diagnose(load_text(rule_file(piece)))]
 
 
 SHOWN = [pytest.param(code, id=code.code) for code in CODES.values() if code.code not in WITHOUT_EXAMPLE]
