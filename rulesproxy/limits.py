@@ -116,6 +116,21 @@ class Limits:
     """TLS contexts towards servers kept at once. Each holds its own copy of the trust store, about 1 MiB."""
 
 
+MAY_BE_ZERO = frozenset(
+    {
+        "body",
+        "trailers",
+        "drain_request",
+        "peek",
+        "delay",
+        "close_linger",
+        "replaced_addon",
+        "idle_per_key",
+        "idle_pooled",
+    }
+)
+"""Limits of which nothing at all may be wanted. With 0 for another one no connection would work."""
+
 DEFAULT = Limits()
 
 FEED_BACKLOG = 1000

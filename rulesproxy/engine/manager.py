@@ -318,7 +318,7 @@ class Engine:
             except AddonHalt:
                 return
             except (AddonError, OptionsError) as error:
-                logger.error("addon %s cannot go back to the old options: %s", addon_name(part.addon), error)
+                logger.error("the old options are refused too: %s", error)
 
     # Timer, log, update
 

@@ -9,7 +9,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
-from rulesproxy.rules.bodies import no_body
+from rulesproxy.rules.bodies import bodiless
 from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
@@ -92,8 +92,9 @@ class Block(Action):
         response = HTTPResponse.make(self.status, b"", [("content-type", "text/plain; charset=utf-8")])
         if self.headers is not None:
             self.headers.bind()(response, flow, captures)
-        previous, flow.response = flow.response, response
-        if not no_body(flow):
+        if not bodiless("GET", self.status):
             response.content = text.encode("utf-8", "surrogateescape")
-        flow.response = previous
+        if flow.request.method == "HEAD":
+            # It has the length that the body would have (RFC 9110 section 9.3.2).
+            response.body_source = b""
         return response
