@@ -22,6 +22,11 @@ LIST_FILE = 16 * MIB
 LIST_PROBLEMS = 10
 """Problems of one list that are shown one by one; merged block lists have thousands of entries twice."""
 
+HAR_CHARACTERS = 256 * MIB
+"""A recording that is run through rules: it is held in memory as text and once more as values."""
+HAR_ENTRIES = 100_000
+"""Exchanges in one recording; a browser's session of an hour has some thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

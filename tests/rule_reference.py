@@ -20,6 +20,7 @@ from rulesproxy.rules.actions import ACTIONS
 from rulesproxy.rules.actions.fault import Dribbling
 from rulesproxy.rules.actions.map_local import Root
 from rulesproxy.rules.actions.respond import Answer
+from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
 from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits, FilePath
@@ -45,7 +46,7 @@ KINDS: dict[type, str] = {
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
     Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
     Dribbling: "`{chunks, over}`",
-    HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
+    Function: "`file.py:function`", HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 
 

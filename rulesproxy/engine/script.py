@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import itertools
 import os
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
 
 from rulesproxy.engine.bind import AddonError, handlers_of, near_misses, own_functions
+from rulesproxy.engine.dispatch import SCRIPT
 from rulesproxy.engine.log import escape
 
 
@@ -47,6 +50,60 @@ def load_script(path: str | os.PathLike[str]) -> ModuleType:
         hint = hint or "define a function such as `request(flow)`, or `addons = [...]`"
         raise ScriptError(f"{shown}: no handler of an event and no `addons` in it; {hint}")
     return module
+
+
+def load_code(path: Path) -> ModuleType:
+    """Import a Python file that is no addon, such as one with functions that rules call.
+
+    As long as neither the file nor a module beside it has changed, every call gives the same module, so that what it
+    remembers stays. A version that cannot be loaded leaves the last good one where it is.
+
+    Raises:
+        ScriptError: it does not run.
+        OSError: it cannot be read.
+    """
+    file = path.absolute()
+    with _loading:
+        known = _codes.get(file)
+        if known is not None and known[0] == _contents(file, known[2]):
+            return known[1]
+        beside = {} if known is None else {name: sys.modules.pop(name) for name in known[2] if name in sys.modules}
+        importlib.invalidate_caches()
+        before = _contents(file, ())
+        try:
+            module = _execute(file, escape(os.fspath(path)))
+        except BaseException:
+            sys.modules.update(beside)
+            raise
+        if known is not None:
+            _forget(known[1])
+        found = _beside(file)
+        digest = _contents(file, found) if _contents(file, ()) == before else ""
+        _codes[file] = digest, module, found
+        return module
+
+
+def code_files(path: Path) -> tuple[Path, ...]:
+    """A file that `load_code` has loaded, and the modules beside it that were imported, for watching."""
+    known = _codes.get(path.absolute())
+    return (path, *(() if known is None else dict.fromkeys(known[2].values())))
+
+
+def _contents(file: Path, beside: Mapping[str, Path] | tuple[()]) -> str:
+    digest = hashlib.sha256()
+    for path in (file, *(beside.values() if beside else ())):
+        try:
+            data = path.read_bytes()
+        except OSError:
+            data = b""
+        digest.update(b"%d:%b" % (len(data), data))
+    return digest.hexdigest()
+
+
+_codes: dict[Path, tuple[str, ModuleType, dict[str, Path]]] = {}
+"""What `load_code` has loaded: a digest of the contents, the module, and the modules beside it."""
+_loading = threading.RLock()
+"""Rules are loaded in threads, and one module is imported once."""
 
 
 class Scripts:
@@ -127,7 +184,7 @@ def _beside(script: Path) -> dict[str, Path]:
     folder = script.absolute().parent
     found: dict[str, Path] = {}
     for name, module in list(sys.modules.items()):
-        if name in _before or name.partition(".")[0] in _NOT_BESIDE or name.startswith(_PREFIX):
+        if name in _before or name.partition(".")[0] in _NOT_BESIDE or name.startswith(SCRIPT):
             continue
         path = getattr(module, "__file__", None)
         if isinstance(path, str) and path.endswith(".py"):
@@ -137,7 +194,6 @@ def _beside(script: Path) -> dict[str, Path]:
     return found
 
 
-_PREFIX = "_rulesproxy_script_"
 _NOT_BESIDE = frozenset({"rulesproxy", "__main__"})
 _before: set[str] = set()
 """The modules that were there before the first script: they belong to whoever runs this proxy."""
@@ -157,7 +213,7 @@ _numbers = itertools.count(1)
 def _execute(file: Path, shown: str) -> ModuleType:
     if not _before:
         _before.update(sys.modules)
-    name = f"{_PREFIX}{next(_numbers)}_{file.stem}"
+    name = f"{SCRIPT}{next(_numbers)}_{file.stem}"
     loader = _Loader(name, str(file))
     spec = spec_from_file_location(name, file, loader=loader)
     assert spec is not None  # it is None only for files without a loader

@@ -5,7 +5,7 @@ It knows how an action presents itself, and nothing of the single actions or of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from rulesproxy.rules.schema import Reader
 
 Captures: TypeAlias = Mapping[str, str]
-Handler: TypeAlias = Callable[[HTTPFlow, Captures], None]
-"""Carries one action out on a flow. It raises where it cannot, and the rule's `on-error` decides."""
+Handler: TypeAlias = Callable[[HTTPFlow, Captures], Awaitable[object] | None]
+"""Carries one action out on a flow. It raises where it cannot, and the rule's `on-error` decides.
+
+Only an action that `awaits` gives something to be awaited.
+"""
 
 A = TypeVar("A", bound="Action")
 
@@ -96,6 +99,11 @@ class Action:
     edits_request: ClassVar[bool] = False
     synonyms: ClassVar[dict[str, str]] = {}
     examples: ClassVar[tuple[Example, ...]] = ()
+
+    @property
+    def awaits(self) -> bool:
+        """Whether its handler gives something to be awaited before the pass goes on."""
+        return False
 
     @property
     def edits_body(self) -> Side | None:

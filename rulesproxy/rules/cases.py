@@ -15,8 +15,10 @@ from rulesproxy.flow.headers import is_token
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import split_url
 from rulesproxy.rules import nodes
-from rulesproxy.rules.expected import BodyText, Ending, HeaderNames, JSONSubset, Pairs, RuleNames, Status, Upstream
+from rulesproxy.rules.expected import BodyText, Ending, HeaderNames, JSONSubset, NameList, Pairs, Status, Upstream
+from rulesproxy.rules.names import unknown_name
 from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.profiles import Profiles
 from rulesproxy.rules.schema import Bad, Reader
 
 Failing = Literal["refused", "timeout", "tls", "dns", "disconnected"]
@@ -41,6 +43,13 @@ class _Record:
     def read(cls: type[R], node: Node, reader: Reader, name: str) -> R:
         record = reader.record(cls, reader.mapping(node, name), name)
         return replace(record, _span=node.span)  # type: ignore[type-var]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        """What it accepts, for editors."""
+        from rulesproxy.rules.json_schema import record_schema
+
+        return record_schema(cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +111,10 @@ class Request:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {
-            "description": "What the client sends: a method and a URL, or a mapping.",
-            "anyOf": [{"type": "string"}, {"type": "object", "required": ["url"]}],
-        }
+        from rulesproxy.rules.json_schema import record_schema
+
+        about = "What the client sends: a method and a URL, or a mapping."
+        return {"description": about, "anyOf": [{"type": "string"}, record_schema(cls)]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +157,10 @@ class Response:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {
-            "description": "What the server answers: a status, or a mapping.",
-            "anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, {"type": "object"}],
-        }
+        from rulesproxy.rules.json_schema import record_schema
+
+        about = "What the server answers: a status, or a mapping."
+        return {"description": about, "anyOf": [Status.json_schema(), record_schema(cls)]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +184,8 @@ class Expect(_Record):
         "includes": "rules-include", "server": "upstream", "connection": "end",
     }  # fmt: skip
 
-    rules: RuleNames | None = None
-    rules_include: RuleNames | None = None
+    rules: NameList | None = None
+    rules_include: NameList | None = None
     status: Status | None = None
     headers: HeaderNames | None = None
     body: BodyText | None = None
@@ -184,10 +193,6 @@ class Expect(_Record):
     end: Ending | None = None
     upstream: Upstream | None = None
     _span: Span | None = None
-
-    @classmethod
-    def json_schema(cls) -> dict[str, object]:
-        return {"type": "object", "description": "What is to come of the request.", "minProperties": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +223,6 @@ class Exchange(_Record):
             (self.response or Response()).put_on(flow)
         return flow
 
-    @classmethod
-    def json_schema(cls) -> dict[str, object]:
-        return {"type": "object", "required": ["request", "expect"]}
-
 
 @dataclass(frozen=True, slots=True)
 class Case(_Record):
@@ -245,7 +246,7 @@ class Case(_Record):
     }  # fmt: skip
 
     name: str = ""
-    profile: tuple[str, ...] = ()
+    profile: NameList | None = None
     vars: Pairs | None = None
     request: Request | None = None
     response: Response | None = None
@@ -271,17 +272,21 @@ class Case(_Record):
         return (Exchange(self.request, self.expect, self.response, self.error, self.sampled, self._span),)
 
     @property
+    def profiles(self) -> tuple[str, ...]:
+        """Its profiles."""
+        return tuple([name for name, _ in self.profile.names]) if self.profile is not None else ()
+
+    @property
     def variables(self) -> Mapping[str, str]:
         """Its values for variables."""
         return dict(self.vars.fields()) if self.vars is not None else {}
 
-    @classmethod
-    def json_schema(cls) -> dict[str, object]:
-        return {"type": "object", "required": ["name"]}
 
+def read_cases(node: Node, reader: Reader, variables: set[str], profiles: Profiles) -> list[Case]:
+    """The tests in the value of `tests:`; what is wrong is recorded, and such a test left out.
 
-def read_cases(node: Node, reader: Reader) -> list[Case]:
-    """The tests in the value of `tests:`; what is wrong is recorded, and such a test left out."""
+    `variables` are those of the file.
+    """
     if not isinstance(node, nodes.Sequence):
         reader.fail("RP112", node, "`tests` must be a list", "start every test with `- `")
     found = []
@@ -291,6 +296,11 @@ def read_cases(node: Node, reader: Reader) -> list[Case]:
             _check_case(case, item, reader)
         except Bad:
             continue
+        for key in case.vars.keys if case.vars is not None else ():
+            if key.text not in variables:
+                unknown_name(key, "vars", variables, reader)
+        for profile, span in case.profile.names if case.profile is not None else ():
+            profiles.want(profile, span)
         name = case.name or f"line {case.span.line}"
         found.append(replace(case, name=name))
     return found
@@ -302,7 +312,7 @@ def check_names(cases: list[Case], names: set[str], ids: set[str]) -> Iterator[D
         for exchange in case.exchanges:
             for listed in (exchange.expect.rules, exchange.expect.rules_include):
                 for name, span in listed.names if listed is not None else ():
-                    if name in names or (name in ids and case.profile):
+                    if name in names or (name in ids and case.profiles):
                         continue
                     if name in ids:
                         title = f"test `{case.name}` expects rule `{name}`, which is switched off"

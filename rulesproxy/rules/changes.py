@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 
+from rulesproxy.filters.fields.marks import STATE
 from rulesproxy.flow.headers import Headers, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody, Plan
@@ -38,7 +40,7 @@ class Change:
 class Moment:
     """A flow as it was: a copy of what can change, which costs little since messages share what they can."""
 
-    __slots__ = ("answer", "error", "plan", "request", "response", "tags")
+    __slots__ = ("answer", "error", "plan", "request", "response", "state", "tags")
 
     def __init__(self, flow: HTTPFlow) -> None:
         self.request = flow.request.copy()
@@ -46,26 +48,30 @@ class Moment:
         self.answer = flow.response
         self.response = None if flow.response is None else flow.response.copy()
         self.tags = tuple(flow.tags)
+        kept = flow.metadata.get(STATE)
+        self.state: dict[str, str] = dict(kept) if isinstance(kept, Mapping) else {}
         self.error = flow.error
         self.plan = _plan(flow.planned)
 
 
 def changes(before: Moment, after: Moment) -> tuple[Change, ...]:
     """What is different at the second moment, in the order of a message."""
-    found = _request(before.request, after.request)
-    found += _response(before.response, after.response)
+    found = of_requests(before.request, after.request)
+    found += of_responses(before.response, after.response)
     found += [Change("flow.tags", None, tag) for tag in after.tags if tag not in before.tags]
     found += [
-        Change(f"plan.{name}", before.plan.get(name), after.plan.get(name))
-        for name in {**before.plan, **after.plan}
-        if before.plan.get(name) != after.plan.get(name)
+        Change(f'state["{name}"]', before.state.get(name), after.state.get(name))
+        for name in dict.fromkeys([*before.state, *after.state])
+        if before.state.get(name) != after.state.get(name)
     ]
+    found += _effects(before.plan, after.plan)
     if after.error is not None and after.error is not before.error:
         found.append(Change("error", None, str(after.error)))
     return tuple(found)
 
 
-def _request(before: HTTPRequest, after: HTTPRequest) -> list[Change]:
+def of_requests(before: HTTPRequest, after: HTTPRequest) -> list[Change]:
+    """What is different about a request."""
     found = _single("method", before.method, after.method)
     if (before.scheme, before.host, before.port) == (after.scheme, after.host, after.port):
         found += _single("path", before.path, after.path)
@@ -74,13 +80,25 @@ def _request(before: HTTPRequest, after: HTTPRequest) -> list[Change]:
     return found + _message("request", before, after)
 
 
-def _response(before: HTTPResponse | None, after: HTTPResponse | None) -> list[Change]:
+def of_responses(before: HTTPResponse | None, after: HTTPResponse | None) -> list[Change]:
+    """What is different about a response."""
     if before is None:
         return [] if after is None else [Change("response", None, status_line(after))]
     if after is None:
         return [Change("response", status_line(before), None)]
     found = _single("response.status", status_line(before), status_line(after))
     return found + _message("response", before, after)
+
+
+def of_plans(before: Plan | None, after: Plan | None) -> list[Change]:
+    """What is different about the effects that a flow asks for."""
+    return _effects(_plan(before), _plan(after))
+
+
+def _effects(before: dict[str, str], after: dict[str, str]) -> list[Change]:
+    names = dict.fromkeys([*before, *after])
+    different = [name for name in names if before.get(name) != after.get(name)]
+    return [Change(f"plan.{name}", before.get(name), after.get(name)) for name in different]
 
 
 def _message(side: str, before: HTTPMessage, after: HTTPMessage) -> list[Change]:
@@ -132,7 +150,18 @@ def _plan(plan: Plan | None) -> dict[str, str]:
         return {}
     untouched = Plan()
     values = {name: getattr(plan, name) for name in Plan.__slots__}
-    return {name: str(value) for name, value in values.items() if value != getattr(untouched, name)}
+    return {name: _effect(value) for name, value in values.items() if value != getattr(untouched, name)}
+
+
+def _effect(value: object) -> str:
+    """An effect in words: of a record only what differs from its defaults."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(sorted([_effect(item) for item in value]))
+    if is_dataclass(value) and not isinstance(value, type):
+        there = [(field.name, getattr(value, field.name)) for field in fields(value)]
+        defaults = {field.name: field.default for field in fields(value)}
+        return " ".join([f"{name}={_effect(item)}" for name, item in there if item != defaults[name]])
+    return str(value)
 
 
 def _cut(text: str | None) -> str | None:

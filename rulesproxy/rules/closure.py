@@ -6,7 +6,7 @@ It knows files, folders and globs, and nothing of what is in them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -75,6 +75,14 @@ class Closure:
         self._read[path] = None
         self.add(str(path), data)
         return data
+
+    def watch(self, paths: Iterable[Path]) -> None:
+        """Add files that somebody else has read, by their contents as they are now."""
+        for path in paths:
+            self.paths[path] = None
+            if path not in self._read and path.is_file():
+                self._read[path] = None
+                self.add(str(path), path.read_bytes())
 
     def folder(self, folder: Path) -> list[Path]:
         """The rule files of a folder by name; hidden ones are not among them.

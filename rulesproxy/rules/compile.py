@@ -19,7 +19,8 @@ from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside, the_machine
-from rulesproxy.rules.template import COUNTER
+from rulesproxy.rules.template_filters import Instant
+from rulesproxy.rules.template_names import COUNTER, MADE, NOW, UUID
 
 PHASES = {
     "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B,
@@ -70,6 +71,7 @@ class Compiled:
         passes: it leaves TLS undecrypted.
         only_passes: and does nothing else.
         acts_on_request: it changes or answers something in the request pass.
+        awaits_request: the request pass waits for what it does; `awaits_response` likewise.
         decides_on_request: its filter is evaluated in the request pass.
         holds_request: the request body must be there before the request pass may go past it.
         reads_request: its filter reads the request body.
@@ -88,11 +90,12 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_counts", "_editors", "_host_may", "_host_must", "_near", "_request", "_response", "_uses_response",
-        "acts_on_request", "acts_on_response", "captures", "connect", "decides_connect", "decides_on_request",
-        "edits_request", "edits_response_body", "either_side", "gate", "holds_request", "holds_response", "matches",
-        "may", "memory", "name", "number", "only_passes", "outside", "passes", "reads_request", "reads_response",
-        "refuses_overflow", "rule", "shadows_connect", "stop", "uses_response", "uses_state",
+        "_bounds", "_editors", "_host_may", "_host_must", "_made", "_near", "_request", "_response", "_uses_response",
+        "acts_on_request", "acts_on_response", "awaits_request", "awaits_response", "captures", "connect",
+        "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate",
+        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "outside",
+        "passes", "reads_request", "reads_response", "refuses_overflow", "rule", "shadows_connect", "stop",
+        "uses_response", "uses_state",
     )  # fmt: skip
 
     matches: Filter
@@ -114,9 +117,13 @@ class Compiled:
         actions = [step.action for step in rule.steps]
         request = [action for action in actions if on_request(action, checked)]
         response = [action for action in actions if on_response(action, checked)]
-        self._request = _together([action.bind_for("request", self.memory) for action in request])
-        self._response = _together([action.bind_for("response", self.memory) for action in response])
-        self._counts = any(COUNTER in action.names for action in actions)
+        self.awaits_request = any(action.awaits for action in request)
+        self.awaits_response = any(action.awaits for action in response)
+        self._request = _together([action.bind_for("request", self.memory) for action in request], self.awaits_request)
+        self._response = _together(
+            [action.bind_for("response", self.memory) for action in response], self.awaits_response
+        )
+        self._made = frozenset(name for action in actions for name in action.names if name in MADE)
         self._bounds: dict[str, Bound] = {}
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
@@ -142,8 +149,8 @@ class Compiled:
             value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
         elif name == "captures":
             value = compile_captures(checked) if checked.captures else None
-            if self._counts:
-                value = _counting(value, self.memory)
+            if self._made:
+                value = _making(self._made, value, self.memory, self.outside)
         else:
             raise AttributeError(name)
         setattr(self, name, value)
@@ -234,18 +241,51 @@ def _uses_state(rule: Rule, actions: list[Action]) -> bool:
     )
 
 
-def _counting(captures: Callable[[FlowView], Captures] | None, memory: Memory) -> Callable[[FlowView], Captures]:
-    """Captures with the number of flows so far: they are asked for once per flow on which a rule acts."""
+class _Made(dict[str, str]):
+    """Captures beside values that are made for the rule. The time is that of the moment at which it is asked for."""
 
-    def count(view: FlowView) -> Captures:
-        found = captures(view) if captures is not None else {}
-        return {**found, f"${COUNTER}": str(memory.next(COUNTER))}
+    __slots__ = ("_outside",)
 
-    return count
+    def __init__(self, captures: Captures, outside: Outside) -> None:
+        super().__init__(captures)
+        self._outside = outside
+
+    def get(self, name: str, default: object = None) -> str | None:  # type: ignore[override]
+        if name == f"${NOW}":
+            return Instant.of(self._outside.wall())
+        return super().get(name)
 
 
-def _together(handlers: list[Handler]) -> Callable[[HTTPFlow, Captures], bool]:
-    """One function that calls them in order, and says by True that none of them raised."""
+def _making(
+    names: frozenset[str], captures: Callable[[FlowView], Captures] | None, memory: Memory, outside: Outside
+) -> Callable[[FlowView], Captures]:
+    """Captures with the values of `names`. They are asked for once per flow on which a rule acts, so they may count."""
+
+    def make(view: FlowView) -> Captures:
+        found = _Made(captures(view) if captures is not None else {}, outside)
+        if COUNTER in names:
+            found[f"${COUNTER}"] = str(memory.next(COUNTER))
+        if UUID in names:
+            kept = view.flow.metadata
+            if UUID not in kept:
+                kept[UUID] = outside.uuid()
+            found[f"${UUID}"] = str(kept[UUID])
+        return found
+
+    return make
+
+
+def _together(handlers: list[Handler], awaits: bool = False) -> Callable[[HTTPFlow, Captures], object]:
+    """One function that calls them in order, and says by True that none of them raised. `awaits` makes it `async`."""
+    if awaits:
+
+        async def run_and_wait(flow: HTTPFlow, captures: Captures) -> None:
+            for call in handlers:
+                waiting = call(flow, captures)
+                if waiting is not None:
+                    await waiting
+
+        return run_and_wait
     if len(handlers) == 1:
         only = handlers[0]
 

@@ -7,30 +7,34 @@ nothing. Why a rule did nothing is said by `trace`, and only when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 
 from rulesproxy.engine.dispatch import Bound
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.flow.url import split_authority
 from rulesproxy.limits import DEFAULT
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.changes import Moment
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.hosts import ended
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
-from rulesproxy.rules.passes import Runner
+from rulesproxy.rules.passes import Rest, Runner
 from rulesproxy.rules.state import Store
 from rulesproxy.rules.trace import Act, Given, Result
 
 WALL = 1767225600.0
 """The time of a dry run: the first second of 2026, UTC."""
 _BODILESS = (204, 304)
+_WAITS = 1000
+"""How often the functions of one pass are told that they cannot wait; one that does not listen is left alone then."""
 
 
 class DryRun:
@@ -45,31 +49,44 @@ class DryRun:
         outside = Outside(lambda: WALL, lambda: 0.0, self._uuid, "0")
         self._rules = [_Recorded(rule, number, outside, self._recorder) for number, rule in enumerate(rules)]
         self._store = Store()
+        self._gates = {
+            sampled: [
+                (rule, Gate(rule.rule.gates, rule.rule.identity, rule.memory, replace(outside, sampled=sampled)))
+                for rule in self._rules
+                if rule.rule.gates is not None
+            ]
+            for sampled in (True, False)
+        }
         self._runner = Runner(self._rules, self._store)
-        self._handlers: dict[str, Callable[..., None]] = self._runner.handlers  # type: ignore[assignment]
+        self._handlers: dict[str, Callable[..., Rest]] = self._runner.handlers  # type: ignore[assignment]
 
     def reset(self) -> None:
         """Forget what the flows so far have left: counters, sequences, identifiers, named state."""
         self._uuids = 0
         self._store.clear()
         for rule in self._rules:
-            if rule.memory.counts:
+            if rule.memory.counts:  # Most rules count nothing.
                 rule.memory.counts = {}
 
-    def run(self, flow: HTTPFlow) -> Result:
+    def run(self, flow: HTTPFlow, sampled: bool = True) -> Result:
         """What the rules do with a flow, which is left as it is.
 
         Its request is what the client sends. Its response is what the server would answer; without one the run ends
-        where the server would be asked, and with an `error` instead of it, the server is asked in vain. Never raises.
+        where the server would be asked, and with an `error` instead of it, the server is asked in vain. `sampled` is
+        whether it is one of those that rules with a `sample` act on. Never raises.
         """
         self._recorder.acts = []
+        for rule, gate in self._gates[sampled]:
+            rule.gate = gate
         return _Exchange(self, flow).run()
 
     def fire(self, event: str, subject: object) -> None:
         """Call the handler of an event, if the rules need it."""
         handler = self._handlers.get(event)
         if handler is not None:
-            handler(subject)
+            rest = handler(subject)
+            if rest is not None:
+                _complete(rest)
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether some rule waits for the body of this side."""
@@ -120,14 +137,39 @@ class _Recorded(Compiled):
             act = Act(self.number, event, Moment(flow), dict(captures))
             self._recorder.acts.append(act)
             try:
-                return call(flow, captures)
+                result = call(flow, captures)
             except Exception as error:
-                act.failure = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                act.fail(error)
+                raise
+            finally:
+                act.after = Moment(flow)
+            return result if not hasattr(result, "__await__") else finish(act, flow, result)
+
+        async def finish(act: Act, flow: HTTPFlow, waiting: Awaitable[object]) -> None:
+            try:
+                await waiting
+            except Exception as error:
+                act.fail(error)
                 raise
             finally:
                 act.after = Moment(flow)
 
         return record
+
+
+class WaitsError(Exception):
+    """A function of a rule waits for something; a dry run has no event loop, and no network to wait for."""
+
+
+def _complete(rest: Coroutine[object, object, None]) -> None:
+    """Run the rest of a pass, in which every function that waits for something fails."""
+    try:
+        rest.send(None)
+        for _ in range(_WAITS):
+            rest.throw(WaitsError("it waits for something, which a dry run cannot"))
+    except StopIteration:
+        return
+    rest.close()
 
 
 class _Exchange:
@@ -136,14 +178,17 @@ class _Exchange:
     def __init__(self, dry: DryRun, given: HTTPFlow) -> None:
         self.dry = dry
         self.server_answer = None if given.response is None else given.response.copy()
+        if self.server_answer is not None:
+            _give_length(self.server_answer, self.server_answer.body_source)
         self.failure = given.error
         self.flow = _fresh(given)
         self.body = given.request.raw_content or b""
         self.upstream: HTTPRequest | None = None
         self.received = Moment(self.flow)
-        self.answer_body = b""
+        self.answered: HTTPResponse | None = None
         self.unread: set[Side] = set()
         self.tunnel = ""
+        self.failed = 0
 
     def run(self) -> Result:
         flow = self.flow
@@ -154,7 +199,7 @@ class _Exchange:
                 self.dry.fire("responseheaders", flow)
                 self._whole_response()
             elif self.failure is not None:
-                self._fail(self.failure)
+                self._fail(self.failure, 504 if self.failure.kind == "timeout" else 502)
             elif self.server_answer is not None:
                 self._server_response(self.server_answer)
         return self._result()
@@ -196,6 +241,8 @@ class _Exchange:
         elif dry.wants_body(flow, "request") and len(self.body) <= DEFAULT.body:
             flow.request.body_source = self.body
             dry.fire("request", flow)
+        elif self._refuses("request", 413):
+            return False
         else:
             flow.request.body_source = None
             if flow.response is None:
@@ -219,8 +266,8 @@ class _Exchange:
 
     def _server_response(self, answer: HTTPResponse) -> None:
         flow, dry = self.flow, self.dry
+        self.answered = answer.copy()
         body, answer.body_source = answer.raw_content or b"", b""
-        self.answer_body = body
         if flow.request.method == "HEAD" or answer.status_code in _BODILESS:
             body = b""
         flow.response = answer
@@ -235,7 +282,7 @@ class _Exchange:
         elif dry.wants_body(flow, "response") and len(body) <= DEFAULT.body:
             answer.body_source = body
             self._whole_response()
-        else:
+        elif not self._refuses("response", 502):
             answer.body_source = None
             self._whole_response()
             if flow.response is answer and answer.body_source is None:
@@ -249,8 +296,19 @@ class _Exchange:
             self.unread.add("response")
         self.dry.fire("response", flow)
 
-    def _fail(self, error: FlowError) -> None:
-        self.flow.error = error
+    def _refuses(self, side: Side, status: int) -> bool:
+        """Whether a body that cannot be kept is refused, because a rule wants it that way."""
+        plan = self.flow.planned
+        if plan is None or side not in plan.refuses_big:
+            return False
+        why = f"the {side} body is over {DEFAULT.body} bytes, and a rule refuses such"
+        self._fail(FlowError(why, "handler"), status)
+        return True
+
+    def _fail(self, error: FlowError, status: int) -> None:
+        """No answer comes; the status is that of the page that the proxy makes, unless a rule answers."""
+        self.flow.error, self.flow.response = error, None
+        self.failed = status
         self.dry.fire("error", self.flow)
 
     def _result(self) -> Result:
@@ -259,8 +317,8 @@ class _Exchange:
             flow.request.body_source = self.body
         if flow.response is not None:
             _load(flow.response)
-        given = Given(self.received, self.body, self.server_answer, self.answer_body, frozenset(self.unread))
-        return Result(self.dry.rules, flow, self.upstream, self.tunnel, self.dry.acts, given)
+        given = Given(self.received, self.body, self.answered, self.server_answer, frozenset(self.unread))
+        return Result(self.dry.rules, flow, self.upstream, self.tunnel, self.failed, self.dry.acts, given)
 
 
 class _Hello:
@@ -277,10 +335,7 @@ def _fresh(given: HTTPFlow) -> HTTPFlow:
     """The flow as it is when its head has arrived: nothing has happened to it, and its body is not there yet."""
     request = given.request.copy()
     request.body_source = b""
-    body = given.request.body_source
-    if body and not {b"content-length", b"transfer-encoding"} & {key for key, _, _ in request.headers.raw}:
-        # A body cannot go over the wire without a length.
-        request.headers["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
+    _give_length(request, given.request.body_source)
     conn = _client(given.client_conn, request)
     if conn.mode == "regular":
         _settle_host(request)
@@ -291,6 +346,13 @@ def _fresh(given: HTTPFlow) -> HTTPFlow:
     flow.tags, flow.metadata, flow.is_replay = list(given.tags), dict(given.metadata), given.is_replay
     flow.timestamp_start = request.timestamp_start = given.timestamp_start or WALL
     return flow
+
+
+def _give_length(message: HTTPMessage, body: bytes | FileBody | None) -> None:
+    """Add the length where there is a body: without one it could not go over the wire."""
+    framed = {b"content-length", b"transfer-encoding"} & {key for key, _, _ in message.headers.raw}
+    if body and not framed:
+        message.headers["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
 
 
 def _settle_host(request: HTTPRequest) -> None:

@@ -19,6 +19,7 @@ from rulesproxy.rules.schema import Bad
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
+    from rulesproxy.filters.engine import Searching
     from rulesproxy.rules.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
@@ -33,7 +34,7 @@ FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "keep-
 class Pattern:
     """What `replace` looks for: a text or a regular expression, and what stands there afterwards."""
 
-    search: re.Pattern[str]
+    search: Searching
     replacement: Template
     groups: bool
 
@@ -65,7 +66,7 @@ class Pattern:
         if new is None or (text is None) == (regex is None):
             reader.fail("RP103", node, f"`{name}` needs `with` and either `text` or `regex`")
         if text is not None:
-            search = re.compile(re.escape(reader.text(text, "text")))
+            search: Searching = re.compile(re.escape(reader.text(text, "text")))
         else:
             assert regex is not None
             search = _regex(reader.scalar(regex, "regex", "a regular expression"), reader)
@@ -82,7 +83,7 @@ class Pattern:
         return self.search.sub(new if fixed else lambda match: new, text)
 
 
-def _check_references(search: re.Pattern[str], replacement: str, node: Node, reader: Reader) -> None:
+def _check_references(search: Searching, replacement: str, node: Node, reader: Reader) -> None:
     try:
         search.sub(replacement, "")
     except (re.error, IndexError) as error:
@@ -94,7 +95,7 @@ def _check_references(search: re.Pattern[str], replacement: str, node: Node, rea
         )
 
 
-def _regex(scalar: Scalar, reader: Reader) -> re.Pattern[str]:
+def _regex(scalar: Scalar, reader: Reader) -> Searching:
     """A regular expression of the filter language's dialect, so that both run in linear time."""
     from rulesproxy.rules.regex import compile_regex
 

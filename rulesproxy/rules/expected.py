@@ -36,14 +36,14 @@ class Difference(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RuleNames:
-    """Names of rules, in order, each with its place."""
+class NameList:
+    """Names, in order, each with its place; `none` for no name."""
 
     names: tuple[tuple[str, Span], ...]
     span: Span
 
     @classmethod
-    def read(cls, node: Node, reader: Reader, name: str) -> RuleNames:
+    def read(cls, node: Node, reader: Reader, name: str) -> NameList:
         if isinstance(node, nodes.Scalar) and node.text == "none":
             return cls((), node.span)
         return cls(tuple([(reader.text(item, name), item.span) for item in reader.items(node)]), node.span)
@@ -51,7 +51,7 @@ class RuleNames:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         names = {"type": "array", "items": {"type": "string"}}
-        return {"anyOf": [names, {"type": "string"}], "description": "Ids of rules; `none` for none."}
+        return {"anyOf": [names, {"type": "string"}], "description": "Names; `none` for none."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class BodyText:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {"type": ["string", "number", "boolean"], "description": "The body as text."}
+        return {**_text(), "description": "The body as text."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,7 @@ class Pairs:
     """Names with values: header fields, of which one may have several, or variables."""
 
     pairs: tuple[tuple[str, str], ...]
+    keys: tuple[nodes.Scalar, ...]
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Pairs:
@@ -131,7 +132,7 @@ class Pairs:
                 if name == "headers":
                     _check_header(key, item, value, reader)
                 found.append((key.text, value))
-        return cls(tuple(found))
+        return cls(tuple(found), tuple([key for key, _ in mapping.entries]))
 
     def fields(self) -> tuple[tuple[str, str], ...]:
         """The pairs, in order."""
@@ -139,7 +140,8 @@ class Pairs:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {"type": "object", "description": "Names with values; a list of values stands for several."}
+        values = {"anyOf": [_text(), {"type": "array", "items": _text()}]}
+        return {"type": "object", "additionalProperties": values, "description": "Names with values."}
 
 
 class _Wanted(NamedTuple):
@@ -184,7 +186,9 @@ class HeaderNames:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {"type": "object", "description": "Header fields by name; `null` for one that must not be there."}
+        values = {"anyOf": [_text(), {"type": "array", "items": _text()}, {"type": "null"}]}
+        about = "Header fields by name; `null` for one that must not be there."
+        return {"type": "object", "additionalProperties": values, "description": about}
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +289,17 @@ class Upstream:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {
-            "description": "What the server gets; `none` where it must not be asked.",
-            "anyOf": [{"enum": ["none"]}, {"type": "object"}],
-        }
+        from rulesproxy.rules.json_schema import record_schema
+
+        about = "What the server gets; `none` where it must not be asked."
+        return {"description": about, "anyOf": [{"enum": ["none"]}, record_schema(cls)]}
+
+
+def _text() -> dict[str, object]:
+    # The registry of keys knows tests, and through them this module.
+    from rulesproxy.rules.keys import TEXT
+
+    return dict(TEXT)
 
 
 def _check_header(key: nodes.Scalar, node: Node, value: str, reader: Reader) -> None:

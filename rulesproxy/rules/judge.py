@@ -5,13 +5,14 @@ It knows nothing of how tests are written or printed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rulesproxy.diagnostics import Diagnostic, Label, Span
 from rulesproxy.rules.cases import Case, Expect
 from rulesproxy.rules.dry_run import DryRun
-from rulesproxy.rules.expected import Difference, RuleNames
+from rulesproxy.rules.expected import Difference, NameList
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.trace import Result, RuleTrace
 
@@ -43,7 +44,7 @@ def judge(case: Case, dry: DryRun) -> Verdict:
     hits = []
     for number, exchange in enumerate(case.exchanges, 1):
         name = f"`{case.name}`, step {number}" if case.steps else f"`{case.name}`"
-        result = dry.run(exchange.flow())
+        result = dry.run(exchange.flow(), exchange.sampled)
         hits.append(result.hits)
         failure = _compare(exchange.expect, result, name)
         if failure is not None:
@@ -51,17 +52,38 @@ def judge(case: Case, dry: DryRun) -> Verdict:
     return Verdict(case, tuple(failures), tuple(hits))
 
 
-def coverage(rules: Sequence[Rule], verdicts: Iterable[Verdict]) -> Iterator[Diagnostic]:
-    """The rules of which the tests say too little: none that matches, or none that does not."""
-    runs = [set(hits) for verdict in verdicts for hits in verdict.hits]
-    for rule in rules:
-        matched = sum(rule.name in hits for hits in runs)
-        if not matched:
-            title = f"no test has a request that rule `{rule.name}` matches"
-            yield Diagnostic("RP902", "warning", title, rule.span, "add a test that expects it among its `rules`")
-        elif matched == len(runs):
-            title = f"no test has a request that rule `{rule.name}` does not match"
-            yield Diagnostic("RP902", "warning", title, rule.span, "add a test of what it must leave alone")
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A rule of which the tests say too little.
+
+    Attributes:
+        rule: the rule.
+        matched: whether every request of the tests matches it; else none does.
+    """
+
+    rule: Rule
+    matched: bool
+
+    def diagnostic(self) -> Diagnostic:
+        """It in words."""
+        if self.matched:
+            title = f"no test has a request that rule `{self.rule.name}` does not match"
+            help = "add a test of what it must leave alone"
+        else:
+            title = f"no test has a request that rule `{self.rule.name}` matches"
+            help = "add a test that expects it among its `rules`"
+        return Diagnostic("RP902", "warning", title, self.rule.span, help)
+
+
+def coverage(rules: Sequence[Rule], verdicts: Iterable[Verdict]) -> list[Gap]:
+    """The rules that no request of the tests matches, and those that every one does."""
+    matched: Counter[str] = Counter()
+    runs = 0
+    for verdict in verdicts:
+        for hits in verdict.hits:
+            runs += 1
+            matched.update(set(hits))
+    return [Gap(rule, matched[rule.name] > 0) for rule in rules if matched[rule.name] in (0, runs)]
 
 
 def _compare(expect: Expect, result: Result, name: str) -> Diagnostic | None:
@@ -115,7 +137,7 @@ def _differences(expect: Expect, result: Result) -> Iterator[Difference]:
         yield from expect.upstream.compare(result.upstream)
 
 
-def _missing(listed: RuleNames, result: Result, rules: list[Label]) -> Iterator[Difference]:
+def _missing(listed: NameList, result: Result, rules: list[Label]) -> Iterator[Difference]:
     """The rules that were to match and have not; the reason of each is added to `rules`."""
     for rule, span in listed.names:
         if rule in result.hits:
@@ -126,7 +148,7 @@ def _missing(listed: RuleNames, result: Result, rules: list[Label]) -> Iterator[
         yield Difference(span, f"rule `{rule}` did not match")
 
 
-def _unexpected(listed: RuleNames, result: Result, rules: list[Label]) -> Iterator[Difference]:
+def _unexpected(listed: NameList, result: Result, rules: list[Label]) -> Iterator[Difference]:
     """The rules that have matched and were not to; the filter of each is added to `rules`."""
     names = [rule for rule, _ in listed.names]
     extra = [hit for hit in result.hits if hit not in names]

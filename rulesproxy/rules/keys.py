@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rulesproxy.rules.cases import Case
 from rulesproxy.rules.gates import Count, Sample
 from rulesproxy.rules.match import KEYS as MATCH_KEYS
 
@@ -194,6 +195,10 @@ TOP = _table(
             },
         },
         "The rules. They run from top to bottom, and every matching rule applies, until one answers.",
+    ),
+    Key(
+        "tests", tuple[Case, ...],
+        "Tests of the rules, for `rulesproxy test`: a request, what the server answers, and what is expected.",
     ),
     Key(
         "options", {"type": ["object", "null"]},

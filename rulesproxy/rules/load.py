@@ -43,7 +43,7 @@ PROJECT_FILE = "rulesproxy.yaml"
 PROJECT_KEYS = ("options", "addons")
 """Further keys, for the project file only; `project` reads them."""
 
-_SYNONYMS = {"rule": "rules", "variables": "vars", "list": "lists", "profile": "profiles"}
+_SYNONYMS = {"rule": "rules", "variables": "vars", "list": "lists", "profile": "profiles", "test": "tests"}
 
 
 class RulesError(DiagnosticError):
@@ -58,12 +58,18 @@ class RulesError(DiagnosticError):
         self.watch = tuple(watch)
 
 
-def load_files(paths: Sequence[Path], env: Mapping[str, str] | None = None, profiles: Sequence[str] = ()) -> Loaded:
+def load_files(
+    paths: Sequence[Path],
+    env: Mapping[str, str] | None = None,
+    profiles: Sequence[str] = (),
+    vars: Mapping[str, str] | None = None,
+) -> Loaded:
     """Read rule files; a folder means its `*.yaml` and `*.yml` files by name, `pack:NAME` a pack.
 
-    Nothing is raised: see `diagnostics`. `profiles` are those that are switched on; a later one wins.
+    Nothing is raised: see `diagnostics`. `profiles` are those that are switched on; a later one wins. `vars` are values
+    for variables of these files, as if they were included with them.
     """
-    loader = _Loader(env, profiles)
+    loader = _Loader(env, profiles, vars)
     for path in paths:
         loader.named(path)
     return loader.loaded()
@@ -82,8 +88,11 @@ def load_text(
 class _Loader:
     """Collects rules and diagnostics over several files."""
 
-    def __init__(self, env: Mapping[str, str] | None, profiles: Sequence[str]) -> None:
+    def __init__(
+        self, env: Mapping[str, str] | None, profiles: Sequence[str], vars: Mapping[str, str] | None = None
+    ) -> None:
         self.env = env
+        self.handed = Handed(vars=dict(vars or {}))
         self.profiles = Profiles(profiles)
         self.closure = Closure()
         self.rules: list[Rule] = []
@@ -92,6 +101,7 @@ class _Loader:
         self.used: set[str] = set()
         self.tests: list[Case] = []
         self.parts: list[tuple[str, list[Diagnostic]]] = []
+        self.secrets: list[set[str]] = []
         self.chain: list[tuple[Path, str]] = []
 
     def loaded(self) -> Loaded:
@@ -113,6 +123,7 @@ class _Loader:
             tuple(self.tests),
             tuple(self.ignores),
             silenced,
+            frozenset().union(*self.secrets),
         )
 
     # Files
@@ -124,7 +135,7 @@ class _Loader:
         try:
             for file in self._expand(path, problems):
                 self.closure.count()
-                self._file(file, problems, Handed(), True)
+                self._file(file, problems, self.handed, True)
         except TooMany as error:
             problems.append(Diagnostic("RP809", "error", f"these are {error}", help="name fewer of them"))
 
@@ -175,7 +186,10 @@ class _Loader:
         if MARK in source.text:
             self.ignores.extend(find_ignores(source, nodes.texts(root)))
         reader = Reader(folder, self.env)
+        reader.closure = self.closure
         self.parts.append((source.path, reader.problems))
+        # The set is filled while the file is read.
+        self.secrets.append(reader.secrets)
         scope = Scope(self.ids, self.used)
         try:
             self._top(root, reader, scope, handed, on)
@@ -214,18 +228,22 @@ class _Loader:
                 self._entry(item, reader, scope, on, env)
             except Bad:
                 continue
+        self._tests(top.get("tests"), reader, scope)
         if not any(problem.severity == "error" for problem in reader.problems):
             names.unused()
-        tests = top.get("tests")
-        # A file that is included may be given other values than its own tests are about.
-        if tests is not None and len(self.chain) <= 1 and not (isinstance(tests, Scalar) and tests.empty):
+
+    def _tests(self, node: Node | None, reader: Reader, scope: Scope) -> None:
+        if node is not None and not (isinstance(node, Scalar) and node.empty):
             from rulesproxy.rules.cases import read_cases
 
-            self.tests += read_cases(tests, reader)
+            self.tests += read_cases(node, reader, scope.names_of("vars"), self.profiles)
 
     def _entry(self, item: Node, reader: Reader, scope: Scope, on: bool, env: Mapping[str, str]) -> None:
         if isinstance(item, nodes.Mapping) and is_include(item):
+            tests = len(self.tests)
             self._include(read_include(item, reader, scope, self.closure, self.profiles), reader, on)
+            # The tests of an included file are about that file alone: its values are other ones here.
+            del self.tests[tests:]
             return
         on = on and (not isinstance(item, nodes.Mapping) or self.profiles.allow(item, reader))
         if not on:

@@ -80,9 +80,10 @@ class Loaded:
         watch: what a change of may change these rules: those files, files that were looked for and are missing, and
             folders that were searched, whose entries count.
         digest: a hash over the contents of those files, and over what the searches have found.
-        tests: the tests that are free of errors, in order.
+        tests: the tests that are free of errors, in order; those of included files are left out.
         ignores: the comments in them that silence a warning.
         ignored: what these have silenced.
+        secrets: values of the environment that the rules use; logs and records hide them.
     """
 
     rules: tuple[Rule, ...]
@@ -93,6 +94,7 @@ class Loaded:
     tests: tuple[Case, ...] = ()
     ignores: tuple[Ignore, ...] = ()
     ignored: tuple[Diagnostic, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:

@@ -9,9 +9,10 @@ which costs nothing where nothing is changed: so the response pass sees for ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import TypeAlias
 
-from rulesproxy.engine.dispatch import run_guarded
+from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
 from rulesproxy.engine.log import logger
 from rulesproxy.filters.fields.message import is_event_stream
 from rulesproxy.filters.view import FlowView
@@ -28,6 +29,9 @@ INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
 
 _NO_CAPTURES: Captures = {}
+
+Rest: TypeAlias = Coroutine[object, object, None] | None
+"""The rest of a pass that has to wait for an `async` function; None where the pass is over or lacks a body."""
 
 
 class Runner:
@@ -83,12 +87,12 @@ class Runner:
 
     # The request pass
 
-    def requestheaders(self, flow: HTTPFlow) -> None:
+    def requestheaders(self, flow: HTTPFlow) -> Rest:
         request = flow.request
         numbers = self._numbers if self._index is None else self._index.candidates(request)
         if not numbers:
             flow.rules = self._nothing
-            return
+            return None
         state = flow.rules = Pass(self.owner, numbers)
         if self._store is not None:
             self._store.attach(flow)
@@ -97,23 +101,23 @@ class Runner:
         if over(flow):
             # Somebody in front of the rules has answered: the response pass is all that is left.
             self._seal(flow, state, False)
-            return
-        self._request_pass(flow, state, FlowView(flow), False)
+            return None
+        return self._request_pass(flow, state, FlowView(flow), False)
 
-    def request(self, flow: HTTPFlow) -> None:
+    def request(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if type(state) is not Pass or state.owner is not self.owner or state.waits != "request":
-            return
+            return None
         state.waits = None
         if state.answered:
-            return
+            return None
         if over(flow):
             self._seal(flow, state, False)
-            return
+            return None
         self._ask_again(flow, state, state.at)
-        self._request_pass(flow, state, FlowView(flow), True)
+        return self._request_pass(flow, state, FlowView(flow), True)
 
-    def _request_pass(self, flow: HTTPFlow, state: Pass, view: FlowView, whole: bool) -> None:
+    def _request_pass(self, flow: HTTPFlow, state: Pass, view: FlowView, whole: bool) -> Rest:
         rules = self._rules
         at = state.at
         while at < len(state.numbers):
@@ -127,7 +131,7 @@ class Runner:
                         continue
                     state.at = at - 1
                     self._wait_for_request(flow, state, view, state.numbers[state.at :])
-                    return
+                    return None
                 if rule.uses_response:
                     continue
                 if flow.request.body_source is None:
@@ -137,29 +141,52 @@ class Runner:
             if not rule.matches(view) or (rule.gate is not None and not state.opens(rule, view)):
                 continue
             state.at = at
-            if self._apply_request(flow, state, view, rule, whole):
+            captures = self._enter_request(flow, state, view, rule)
+            if captures is None:
+                continue
+            bound = rule.bound("request" if whole else "requestheaders")
+            if rule.awaits_request:
+                return self._await_request(flow, state, rule, bound, captures, whole)
+            run_guarded(bound, flow, captures)
+            if self._leave_request(flow, state, rule):
                 break
             if rule.edits_request:
                 # A new view is cheaper than making the old one forget what it has read.
                 view = FlowView(flow)
         state.at = at
         self._seal(flow, state, whole)
+        return None
 
-    def _apply_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled, whole: bool) -> bool:
-        """Do what a matching rule does in the request pass; whether the pass is over."""
+    async def _await_request(
+        self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound, captures: Captures, whole: bool
+    ) -> None:
+        """Act with a rule whose function is `async`, and go on behind it."""
+        await dispatch((bound,), flow, captures)
+        if self._leave_request(flow, state, rule):
+            self._seal(flow, state, whole)
+            return
+        rest = self._request_pass(flow, state, FlowView(flow), whole)
+        if rest is not None:
+            await rest
+
+    def _enter_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled) -> Captures | None:
+        """A rule matches in the request pass: its captures, or None where it does nothing before the response."""
         captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
         if rule.acts_on_response and not rule.either_side:
             if state.matched is None:
                 state.matched = {}
             state.matched[rule.number] = captures
         if not rule.acts_on_request:
-            return False
+            return None
         hit(flow, rule)
         if rule.edits_request and self._responds:
             if state.heads is None:
                 state.heads = []
             state.heads.append((rule.number, flow.request.copy()))
-        run_guarded(rule.bound("request" if whole else "requestheaders"), flow, captures)
+        return captures
+
+    def _leave_request(self, flow: HTTPFlow, state: Pass, rule: Compiled) -> bool:
+        """A rule has acted in the request pass; whether the pass is over."""
         if rule.edits_request:
             self._ask_again(flow, state, state.at)
         if rule.stop:
@@ -215,10 +242,10 @@ class Runner:
 
     # The response pass
 
-    def responseheaders(self, flow: HTTPFlow) -> None:
+    def responseheaders(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if state is self._nothing or flow.response is None:
-            return
+            return None
         if type(state) is not Pass or state.owner is not self.owner:
             state = self._late(flow)
         if not state.answered:
@@ -226,15 +253,14 @@ class Runner:
             self._seal(flow, state, True)
         state.waits = None
         state.at = 0
-        self._response_pass(flow, state, False)
+        return self._response_pass(flow, state, False)
 
-    def response(self, flow: HTTPFlow) -> None:
+    def response(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if type(state) is not Pass or state.owner is not self.owner or state.waits != "response":
-            return
+            return None
         state.waits = None
-        if flow.response is not None:
-            self._response_pass(flow, state, True)
+        return None if flow.response is None else self._response_pass(flow, state, True)
 
     def _late(self, flow: HTTPFlow) -> Pass:
         """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""
@@ -245,7 +271,7 @@ class Runner:
         self._seal(flow, state, True)
         return state
 
-    def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> None:
+    def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> Rest:
         rules = self._rules
         view: FlowView | None = None
         at = state.at
@@ -276,7 +302,7 @@ class Runner:
                     continue
                 state.at = at - 1
                 self._wait_for_response(flow, state, state.numbers[state.at :])
-                return
+                return None
             if self._lacks(rule, flow, False):
                 continue
             if captures is None:
@@ -284,12 +310,29 @@ class Runner:
                     continue
                 captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
             hit(flow, rule)
-            run_guarded(rule.bound("response" if whole else "responseheaders"), flow, captures)
+            bound = rule.bound("response" if whole else "responseheaders")
+            if rule.awaits_response:
+                state.at = at
+                return self._await_response(flow, state, rule, bound, captures, whole)
+            run_guarded(bound, flow, captures)
             # A new view is cheaper than making the old one forget what it has read.
             view = None
             if rule.stop or ended(flow):
                 break
         state.at = len(state.numbers)
+        return None
+
+    async def _await_response(
+        self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound, captures: Captures, whole: bool
+    ) -> None:
+        """The same for the response pass."""
+        await dispatch((bound,), flow, captures)
+        if rule.stop or ended(flow):
+            state.at = len(state.numbers)
+            return
+        rest = self._response_pass(flow, state, whole)
+        if rest is not None:
+            await rest
 
     def _lacks(self, rule: Compiled, flow: HTTPFlow, request: bool) -> bool:
         """Whether a body that this rule needs was not kept, the request's only if `request`; it does not apply then."""

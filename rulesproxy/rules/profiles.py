@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rulesproxy.diagnostics import Diagnostic, suggest
+from rulesproxy.diagnostics import Diagnostic, Span, suggest
 from rulesproxy.rules import nodes
 from rulesproxy.rules.nodes import Mapping, Scalar
 from rulesproxy.rules.schema import Bad
@@ -28,10 +28,15 @@ class Profiles:
         self.on = tuple(dict.fromkeys(on))
         self._declared: set[str] = set()
         self._asked: list[tuple[Scalar, Reader]] = []
+        self._wanted: list[tuple[str, Span | None]] = [(name, None) for name in self.on]
 
     def declare(self, name: str) -> None:
         """A file has values for a profile."""
         self._declared.add(name)
+
+    def want(self, name: str, span: Span) -> None:
+        """A test switches a profile on."""
+        self._wanted.append((name, span))
 
     def allow(self, node: Mapping, reader: Reader) -> bool:
         """Whether an entry of `rules` is there: it has no `profile`, or one of those that it names is on."""
@@ -61,12 +66,12 @@ class Profiles:
                 help = f"did you mean `{meant}`? Else write `{name.text}:` under `profiles:`"
                 reader.note("RP810", name, f"there is no profile `{name.text}`", help)
         known = sorted(self._declared.union(name.text for name, _ in self._asked) - slips)
-        for wanted in self.on:
+        for wanted, span in self._wanted:
             if wanted not in known:
                 meant = suggest(wanted, known)
                 help = f"the profiles are {', '.join(known)}" if known else "these files have no profiles"
                 help = f"did you mean `{meant}`?" if meant else help
-                yield Diagnostic("RP810", "error", f"there is no profile `{wanted}`", help=help)
+                yield Diagnostic("RP810", "error", f"there is no profile `{wanted}`", span, help)
 
 
 def layers(top: Mapping, reader: Reader, profiles: Profiles) -> dict[str, Mapping]:

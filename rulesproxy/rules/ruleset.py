@@ -93,6 +93,7 @@ class RuleSet:
         warnings: what is doubtful about them.
         store: what its rules remember under a name.
         outside: where its rules get time and chance from.
+        secrets: values of the environment that they use; logs and records hide them.
     """
 
     def __init__(
@@ -103,7 +104,9 @@ class RuleSet:
         digest: str = "",
         warnings: tuple[Diagnostic, ...] = (),
         outside: Outside | None = None,
+        secrets: frozenset[str] = frozenset(),
     ) -> None:
+        self.secrets = secrets
         self.outside = outside or the_machine()
         self.store = Store()
         compiled = [Compiled(rule, number, outside=self.outside) for number, rule in enumerate(rules)]
@@ -135,7 +138,9 @@ class RuleSet:
         """
         if not loaded.ok:
             raise RulesError(loaded.diagnostics, loaded.watch)
-        return cls(loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside)
+        return cls(
+            loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside, loaded.secrets
+        )  # fmt: skip
 
     def run(self, flow: HTTPFlow) -> Result:
         """What these rules do with a flow, without a network: hits, the flow behind them, and why.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rulesproxy.diagnostics import Span
 from rulesproxy.filters.explain import Explanation, Reason, explain
+from rulesproxy.filters.fields.marks import STATE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules.action import Side
-from rulesproxy.rules.changes import Change, Moment, changes
+from rulesproxy.rules.changes import Change, Moment, changes, of_plans, of_requests, of_responses
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.hosts import ended
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.position import Pass
 
 
 class Act:
@@ -39,6 +42,10 @@ class Act:
         self.after = before
         self.failure: str | None = None
 
+    def fail(self, error: Exception) -> None:
+        """An action has raised."""
+        self.failure = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
     @property
     def side(self) -> Side:
         """Which pass it was in."""
@@ -52,15 +59,15 @@ class Given:
     Attributes:
         received: the flow when the request's head had arrived.
         body: the body of the request.
-        answer: what the server answered; None where it was not asked, or did not answer.
-        answer_body: the body of that.
+        answer: what the server answered, as it was; None where it was not asked, or did not answer.
+        passing: the same response on its way through the rules, to know it by.
         unread: the sides whose body passed without being kept.
     """
 
     received: Moment
     body: bytes
     answer: HTTPResponse | None
-    answer_body: bytes
+    passing: HTTPResponse | None
     unread: frozenset[Side]
 
 
@@ -110,12 +117,14 @@ class Result:
         flow: HTTPFlow,
         upstream: HTTPRequest | None,
         tunnel: str,
+        failed: int,
         acts: Sequence[Act],
         given: Given,
     ) -> None:
         self.flow = flow
         self.upstream = upstream
         self.tunnel = tunnel
+        self._failed = failed
         self.given = given
         self._rules = rules
         self._acts = acts
@@ -133,9 +142,7 @@ class Result:
             return None
         if flow.response is not None:
             return flow.response.status_code
-        if flow.error is None or flow.killed:
-            return None
-        return 504 if flow.error.kind == "timeout" else 502
+        return None if flow.killed else self._failed or None
 
     @property
     def body(self) -> bytes:
@@ -218,6 +225,9 @@ class Result:
         found = explain(rule.rule.filter, view)
         if not found.holds:
             return str(found.reasons[0]), found
+        state = self.flow.rules
+        if isinstance(state, Pass) and state.gates is not None and state.gates.get(rule.number) is False:
+            return f"its filter is true, but {_gates(rule.rule.gates)} did not let this request through", found
         for side in self.given.unread:
             if rule.holds_request if side == "request" else rule.holds_response:
                 return f"the {side} body was streamed, or is over the limit", found
@@ -243,15 +253,45 @@ class Result:
         if not seen.request.body_source:
             seen.request.body_source = self.given.body
         seen.tags = list(last.tags)
+        seen.metadata[STATE] = last.state
         if side == "request":
             seen.response, seen.error = None, None
             return seen
         behind = next((act.before for act in self._acts if act.number >= rule.number and act.side == "response"), None)
+        if behind is not None:
+            seen.tags, seen.metadata[STATE] = list(behind.tags), behind.state
         if behind is not None and behind.response is not None:
             seen.response = behind.response.copy()
-            if not seen.response.body_source and behind.answer is self.given.answer:
-                seen.response.body_source = self.given.answer_body
+            answer = self.given.answer
+            if not seen.response.body_source and answer is not None and behind.answer is self.given.passing:
+                seen.response.body_source = answer.body_source
         return seen
+
+
+def differences(before: Result, after: Result) -> tuple[Change, ...]:
+    """What becomes of a flow under other rules, as far as the two peers see it: upstream, answer, effects."""
+    found: list[Change] = []
+    if before.upstream is None or after.upstream is None:
+        if before.upstream is not after.upstream:
+            found.append(Change("upstream", _line(before.upstream), _line(after.upstream)))
+    else:
+        found += [replace(each, what=f"upstream {each.what}") for each in of_requests(before.upstream, after.upstream)]
+    found += of_responses(before.flow.response, after.flow.response)
+    if before.flow.response is None and after.flow.response is None and before.status != after.status:
+        found.append(Change("status", str(before.status), str(after.status)))
+    return (*found, *of_plans(before.flow.planned, after.flow.planned))
+
+
+def _line(request: HTTPRequest | None) -> str | None:
+    return None if request is None else f"{request.method} {request.url}"
+
+
+def _gates(gates: Gates | None) -> str:
+    """The gates of a rule by name."""
+    if gates is None:
+        return "its gate"
+    there = (("sample", gates.sample), ("nth", gates.nth), ("every", gates.every > 1), ("times", gates.times))
+    return " and ".join([f"`{name}`" for name, is_there in there if is_there])
 
 
 def _how(rule: Compiled) -> str:

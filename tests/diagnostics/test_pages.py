@@ -23,6 +23,8 @@ ACTIONS = re.compile(
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mocks").mkdir()
     (tmp_path / "mocks" / "me.json").write_text("{}")
+    (tmp_path / "helpers.py").write_text("def sign(flow):\n    pass\n")
+    (tmp_path / "broken.py").write_text("import a_module_that_is_not_there\n")
     (tmp_path / "rules.d").mkdir()
     (tmp_path / "rules.d" / "one.yaml").write_text("version: 1\nrules: []\n")
     monkeypatch.chdir(tmp_path)

@@ -19,6 +19,8 @@ from rulesproxy.layers.upstream import DialError
 from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 REGULAR = Mode("regular")
+started: list[Engine] = []
+"""The engines of the running test; those that it has not shut down are shut down behind it."""
 
 
 class FrozenClock:
@@ -135,6 +137,7 @@ class Rig:
     async def start(self, *data: bytes) -> asyncio.Task[None]:
         """Connect the client, which sends `data` and stays."""
         await self.engine.startup(self.addons)
+        started.append(self.engine)
         self.services = Services(
             self.options,
             self.clock,

@@ -4,13 +4,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rulesproxy.filters.check import check
+from rulesproxy.filters.compile import compile_filter
 from rulesproxy.filters.keys import index_keys
 from rulesproxy.filters.parse import FilterError, parse
 from rulesproxy.filters.reference import matches
+from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import index
 from rulesproxy.rules.index import Index
@@ -19,7 +21,8 @@ from rulesproxy.rules.ruleset import load_rules
 TEXTS = ["orders", "/v1/Orders", "api.shop.test", "Orders/12", "shop", "é-orders", "a b+c", "item%41", "itemA", "%2Fx/y", "8080/v1",
          "https://api", "case-17", "x-case: case", "test/v1", "tést", "::1", "abc"]  # fmt: skip
 REGEXES = ["orders", "^/v1/(orders|items)/", r"orders/\d+$", "(?i)ORDERS", "a?bcde", "(abcd|orders)e?", "x{0,3}orders", "(|orders)", "",
-           "case-[0-9]+", "(?:api|shop)[.]", "^https?://api", "o?rders/1", "orders|é", "(?m)^orders$", ".*itemA", "[oO]rders"]  # fmt: skip
+           "case-[0-9]+", "(?:api|shop)[.]", "^https?://api", "o?rders/1", "orders|é", "(?m)^orders$", ".*itemA", "[oO]rders",
+           "/.*[0-9]x", "[a-z]+s/[0-9]+$", "o.*[er]s", "(a|[a-z]+)ers.*[0-9]"]  # fmt: skip
 FIELDS = ["host", "path", "path.raw", "url", 'query["q"]', "query[*]", 'request.header["X-Case"]', "request.header[*]",
           "request.content_type", "orig.path", "lower(path)", "url_decode(path.raw)", 'query["q"][0]', "response.content_type"]  # fmt: skip
 
@@ -104,7 +107,8 @@ def deep():
     index._SMALL.update(before)
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.usefixtures("every_engine")
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(FILTERS, min_size=1, max_size=8), st.lists(flows(), min_size=2, max_size=4))
 def test_no_rule_is_left_out(filters, some):
     found = [each for text in filters if (each := checked(text)) is not None]
@@ -121,6 +125,8 @@ def test_no_rule_is_left_out(filters, some):
             numbers = tree.candidates(flow.request)
             assert true <= set(numbers), filters
             assert list(numbers) == sorted(set(numbers))
+            compiled = [number for number in numbers if compile_filter(found[number])(FlowView(flow))]
+            assert compiled == sorted(true), filters
             assert true <= set(tree.by_host(flow.request.host)) or flow.request.headers.first(b"host") is not None
 
 

@@ -15,6 +15,7 @@ from rulesproxy.rules.actions.passthrough import Passthrough
 from rulesproxy.rules.actions.redirect import Redirect
 from rulesproxy.rules.actions.respond import Respond
 from rulesproxy.rules.actions.rewrite import RewriteRequest, RewriteResponse
+from rulesproxy.rules.actions.run import Run
 from rulesproxy.rules.actions.set_state import SetState
 from rulesproxy.rules.actions.tag import Tag
 from rulesproxy.rules.actions.throttle import Throttle
@@ -23,7 +24,7 @@ ACTIONS: dict[str, type[Action]] = {
     action.key: action
     for action in (
         Block, Redirect, MapLocal, MapRemote, Respond, RewriteRequest, RewriteResponse, Passthrough, Cors, NoCache,
-        Delay, Throttle, Fault, SetState, Tag, Log,
+        Delay, Throttle, Fault, SetState, Tag, Log, Run,
     )
 }  # fmt: skip
 

@@ -32,6 +32,13 @@ class Dribbling:
     over: Duration
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        """What the key accepts, for editors."""
+        from rulesproxy.rules.json_schema import record_schema
+
+        return record_schema(cls)
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Dribbling:
         """The two keys of a mapping."""
         return reader.record(cls, reader.mapping(node, name, "`dribble: {chunks: 5, over: 2s}`"), name)
@@ -74,6 +81,12 @@ class Fault(Action):
         ),
         Example("match: ~all\nfault: malformed-chunk", "GET http://a.test/", "200", response="200"),
     )  # fmt: skip
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import action_schema
+
+        return action_schema(cls, {"enum": list(_WORDS)})
 
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Fault:

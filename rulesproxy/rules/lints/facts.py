@@ -124,14 +124,24 @@ class Facts:
             found |= _part_of(read.field.name, read.original)
         return found
 
-    def hides(self, other: Facts) -> bool:
-        """Whether a rule below never runs for flows that this one matches, if this one matches first."""
+    @cached_property
+    def may_answer(self) -> bool:
+        """Whether it answers some requests, so that the request pass does not get to the rules below."""
+        return any(step.action.answers or step.action.may_answer for step in self.rule.steps)
+
+    def hides(self, other: Facts, reached: bool) -> bool:
+        """Whether a rule below never runs for flows that this one matches, if this one matches first.
+
+        `reached` says that no rule above this one answers: a rule that the request pass does not get to stops nothing.
+        """
         if not other.is_http or other.compiled.passes:
             return False
         if self.rule.filter.needs_body & ~other.rule.filter.needs_body:
             # Without a body this one would not apply, and the other one would.
             return False
-        return self.ends == "stop" or (self.ends == "answer" and not other.compiled.acts_on_response)
+        if self.ends == "stop" and reached:
+            return True
+        return bool(self.ends) and not other.compiled.acts_on_response
 
 
 class Changes:

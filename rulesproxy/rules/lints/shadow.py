@@ -34,6 +34,7 @@ def lint_order(rules: Sequence[Facts]) -> Iterator[Diagnostic]:
     enders: Candidates[Facts] = Candidates()
     twins: dict[object, list[Facts]] = {}
     everything: dict[int, list[tuple[Facts, Witness]]] = {}
+    answering = min((facts.number for facts in rules if facts.may_answer), default=float("inf"))
     for facts in rules:
         if not facts.terms:
             continue
@@ -41,7 +42,7 @@ def lint_order(rules: Sequence[Facts]) -> Iterator[Diagnostic]:
         if first is not None:
             yield first
         else:
-            yield from _hidden(facts, rules, enders, changes, everything)
+            yield from _hidden(facts, enders, changes, answering, everything)
         if facts.ends:
             for term in facts.terms:
                 enders.add(term, facts)
@@ -52,14 +53,14 @@ def lint_order(rules: Sequence[Facts]) -> Iterator[Diagnostic]:
 
 def _hidden(
     facts: Facts,
-    rules: Sequence[Facts],
     enders: Candidates[Facts],
     changes: Changes,
+    answering: float,
     everything: dict[int, list[tuple[Facts, Witness]]],
 ) -> Iterator[Diagnostic]:
     """The report on a rule of which some or all alternatives are taken by rules above."""
     terms = [part for term in facts.terms or () for part in _split(term)]
-    taken = [(term, by) for term in terms if (by := _taker(term, facts, enders, changes)) is not None]
+    taken = [(term, by) for term in terms if (by := _taker(term, facts, enders, changes, answering)) is not None]
     if not taken:
         return
     proved = [(term, by, witness) for term, by in taken if (witness := _confirmed(term, by, facts)) is not None]
@@ -75,13 +76,13 @@ def _hidden(
     yield _unreachable(facts, [by for _, by, _ in proved], witness)
 
 
-def _taker(term: Term, facts: Facts, enders: Candidates[Facts], changes: Changes) -> Facts | None:
+def _taker(term: Term, facts: Facts, enders: Candidates[Facts], changes: Changes, answering: float) -> Facts | None:
     """The first rule above that takes every flow of a term for itself."""
     best: Facts | None = None
     for other, by in enders.implied_by(term):
         if best is not None and by.number >= best.number:
             continue
-        if not term.implies_all(other) or not by.hides(facts):
+        if not term.implies_all(other) or not by.hides(facts, by.number <= answering):
             continue
         if not changes.between(by.number + 1, facts.number, by.read):
             best = by

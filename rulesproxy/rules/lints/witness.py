@@ -74,7 +74,7 @@ class Witness:
         if conn.tls:
             conn.sni = flow.request.host
         if self.client:
-            conn.address = (self.client, 50000)
+            conn.address = conn.peername = (self.client, 50000)
         flow.tags.extend(self.tags)
         return flow
 
