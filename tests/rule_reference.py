@@ -13,7 +13,6 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from rulesproxy.diagnostics import Source
 from rulesproxy.resources import packs
 from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
@@ -33,7 +32,8 @@ from rulesproxy.rules.html_edits import HTMLEdits, Snippet
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
 from rulesproxy.rules.json_value import JSONValue
-from rulesproxy.rules.nodes import Mapping, read_nodes
+from rulesproxy.rules.packs import names as names_of_pack
+from rulesproxy.rules.packs import summary as summary_of_pack
 from rulesproxy.rules.schema import Range, schema_of
 from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Template
@@ -105,21 +105,11 @@ def _overview() -> str:
 def _packs() -> str:
     rows = []
     for name, path in packs().items():
-        sentence, values = pack(path)
-        rows.append((f"[`{name}`]({path.name})", sentence, ", ".join(f"`{value}`" for value in values)))
+        text = path.read_text(encoding="utf-8")
+        sentence = summary_of_pack(text)
+        assert sentence.endswith("."), f"{path.name} has no comment that says what it does"
+        rows.append((f"[`{name}`]({path.name})", sentence, ", ".join(f"`{value}`" for value in names_of_pack(text))))
     return _table(("pack", "does", "names that `include` may give other values"), rows)
-
-
-def pack(path: Path) -> tuple[str, list[str]]:
-    """What a pack does: the first sentence of its head comment; and the names that it declares."""
-    text = path.read_text(encoding="utf-8")
-    comment = " ".join(line.removeprefix("# ") for line in text.partition("\n#\n")[0].split("\n"))
-    root = read_nodes(Source(path.name, text))
-    assert isinstance(root, Mapping)
-    sections = [root.get(name) for name in ("vars", "lists", "filters")]
-    names = [key.text for section in sections if isinstance(section, Mapping) for key, _ in section.entries]
-    assert comment.endswith("."), f"{path.name} has no comment that says what it does"
-    return comment, names
 
 
 def _anchor(key: str) -> str:

@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.engine.options import Options, OptionsError
     from rulesproxy.layers.modes import ModeError
     from rulesproxy.rules.discover import find_rule_files
-    from rulesproxy.rules.include import PACK
     from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.packs import PACK
     from rulesproxy.rules.project import RULES, Project, read_project
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.

@@ -19,7 +19,7 @@ from rulesproxy.limits import INCLUDE_DEPTH
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, TooMany
 from rulesproxy.rules.entry import read_rule
-from rulesproxy.rules.include import PACK, Include, included_files, is_include, no_match, pack, read_include
+from rulesproxy.rules.include import Include, included_files, is_include, no_match, read_include
 from rulesproxy.rules.keys import TOP
 from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
@@ -32,6 +32,7 @@ from rulesproxy.rules.names import (
     unknown_name,
 )
 from rulesproxy.rules.nodes import File, Node, NodeError, Scalar, read_nodes
+from rulesproxy.rules.packs import PACK, pack
 from rulesproxy.rules.profiles import Profiles
 from rulesproxy.rules.schema import Bad, Names, Reader
 

@@ -58,6 +58,7 @@ class Block(Action):
 
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Block:
+        node = reader.resolved(node)
         if isinstance(node, nodes.Scalar) and node.text in _ENDS:
             return cls(end=node.text)
         if isinstance(node, nodes.Scalar) and not node.empty and node.text != "true":
