@@ -171,6 +171,8 @@ class Proxy:
             from rulesproxy.rules.ruleset import load_rules
 
             self._rules = load_rules(*self.rule_files, outside=self._outside)
+        if self._rules is not None:
+            _say_unverified(self._rules)
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -275,6 +277,7 @@ class Proxy:
         await self.engine.replace(self._rules, rules, {"rules"})
         self._rules = rules
         self.revision += 1
+        _say_unverified(rules)
         await self._end_tunnels()
 
     async def _end_tunnels(self) -> None:
@@ -382,6 +385,12 @@ class Proxy:
 def counted(rules: int) -> str:
     """A number of rules, in words."""
     return "1 rule" if rules == 1 else f"{rules} rules"
+
+
+def _say_unverified(rules: RuleSet) -> None:
+    names = rules.unverified
+    if names:
+        _log.warning("the certificates of servers are not verified where these rules apply: %s", ", ".join(names))
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,6 +17,7 @@ from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
 from rulesproxy.rules.actions.map_local import Root
 from rulesproxy.rules.actions.respond import Answer
+from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy
 from rulesproxy.rules.bodies import BodyEdits, FilePath
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
@@ -36,6 +37,8 @@ KINDS: dict[type, str] = {
     HeaderEdits: "[edits](#edits-by-name)", QueryEdits: "[edits](#edits-by-name)",
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
+    Proxy: "URL of a proxy, or `direct`", HostPort: "host:port", HostName: "host",
+    Identity: "file, or `{cert: …, key: …}`",
     HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 MOMENTS = {

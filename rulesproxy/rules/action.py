@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
 
 from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
+from rulesproxy.flow.route import Route
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -97,6 +98,11 @@ class Action:
 
     @property
     def edits_body(self) -> Side | None:
+        return None
+
+    @property
+    def route(self) -> Route | None:
+        """How it has the server reached, where it does."""
         return None
 
     def touches(self, message: HTTPMessage) -> bool:

@@ -11,9 +11,9 @@ from rulesproxy.cli import main
 from rulesproxy.diagnostics.codes import CODES, Code
 from rulesproxy.rules.load import load_text
 
-WITHOUT_EXAMPLE = {"RP001", "RP002", "RP217", "RP806"}
+WITHOUT_EXAMPLE = {"RP001", "RP002", "RP217", "RP671", "RP806"}
 """Their mistakes are no piece of text that fits a page."""
-ACTIONS = re.compile(r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|stop|do|blok):", re.M)
+ACTIONS = re.compile(r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|upstream|stop|do|blok):", re.M)
 
 
 @pytest.fixture(autouse=True)

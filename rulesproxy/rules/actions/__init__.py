@@ -14,12 +14,13 @@ from rulesproxy.rules.actions.redirect import Redirect
 from rulesproxy.rules.actions.respond import Respond
 from rulesproxy.rules.actions.rewrite import RewriteRequest, RewriteResponse
 from rulesproxy.rules.actions.tag import Tag
+from rulesproxy.rules.actions.upstream import Upstream
 
 ACTIONS: dict[str, type[Action]] = {
     action.key: action
     for action in (
         Block, Redirect, MapLocal, MapRemote, Respond, RewriteRequest, RewriteResponse, Passthrough, Cors, NoCache, Tag,
-        Log,
+        Log, Upstream,
     )
 }  # fmt: skip
 
