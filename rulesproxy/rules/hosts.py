@@ -96,8 +96,11 @@ class Hosts:
         return False
 
     def route_tunnel(self, conn: ClientConn, address: Address) -> Route | None:
-        """How the server of a tunnel is reached; the name that its client asks for in TLS is as good as the other."""
-        host = conn.sni or address[0]
+        """How the server of a tunnel is reached.
+
+        Where its client has asked for an address, the name that it asks for in TLS says more.
+        """
+        host = conn.sni if conn.sni and normal_address(address[0]) is not None else address[0]
         route: Route | None = None
         view = _view_of(conn, (host, address[1]))
         for number in self._of_host(host):

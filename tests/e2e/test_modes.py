@@ -17,7 +17,7 @@ from tests.support.client import RawClient
 from tests.support.origin import Origin, OriginConnection, script
 from tests.support.programs import needs, run
 from tests.support.recorder import Recorder
-from tests.support.running import client_of, get, home, running
+from tests.support.running import client_of, get, home, running, second
 
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -328,9 +328,7 @@ async def chained(kind: str, *addons: object, **options: object) -> AsyncIterato
     async with running(seen, mode=mode, auth="joe:p@w") as other:
         url = f"{kind}://joe:p%40w@localhost:{other.port}"
         trust = (str(pki.ca_file()), str(other.ca_path))
-        # What this one leaves behind is found where the other one ends, whose pool may outlive it.
-        options |= {"upstream_ca": trust, "shutdown_grace": 0.5}
-        async with Proxy(addons=addons, mode=f"upstream:{url}", home=home(), **options) as proxy:  # type: ignore[arg-type]
+        async with second(*addons, mode=f"upstream:{url}", upstream_ca=trust, **options) as proxy:
             yield proxy, other, seen
 
 
@@ -399,7 +397,7 @@ async def test_a_proxy_that_refuses_is_named(
 ) -> None:
     async with running(mode="socks5" if kind == "socks5" else "regular", auth="joe:pw") as other:
         url = f"{kind}://{auth}localhost:{other.port}"
-        async with running(Recorder(), mode=f"upstream:{url}") as proxy, client_of(proxy) as client:
+        async with second(Recorder(), mode=f"upstream:{url}") as proxy, client_of(proxy) as client:
             if tls:
                 await client.tunnel("localhost:9", proxy.ca_path)
                 response = await client.request(GET)
