@@ -29,14 +29,20 @@ if TYPE_CHECKING:
     from rulesproxy.layers.layer import Layer as Layer
     from rulesproxy.layers.tcp import TCPLayer as TCPLayer
     from rulesproxy.layers.tls import TLSLayer as TLSLayer
+    from rulesproxy.rules.changes import Change as Change
+    from rulesproxy.rules.dry_run import DryRun as DryRun
     from rulesproxy.rules.load import RulesError as RulesError
     from rulesproxy.rules.ruleset import load_rules as load_rules
+    from rulesproxy.rules.trace import Result as Result
+    from rulesproxy.rules.trace import RuleTrace as RuleTrace
 
 __version__ = "0.1.0.dev0"
 
 _WHERE = {
     "AddonHalt": "engine.dispatch",
+    "Change": "rules.changes",
     "Diagnostic": "diagnostics",
+    "DryRun": "rules.dry_run",
     "FilterError": "filters.library",
     "HTTPFlow": "flow.http",
     "HTTPLayer": "layers.http",
@@ -46,7 +52,9 @@ _WHERE = {
     "Layer": "layers.layer",
     "OptionsError": "engine.options",
     "Proxy": "app",
+    "Result": "rules.trace",
     "Route": "flow.route",
+    "RuleTrace": "rules.trace",
     "RulesError": "rules.load",
     "TCPFlow": "flow.tcp",
     "TCPLayer": "layers.tcp",

@@ -19,16 +19,15 @@ from rulesproxy.layers.layer import Services
 from rulesproxy.layers.modes import Mode, parse_mode, plan_listeners
 from rulesproxy.layers.root import serve
 from rulesproxy.limits import Limits
+from rulesproxy.live import Live
 from rulesproxy.net.dial import OWN_TRAFFIC, Dialer
 from rulesproxy.net.original import original_destination
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
-from rulesproxy.net.watch import Watch
 from rulesproxy.tls.authority import Authority, state_dir
 from rulesproxy.tls.context import ClientContexts, ContextError, ServerContexts, check_files
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.ruleset import RuleSet
 
@@ -64,6 +63,10 @@ class SystemClock:
         """Seconds since the epoch."""
         return time.time()
 
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run for so many seconds."""
+        await asyncio.sleep(seconds)
+
 
 def declare_options(options: Options) -> None:
     """Add the options that the proxy itself reads."""
@@ -90,9 +93,12 @@ class Proxy:
         rules: a rule set, or the rule files to load; None for no rules.
         listen: one address or several (`host:port`; port 0 takes a free one), for modes without one of their own.
         mode: one mode for all addresses, or one for each; `MODE@host:port` has its own address.
-        addons: objects with handlers, in order. The word `rules` among them is the place of the rules, which else
-            come first.
-        watch: load the rule files again when they change; only for rules that are named by file.
+        addons: objects with handlers and files (`Path`) of Python addons, in order. The word `rules` among them is the
+            place of the rules, which else come first.
+        profiles: the profiles of the rule files that are switched on; a later one wins.
+        watch: load rule files and files of addons again when they change.
+        project: the project file that `configured` has been given the options of; its options are read again when it
+            changes.
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
@@ -106,31 +112,20 @@ class Proxy:
         listen: str | Sequence[str] | None = None,
         mode: str | Sequence[str] = "regular",
         addons: Iterable[object] = (),
+        profiles: Sequence[str] = (),
         watch: bool = False,
+        project: Path | None = None,
         home: Path | None = None,
         configured: Options | None = None,
         outside: Outside | None = None,
         **options: object,
     ) -> None:
-        self.rule_files: tuple[Path, ...] = ()
         self.hits = Hits()
-        self.revision = 0
         self.listeners: list[Listening] = []
-        self.rules_error: RulesError | None = None
-        self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
-        self._rules: RuleSet | None = None
-        self._outside = outside
-        if isinstance(rules, (str, Path)):
-            self.rule_files = (Path(rules),)
-        elif isinstance(rules, Sequence):
-            self.rule_files = tuple(Path(path) for path in rules)
-        else:
-            self._rules = rules
         modes = [mode] if isinstance(mode, str) else list(mode)
         if listen is None:
             listen = [_FREE] * sum(1 for name in modes if parse_mode(name).listen is None)
         self._wanted = plan_listeners(modes, [listen] if isinstance(listen, str) else list(listen))
-        self._addons = list(addons)
         self._watch = watch
         self._home = home or state_dir()
         self.options = configured or Options()
@@ -139,9 +134,10 @@ class Proxy:
             self.options.set_values(options, "command line", later=True)
         self.engine = Engine(self.options)
         self.clock = SystemClock()
+        self.live = Live(self.engine, self.clock, rules, addons, profiles, project, outside)
+        self.live.on_swap = self._swapped
         self._streams: set[SocketStream] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._watcher: Watch | None = None
         self._check_tunnels = False
 
     # Life
@@ -154,10 +150,12 @@ class Proxy:
         await self.stop()
 
     async def start(self) -> None:
-        """Load the rules, bind the addresses, start the addons, accept clients.
+        """Load the rules and addons, bind the addresses, start the addons, accept clients.
 
         Raises:
             RulesError: the rule files are not valid.
+            ScriptError: the file of an addon cannot be loaded.
+            AddonError: an addon cannot be used.
             BindError: an address cannot be listened on.
             AuthorityError: the CA cannot be used.
             OptionsError: an option is bad, or a public address is not allowed.
@@ -167,12 +165,9 @@ class Proxy:
         self._check_upstream_ca()
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
-        if self.rule_files:
-            from rulesproxy.rules.ruleset import load_rules
-
-            self._rules = load_rules(*self.rule_files, outside=self._outside)
-        if self._rules is not None:
-            _say_unverified(self._rules)
+        chain = self.live.load()
+        if self.live.rules is not None:
+            _say_unverified(self.live.rules)
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -188,17 +183,16 @@ class Proxy:
                 self.listeners.append(Listening(mode.name, *listener.address, mode.scheme))
                 self.dialer.own.add(listener.address)
                 self.dialer.redirected |= mode.name == "transparent"
-            await self.engine.startup([*self._chain(), self.hits])
+            await self.engine.startup([*chain, self.hits])
         except BaseException:
             self.server.close_listeners()
             raise
-        self.revision = 1
+        self.live.revision = 1
         self.server.resume()
         self._tasks.append(asyncio.create_task(self._sweep()))
-        if self._watch and self._rules is not None and self.rule_files:
-            self._watcher = Watch(self._watched)
-            self._watcher.start()
-            self._tasks.append(asyncio.create_task(self._follow(self._watcher)))
+        if self._watch:
+            self.live.watch()
+            self._tasks.append(asyncio.create_task(self.live.follow()))
         await self.engine.running()
 
     async def stop(self) -> None:
@@ -237,47 +231,27 @@ class Proxy:
     @property
     def rules(self) -> RuleSet | None:
         """The rule set in force."""
-        return self._rules
+        return self.live.rules
 
-    # Rules
+    @property
+    def revision(self) -> int:
+        """How many rule sets have been in force."""
+        return self.live.revision
 
-    async def reload(self) -> bool:
-        """Load the rule files again; an error keeps the rules as they are. Whether the new ones are in force.
-
-        Raises:
-            OptionsError: an addon refuses the new rules.
-        """
-        from rulesproxy.rules.load import RulesError
-        from rulesproxy.rules.ruleset import load_rules
-
-        started = self.clock.now()
-        try:
-            rules = await asyncio.get_running_loop().run_in_executor(
-                None, lambda: load_rules(*self.rule_files, outside=self._outside)
-            )
-        except RulesError as exc:
-            self.rules_error = exc
-            self.on_rules_error(exc)
-            return False
-        self.rules_error = None
-        await self.use(rules)
-        took, files = (self.clock.now() - started) * 1000, ", ".join(map(str, self.rule_files))
-        _log.info("revision %d: %s from %s, %.0f ms", self.revision, counted(len(rules.rules)), files, took)
-        return True
+    async def reload(self, changed: Iterable[Path] | None = None) -> bool:
+        """Load rule files and addons again, see `Live.reload`."""
+        return await self.live.reload(changed)
 
     async def use(self, rules: RuleSet) -> None:
-        """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.
+        """Put another rule set in force, see `Live.use`."""
+        await self.live.use(rules)
 
-        Raises:
-            OptionsError: an addon refuses; the old rules stay in force.
-        """
-        if self._rules is None:
-            raise RuntimeError("the proxy was started without rules: there is nothing to replace")
-        rules.follow(self._rules)
-        await self.engine.replace(self._rules, rules, {"rules"})
-        self._rules = rules
-        self.revision += 1
-        _say_unverified(rules)
+    # Connections
+
+    async def _swapped(self) -> None:
+        """Other rules have come into force."""
+        if self.live.rules is not None:
+            _say_unverified(self.live.rules)
         await self._end_tunnels()
 
     async def _end_tunnels(self) -> None:
@@ -293,35 +267,6 @@ class Proxy:
         if ended:
             hosts = ", ".join(sorted(set(ended)))
             _log.info("idle tunnels were closed, since the rules are about their hosts now: %s", hosts)
-
-    def request_reload(self) -> None:
-        """Load the rule files again soon, whether they have changed or not."""
-        if self._watcher is not None:
-            self._watcher.trigger()
-
-    def _watched(self) -> Iterable[Path]:
-        files = dict.fromkeys(self.rule_files)
-        if self._rules is not None:
-            files.update(dict.fromkeys(self._rules.files))
-        return files
-
-    async def _follow(self, watcher: Watch) -> None:
-        while True:
-            await watcher.changed()
-            try:
-                await self.reload()
-            except OptionsError as exc:
-                _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
-
-    # Connections
-
-    def _chain(self) -> list[object]:
-        """The addons in order, with the rules in their place."""
-        rules: list[object] = [] if self._rules is None else [self._rules]
-        if "rules" not in self._addons:
-            return [*rules, *self._addons]
-        at = self._addons.index("rules")
-        return [*self._addons[:at], *rules, *self._addons[at + 1 :]]
 
     def _serve(self, mode: Mode) -> Callable[[SocketStream], Awaitable[None]]:
         def run(stream: SocketStream) -> Awaitable[None]:
@@ -356,7 +301,8 @@ class Proxy:
         try:
             check_files(map(Path, self.options.upstream_ca))
         except ContextError as exc:
-            raise OptionsError(f"upstream_ca: {exc}") from None
+            about = [("upstream_ca", self.options.source("upstream_ca"))]
+            raise OptionsError(f"option `upstream_ca`: {exc}", about) from None
 
     def _check_auth(self) -> None:
         auth: str = self.options.auth
@@ -364,7 +310,9 @@ class Proxy:
             return
         user, colon, password = auth.partition(":")
         if not colon or not user or not password:
-            raise OptionsError("auth: write user:password, both of them")
+            raise OptionsError(
+                "option `auth`: write user:password, both of them", [("auth", self.options.source("auth"))]
+            )
         silent = sorted({mode.name for mode, _ in self._wanted if not mode.asks})
         if silent:
             _log.warning("auth: %s cannot ask anybody for a password: whoever reaches it may use it", ", ".join(silent))
@@ -398,9 +346,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _log_rules_error(error: RulesError) -> None:
-    for diagnostic in error.diagnostics:
-        _log.error("%s", diagnostic)
-    _log.error("the rules have errors: the last good ones stay in force")

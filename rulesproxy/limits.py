@@ -11,6 +11,22 @@ from dataclasses import dataclass
 KIB = 1024
 MIB = 1024 * KIB
 
+RULE_FILES = 2000
+"""Rule files of one set, each counted as often as it is included. Every one is looked at four times a second."""
+INCLUDE_DEPTH = 16
+"""Files that include one another in a chain. Two or three are usual."""
+SEARCHED_FOLDERS = 1000
+"""Folders that globs look into: the answer to `/**/*.yaml`."""
+LIST_FILE = 16 * MIB
+"""The file of a list: about a million hosts."""
+LIST_PROBLEMS = 10
+"""Problems of one list that are shown one by one; merged block lists have thousands of entries twice."""
+
+HAR_CHARACTERS = 256 * MIB
+"""A recording that is run through rules: it is held in memory as text and once more as values."""
+HAR_ENTRIES = 100_000
+"""Exchanges in one recording; a browser's session of an hour has some thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -34,6 +50,11 @@ class Limits:
     """Decoded size by coded size. Deflate reaches 1032 only on constant data."""
     messages_kept: int = 100
     """Messages that a WebSocket or TCP flow remembers."""
+
+    state_clients: int = 10_000
+    """Clients that rules remember something for. A proxy of a whole office has fewer."""
+    state_value: int = 1 * KIB
+    """Characters of one value that rules remember: a step, a user or a token, not a document."""
 
     client_hello: int = 64 * KIB
     """The TLS records of one ClientHello. The biggest real ones, with post-quantum keys, are under 3 KiB."""
@@ -72,6 +93,8 @@ class Limits:
     """One `async` handler; then it counts as if it had raised."""
     handler_blocks: float = 0.1
     """A handler that holds the event loop longer is named in a warning."""
+    delay: float = 120.0
+    """A delay that a flow asks for; a longer one is cut to it. Hardly any client waits as long for an answer."""
     close_linger: float = 2.0
     """How long a closing connection may still flush what was written."""
     replaced_addon: float = 5.0

@@ -31,6 +31,9 @@ from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.limits import DEFAULT
 
+SCRIPT = "_rulesproxy_script_"
+"""What the names of modules begin with that are loaded from files of the user's."""
+
 
 class AddonHalt(Exception):
     """Raised by a handler: the addons behind it do not see this event."""
@@ -265,10 +268,13 @@ def handle_failure(bound: Bound, error: BaseException, *args: object) -> None:
 
 
 def failure_text(bound: Bound, error: BaseException) -> str:
-    """`addon NAME: EVENT: TYPE: MESSAGE (FILE:LINE)`, in one line."""
+    """`addon NAME: EVENT: TYPE: MESSAGE (FILE:LINE)`, in one line.
+
+    The place is one in the user's code. A rule that calls none has no place: where its actions are written is ours.
+    """
     message = str(error)
     words = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    where = place(bound.call, error)
+    where = place(bound.call, error) if bound.kind == "addon" else script_place(error)
     return escape(f"{bound.kind} {bound.name}: {bound.event}: {words}{f' ({where})' if where else ''}")
 
 
@@ -285,6 +291,17 @@ def place(call: Handler, error: BaseException) -> str:
                 own = last
         trace = trace.tb_next
     return own or last
+
+
+def script_place(error: BaseException) -> str:
+    """`FILE:LINE` of the last line of an exception that is in a script of the user's; empty where there is none."""
+    last = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith(SCRIPT):
+            last = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return last
 
 
 def code_file(call: Handler) -> str | None:

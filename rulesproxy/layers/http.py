@@ -15,9 +15,11 @@ from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
 from rulesproxy.layers.auth import CHALLENGE, accepts_basic
+from rulesproxy.layers.effects import slowed, wait_as_planned
 from rulesproxy.layers.exchange import Exchange
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.names import mismatch
+from rulesproxy.layers.outcome import FlowFailed
 from rulesproxy.layers.pages import error_page
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.upstream import Key, Upstream
@@ -83,6 +85,9 @@ class HTTPLayer(Layer):
                     return
         except ProtocolError as exc:
             _log.info("%s sent a bad request: %s", _peer(self.context), exc)
+            await self.refuse(exc.status, str(exc))
+        except FlowFailed as exc:
+            _log.warning("%s: %s", _peer(self.context), exc)
             await self.refuse(exc.status, str(exc))
         except StreamTimeout:
             if self.reader.started:
@@ -267,6 +272,7 @@ class HTTPLayer(Layer):
                 return
             plan = flow.planned
             if plan is not None:
+                await wait_as_planned(context.services, self.client, plan)
                 context.route = plan.upstream
                 if plan.end is not None:
                     await self.end(plan.end)
@@ -280,6 +286,8 @@ class HTTPLayer(Layer):
         context.server_conn = context.server((host, port))
         self.client.write(_ESTABLISHED)
         self.client.unread(self.reader.take_rest())
+        if flow.planned is not None:
+            context.stream = slowed(context.services, self.client, flow.planned)
         from rulesproxy.layers.detect import run_tunnel
 
         await run_tunnel(context)

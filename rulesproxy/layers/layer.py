@@ -32,6 +32,10 @@ class Clock(Protocol):
         """Seconds since the epoch: what timestamps are."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass: the delays that flows ask for, and the pace of slow lines."""
+        ...
+
 
 class Dialer(Protocol):
     """Makes connections to servers."""

@@ -5,24 +5,30 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rulesproxy.diagnostics import Label
 from rulesproxy.filters import ast
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.rules import nodes
+from rulesproxy.rules.action import REQUEST, RESPONSE
 from rulesproxy.rules.fitting import capture_fields, check_phases
+from rulesproxy.rules.gates import Gates
+from rulesproxy.rules.keys import RULE
 from rulesproxy.rules.match import FilterText, filter_text
-from rulesproxy.rules.model import OnError, Rule
+from rulesproxy.rules.model import Rule, Step
+from rulesproxy.rules.names import Scope, parse_filter, report
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Names, Reader
 from rulesproxy.rules.traps import dropped_comment
 from rulesproxy.rules.written import SYNONYMS, check_one_answer, read_steps, written_actions
 
-if TYPE_CHECKING:
-    from rulesproxy.rules.load import Scope
-
+DEFAULTS: dict[str, Any] = {
+    "description": "", "tags": (), "enabled": True, "on-error": "open", "on-overflow": "stream",
+}  # fmt: skip
+GATES = ("sample", "nth", "every", "times")
+ON_FLOWS = REQUEST | RESPONSE
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*").fullmatch
 
@@ -48,25 +54,25 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     conditional = frozenset[str]() if checked is None else checked.conditional_captures
     reader.names = Names(captures, scope.vars, reader.names.env, conditional)
     steps = [step for entry in written for step in read_steps(entry, reader)]
-    stop = _flag(node, "stop", False, reader)
-    enabled = _flag(node, "enabled", True, reader)
-    on_error = _on_error(node, reader)
-    description = _optional(node, "description", reader)
-    tags = _tags(node, reader)
+    stop = _value(node, "stop", False, reader)
+    gates = _gates(node, steps, reader)
     if not written and not stop and not _failed(reader, errors):
         help = "add an action such as `block:`, or `stop: true` to let such flows pass"
         reader.fail("RP106", node, f"rule `{name}` matches but does nothing", help)
     check_one_answer(steps, reader)
     if checked is not None and text is not None:
         check_phases(checked, text, tree, steps, reader)
+    keys = {key: _value(node, key, default, reader) for key, default in DEFAULTS.items()}
     if checked is None or _failed(reader, errors):
         raise Bad
-    if not enabled:
+    if not keys["enabled"]:
         return None
     steps.sort(key=lambda step: step.action.answers)
-    negated = _negated(tree, scope) if stop and checked.phases & Phase.C and tree is not None else None
+    passes = stop and gates is None and checked.phases & Phase.C and tree is not None
     return Rule(
-        name, identity, description, tags, checked, tuple(steps), stop, on_error, negated, node.span, definition(node)
+        name, identity, keys["description"], keys["tags"], checked, tuple(steps), stop, keys["on-error"],
+        _negated(tree, scope) if passes and tree is not None else None, node.span, definition(node), gates,
+        keys["on-overflow"] == "block", text,
     )  # fmt: skip
 
 
@@ -137,7 +143,6 @@ def _filter(
     node: Mapping, reader: Reader, scope: Scope, errors: int
 ) -> tuple[Checked | None, FilterText | None, ast.Node | None]:
     from rulesproxy.filters.check import check
-    from rulesproxy.rules.load import parse_filter, report
 
     child = node.get("match")
     if child is None:
@@ -175,34 +180,32 @@ def _negated(tree: ast.Node, scope: Scope) -> Checked | None:
         return None
 
 
-def _flag(node: Mapping, key: str, default: bool, reader: Reader) -> bool:
+def _value(node: Mapping, key: str, default: Any, reader: Reader) -> Any:
+    """The value of a key; the default where there is none, or a bad one, which has been recorded."""
     child = node.get(key)
     try:
-        return default if child is None else reader.boolean(child, key)
+        return default if child is None else reader.value(RULE[key].kind, child, key)
     except Bad:
         return default
 
 
-def _on_error(node: Mapping, reader: Reader) -> OnError:
-    child = node.get("on-error")
-    try:
-        choice = "open" if child is None else reader.choice(child, "on-error", ("open", "closed"))
-    except Bad:
-        return "open"
-    return "closed" if choice == "closed" else "open"
-
-
-def _optional(node: Mapping, key: str, reader: Reader) -> str:
-    child = node.get(key)
-    try:
-        return "" if child is None else reader.text(child, key)
-    except Bad:
-        return ""
-
-
-def _tags(node: Mapping, reader: Reader) -> tuple[str, ...]:
-    child = node.get("tags")
-    try:
-        return () if child is None else tuple(reader.text(item, "tags") for item in reader.items(child))
-    except Bad:
-        return ()
+def _gates(node: Mapping, steps: list[Step], reader: Reader) -> Gates | None:
+    """The gates of a rule; None where every flow gets through."""
+    gates = Gates(
+        _value(node, "sample", None, reader), frozenset(_value(node, "nth", (), reader)),
+        _value(node, "every", 1, reader), _value(node, "times", 0, reader),
+    )  # fmt: skip
+    keys = [key for key, _ in node.entries if key.text in GATES]
+    nth, every = node.key("nth"), node.key("every")
+    if nth is not None and every is not None:
+        reader.note(
+            "RP622", every, "`nth` and `every` both say which flows", "keep one of them",
+            labels=[Label(nth.span, "this one says it already")],
+        )  # fmt: skip
+    passing = next((step for step in steps if step.action.events.isdisjoint(ON_FLOWS)), None)
+    if keys and passing is not None:
+        reader.note(
+            "RP623", keys[0], f"`{keys[0].text}` counts flows, and `{passing.action.key}` acts before there is one",
+            "say with `match` which connections are meant", labels=[Label(passing.span, "acts on connections")],
+        )  # fmt: skip
+    return None if gates.open else gates

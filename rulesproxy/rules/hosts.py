@@ -18,6 +18,7 @@ from rulesproxy.flow.route import Route
 from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Index, Numbers
+from rulesproxy.rules.state import Store
 
 NO_CAPTURES: Captures = {}
 _HOSTS_KEPT = 4096
@@ -32,9 +33,10 @@ class Hosts:
         routes: some rule says how the server of a tunnel is reached.
     """
 
-    __slots__ = ("_index", "_known", "_numbers", "_rules", "connects", "passes", "routes")
+    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "connects", "passes", "routes")
 
-    def __init__(self, rules: Sequence[Compiled], index: Index | None) -> None:
+    def __init__(self, rules: Sequence[Compiled], index: Index | None, store: Store | None) -> None:
+        self._store = store
         self._rules = tuple(rules)
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = index
@@ -46,6 +48,8 @@ class Hosts:
     def http_connect(self, flow: HTTPFlow) -> None:
         if over(flow):
             return
+        if self._store is not None:
+            self._store.attach(flow)
         host = flow.request.host
         view = FlowView(flow)
         for number in self._of_host(host):
@@ -86,7 +90,7 @@ class Hosts:
             hello.passthrough = True
 
     def _passes(self, host: str, conn: ClientConn) -> bool:
-        view = _view_of(conn, (host, conn.connect_port or 443))
+        view = self._view_of(conn, (host, conn.connect_port or 443))
         for number in self._of_host(host):
             rule = self._rules[number]
             if rule.passes and rule.matches(view):
@@ -102,7 +106,7 @@ class Hosts:
         """
         host = conn.sni if conn.sni and normal_address(address[0]) is not None else address[0]
         route: Route | None = None
-        view = _view_of(conn, (host, address[1]))
+        view = self._view_of(conn, (host, address[1]))
         for number in self._of_host(host):
             rule = self._rules[number]
             if rule.route is not None and rule.matches(view):
@@ -110,6 +114,14 @@ class Hosts:
             if rule.stop and rule.host_must(host):
                 break
         return route
+
+    def _view_of(self, conn: ClientConn, address: Address) -> FlowView:
+        """What filters see of a tunnel before there is a request."""
+        request = HTTPRequest("CONNECT", "https", *address, "", "HTTP/1.1", Headers())
+        flow = HTTPFlow(request, conn, ServerConn(address, tls=True))
+        if self._store is not None:
+            self._store.attach(flow)
+        return FlowView(flow)
 
     def wants_host(self, host: str) -> bool:
         """Whether some rule has to see inside TLS to this host."""
@@ -135,12 +147,6 @@ class Hosts:
 
     def _of_host(self, host: str) -> Numbers:
         return self._numbers if self._index is None else self._index.by_host(host)
-
-
-def _view_of(conn: ClientConn, address: Address) -> FlowView:
-    """What filters see of a tunnel before there is a request."""
-    request = HTTPRequest("CONNECT", "https", *address, "", "HTTP/1.1", Headers())
-    return FlowView(HTTPFlow(request, conn, ServerConn(address, tls=True)))
 
 
 def over(flow: HTTPFlow) -> bool:

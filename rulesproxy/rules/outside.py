@@ -24,12 +24,14 @@ class Outside:
         now: gives the seconds on a clock that never goes back, for intervals.
         uuid: gives an identifier that nobody has had before (RFC 9562), as text in small letters.
         seed: what chance depends on. The same seed and the same questions give the same answers.
+        sampled: what `sample` says to every flow, so that a dry run can see both branches; None to ask chance.
     """
 
     wall: Callable[[], float]
     now: Callable[[], float]
     uuid: Callable[[], str]
     seed: str
+    sampled: bool | None = None
 
     def chance(self, *question: object) -> float:
         """A number from 0.0 up to but without 1.0 for a question, such as the name of a rule and how often it asked."""

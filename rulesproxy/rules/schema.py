@@ -11,16 +11,35 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)  # fmt: skip
 
 from rulesproxy.diagnostics import Diagnostic, Label, Severity, Span, suggest
 from rulesproxy.rules import nodes
 from rulesproxy.rules.nodes import Node, Scalar
 
+if TYPE_CHECKING:
+    from rulesproxy.rules.closure import Closure
+
 T = TypeVar("T")
 
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _LOOSE = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
+
+
+_SECRET = 4
+"""Characters of the shortest secret."""
 
 
 class Bad(Exception):
@@ -67,14 +86,23 @@ class Reader:
         folder: what relative paths are relative to.
         names: what a template may use.
         problems: the diagnostics so far.
+        closure: the files that the rules come from, where what is read may add to them.
+        secrets: values of the environment that the file uses.
     """
 
-    __slots__ = ("folder", "names", "problems")
+    __slots__ = ("closure", "folder", "names", "problems", "secrets")
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.names = Names({}, {}, os.environ if env is None else env)
         self.problems: list[Diagnostic] = []
+        self.closure: Closure | None = None
+        self.secrets: set[str] = set()
+
+    def keep_secret(self, value: str) -> None:
+        """Remember a value that no log may show. One of a few characters is none: hiding it would garble the log."""
+        if len(value) >= _SECRET:
+            self.secrets.add(value)
 
     # Reporting
 

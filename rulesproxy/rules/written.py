@@ -12,13 +12,18 @@ from rulesproxy.rules.model import Step
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Reader
 
-RULE_KEYS = ("id", "description", "tags", "enabled", "match", "stop", "on-error", "do")
+RULE_KEYS = (
+    "id", "description", "tags", "enabled", "profile", "match", "sample", "nth", "every", "times", "stop", "on-error",
+    "on-overflow", "do",
+)  # fmt: skip
 SYNONYMS = {
     "when": "match", "if": "match", "filter": "match", "on": "match", "matches": "match", "name": "id",
     "desc": "description", "comment": "description", "note": "description", "actions": "do", "action": "do",
     "then": "do",
     "deny": "block", "drop": "block", "reject": "block", "abort": "block", "modify": "rewrite", "maplocal": "map-local",
     "map_local": "map-local", "file": "map-local", "on_error": "on-error", "final": "stop", "last": "stop",
+    "chance": "sample", "probability": "sample", "percent": "sample", "limit": "times", "max": "times", "once": "times",
+    "repeat": "times", "on_overflow": "on-overflow",
 }  # fmt: skip
 
 Written: TypeAlias = tuple[Scalar, Node, type[Action]]

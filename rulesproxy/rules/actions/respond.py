@@ -33,6 +33,12 @@ class Answer:
     file: FilePath | None = None
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import record_schema
+
+        return {"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, record_schema(cls)]}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Answer:
         if isinstance(node, nodes.Scalar):
             return cls(status=reader.integer(node, name, Range(200, 599)))
@@ -122,6 +128,12 @@ class Respond(Action):
             "GET http://a.test/", "200\ncontent-type: application/json\nwarning: 110 - stale\n\n{}", response="503",
         ),
     )  # fmt: skip
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import action_schema
+
+        return action_schema(cls, {"type": "integer", "minimum": 200, "maximum": 599})
 
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Respond:
