@@ -74,8 +74,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _with_project(loaded: Loaded, path: Path) -> Loaded:
     """What was loaded, with what is wrong in the options of the project file."""
-    from dataclasses import replace
-
     from rulesproxy.engine.options import Options, OptionsError
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import read_project

@@ -13,6 +13,7 @@ from rulesproxy import resources
 from rulesproxy.diagnostics import suggest
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, is_glob
+from rulesproxy.rules.keys import INCLUDE
 from rulesproxy.rules.names import Handed, Scope, read_handed
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Reader
@@ -20,7 +21,7 @@ from rulesproxy.rules.schema import Bad, Reader
 if TYPE_CHECKING:
     from rulesproxy.rules.profiles import Profiles
 
-INCLUDE_KEYS = ("include", "vars", "lists", "filters", "profile", "enabled")
+INCLUDE_KEYS = tuple(INCLUDE)
 PACK = "pack:"
 """What the name of a shipped rule file begins with."""
 

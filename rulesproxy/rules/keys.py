@@ -29,6 +29,7 @@ class Key:
         doc: what it means, in sentences.
         default: what holds where it is missing, as YAML; empty where that is nothing.
         words: for a choice of words, what each of them means.
+        project: it is for the project file only.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Key:
     doc: str
     default: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
+    project: bool = False
 
 
 def _table(*keys: Key) -> dict[str, Key]:
@@ -203,11 +205,13 @@ TOP = _table(
     Key(
         "options", {"type": ["object", "null"]},
         "Options of the proxy by name, in the project file `rulesproxy.yaml` only; `rulesproxy config` lists them.",
+        project=True,
     ),
     Key(
         "addons", {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
         "Files of Python addons, in the project file `rulesproxy.yaml` only; the word `rules` marks the place of the "
         "rules among them.",
+        project=True,
     ),
 )  # fmt: skip
 """The keys at the top of a rule file."""

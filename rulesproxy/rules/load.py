@@ -20,6 +20,7 @@ from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, TooMany
 from rulesproxy.rules.entry import read_rule
 from rulesproxy.rules.include import PACK, Include, included_files, is_include, no_match, pack, read_include
+from rulesproxy.rules.keys import TOP
 from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.names import (
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from rulesproxy.rules.cases import Case
 
 VERSION = 1
-TOP_KEYS = ("version", "vars", "lists", "filters", "profiles", "rules", "tests")
+TOP_KEYS = tuple(key.name for key in TOP.values() if not key.project)
 PROJECT_FILE = "rulesproxy.yaml"
-PROJECT_KEYS = ("options", "addons")
+PROJECT_KEYS = tuple(key.name for key in TOP.values() if key.project)
 """Further keys, for the project file only; `project` reads them."""
 
 _SYNONYMS = {"rule": "rules", "variables": "vars", "list": "lists", "profile": "profiles", "test": "tests"}
@@ -96,7 +97,7 @@ class _Loader:
         self.profiles = Profiles(profiles)
         self.closure = Closure()
         self.rules: list[Rule] = []
-        self.ignores: list[Ignore] = []
+        self.ignores: dict[Span, Ignore] = {}
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
         self.tests: list[Case] = []
@@ -113,7 +114,8 @@ class _Loader:
             self.parts.append(("", problems))
         # A file that is included twice has its mistakes once.
         found = {str(each): each for path, part in self.parts for each in sorted(part, key=partial(_place, path))}
-        said, silenced = divide(list(found.values()), self.ignores)
+        ignores = tuple(self.ignores.values())
+        said, silenced = divide(found.values(), ignores)
         return Loaded(
             tuple(self.rules),
             said,
@@ -121,7 +123,7 @@ class _Loader:
             tuple(self.closure.paths),
             self.closure.digest,
             tuple(self.tests),
-            tuple(self.ignores),
+            ignores,
             silenced,
             frozenset().union(*self.secrets),
         )
@@ -184,7 +186,7 @@ class _Loader:
             self.parts.append((source.path, list(error.diagnostics)))
             return None
         if MARK in source.text:
-            self.ignores.extend(find_ignores(source, nodes.texts(root)))
+            self.ignores.update({ignore.span: ignore for ignore in find_ignores(source, nodes.texts(root))})
         reader = Reader(folder, self.env)
         reader.closure = self.closure
         self.parts.append((source.path, reader.problems))

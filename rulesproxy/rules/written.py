@@ -8,14 +8,12 @@ from typing import TypeAlias
 from rulesproxy.diagnostics import Label
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import Action, is_late
+from rulesproxy.rules.keys import RULE
 from rulesproxy.rules.model import Step
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Reader
 
-RULE_KEYS = (
-    "id", "description", "tags", "enabled", "profile", "match", "sample", "nth", "every", "times", "stop", "on-error",
-    "on-overflow", "do",
-)  # fmt: skip
+RULE_KEYS = tuple(RULE)
 SYNONYMS = {
     "when": "match", "if": "match", "filter": "match", "on": "match", "matches": "match", "name": "id",
     "desc": "description", "comment": "description", "note": "description", "actions": "do", "action": "do",

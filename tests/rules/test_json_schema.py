@@ -13,6 +13,7 @@ from rulesproxy.cli import main
 from rulesproxy.resources import grammar
 from rulesproxy.rules import keys
 from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.include import INCLUDE_KEYS
 from rulesproxy.rules.json_schema import NAME, NoSchemaError, kind_schema, rules_schema
 from rulesproxy.rules.load import PROJECT_KEYS, TOP_KEYS
 from rulesproxy.rules.schema import schema_of
@@ -28,7 +29,13 @@ SEEN = ("RP101", "RP102", "RP104-cors", "RP105", "RP108", "RP109", "RP112")
 
 
 def mistakes(text: str) -> list[str]:
-    return [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(values(text))]
+    """Every mistake, those of each of several alternatives too."""
+    found, errors = [], list(VALIDATOR.iter_errors(values(text)))
+    while errors:
+        error = errors.pop()
+        found.append(f"{error.json_path}: {error.message}")
+        errors += error.context or ()
+    return found
 
 
 def parts(value: Any) -> list[dict[str, Any]]:
@@ -46,7 +53,9 @@ def test_it_is_a_schema_that_editors_read() -> None:
 def test_every_key_of_a_rule_file_has_a_schema() -> None:
     assert set(RULE_KEYS) ^ set(keys.RULE) == set()
     assert {*TOP_KEYS, *PROJECT_KEYS} ^ set(keys.TOP) == set()
-    assert [key.name for key in (*keys.RULE.values(), *keys.TOP.values()) if not key.doc.endswith((".", "`."))] == []
+    assert set(INCLUDE_KEYS) ^ set(keys.INCLUDE) == set()
+    tables = (keys.RULE, keys.TOP, keys.INCLUDE)
+    assert [key.name for table in tables for key in table.values() if not key.doc.endswith(".")] == []
 
 
 def test_every_action_and_key_has_a_schema_with_a_sentence() -> None:

@@ -25,8 +25,12 @@ def diagnose(loaded: Loaded) -> tuple[Diagnostic, ...]:
     if loaded.ok:
         # Before the rules were compared it is not known which comments are needed.
         said = (*said, *unused(loaded.ignores, (*loaded.ignored, *silenced), said))
-    files = [str(path) for path in loaded.files]
-    return tuple(sorted(said, key=lambda each: _place(each, files)))
+    # Of a file that is included twice everything is said once.
+    extra = {str(each): each for each in said[len(loaded.diagnostics) :]}
+    shown = list(loaded.diagnostics)
+    for diagnostic in sorted(extra.values(), key=_line):
+        shown.insert(_index(diagnostic, shown), diagnostic)
+    return tuple(shown)
 
 
 def lint(rules: Sequence[Rule]) -> list[Diagnostic]:
@@ -38,8 +42,22 @@ def lint(rules: Sequence[Rule]) -> list[Diagnostic]:
     return found
 
 
-def _place(diagnostic: Diagnostic, files: list[str]) -> tuple[int, int, int]:
+def _index(diagnostic: Diagnostic, shown: Sequence[Diagnostic]) -> int:
+    """Where a diagnostic belongs among others: behind those of its file that stand above it."""
+    if diagnostic.span is None:
+        return 0
+    at = len(shown)
+    for number, other in enumerate(shown):
+        if other.span is not None and other.span.source.path == diagnostic.span.source.path:
+            if _line(other) > _line(diagnostic):
+                return number
+            at = number + 1
+    return at
+
+
+def _line(diagnostic: Diagnostic) -> tuple[int, int]:
     span = diagnostic.span
-    if span is None:
-        return (-1, 0, 0)
-    return (files.index(span.source.path) if span.source.path in files else len(files), span.line, span.column)
+    return (0, 0) if span is None else (span.line, span.column)
+
+
+__all__ = ["diagnose", "lint"]

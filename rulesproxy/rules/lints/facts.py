@@ -28,6 +28,7 @@ _EDITS: dict[str, frozenset[str]] = {
     "log": frozenset(), "passthrough": frozenset(), "rewrite.response": frozenset(), "cors": frozenset(),
     "tag": frozenset({"tags"}), "no-cache": frozenset({"headers"}),
     "map-remote": frozenset({"host", "path", "headers"}),
+    "delay": frozenset(), "throttle": frozenset(), "fault": frozenset(), "set-state": frozenset({"state"}),
 }  # fmt: skip
 """The parts of a flow that an action changes for the filters of rules below; of others everything is supposed."""
 _PARTS: dict[str, tuple[str, ...]] = {
@@ -36,7 +37,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "form": ("body",), "body": ("body",), "text": ("body",), "json": ("body",),
 }  # fmt: skip
 EVERYTHING = "everything"
-_RUNNABLE = frozenset({*_EDITS, "rewrite.request"})
+_RUNNABLE = frozenset({*_EDITS, "rewrite.request"} - {"set-state"})
 """Actions that may be carried out to see what they do: they change the flow and nothing else."""
 
 
@@ -83,7 +84,8 @@ class Facts:
         """`stop` where no rule below it applies, `answer` where it ends the request pass, empty where it does not."""
         checked = self.rule.filter
         decided = bool(checked.phases & REQUEST_SIDE) and not (checked.uses_response or checked.either_side)
-        if not decided or not self.always or checked.needs_body & Phase.S:
+        if not decided or not self.always or checked.needs_body & Phase.S or "state" in self.read:
+            # What is remembered may be changed by other flows between two rules.
             return ""
         if self.rule.stop:
             return "stop"
@@ -178,8 +180,10 @@ def _part_of(field: str, original: bool) -> frozenset[str]:
         return frozenset({"method"})
     if field == "flow.tags":
         return frozenset({"tags"})
+    if field == "state":
+        return frozenset({"state"})
     if field.startswith(("request.header", "request.cookie")) or field in ("~hq", "~tq", "request.content_type"):
         return frozenset({"headers"})
     if field.startswith("response."):
         return frozenset()
-    return frozenset({"method", "host", "path", "headers", "body", "tags"})
+    return frozenset({"method", "host", "path", "headers", "body", "tags", "state"})

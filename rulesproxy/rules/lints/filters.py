@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from rulesproxy.diagnostics import Diagnostic, Label, Span
@@ -12,6 +13,8 @@ from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.lints.terms import Literal, Term, all_terms, literals_of
 from rulesproxy.rules.lints.witness import Witness, witnesses
 from rulesproxy.rules.model import Rule
+
+_NAME = re.compile(r"(?:^|[\s({])\$[A-Za-z_]").search
 
 
 def lint_filter(rule: Rule, terms: Sequence[Term] | None) -> Iterator[Diagnostic]:
@@ -128,11 +131,11 @@ def _captures(item: Node) -> bool:
 
 
 def _is_written(rule: Rule, item: Node) -> bool:
-    """Whether a part is written in the rule itself: what a named filter brings along is meant to be used as it is."""
+    """Whether a part is written out in the rule: what stands behind a name may be another thing another time."""
     assert rule.text is not None
     test = item.item if isinstance(item, Not) else item
     guard = isinstance(test, Test) and test.read.field.name.startswith("~kept")
-    return not guard and not rule.text.text.startswith("$", item.start)
+    return not guard and _NAME(rule.text.text[item.start : item.end]) is None
 
 
 def _agree(one: Node, other: Node) -> bool:

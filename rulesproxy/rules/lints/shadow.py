@@ -80,7 +80,8 @@ def _taker(term: Term, facts: Facts, enders: Candidates[Facts], changes: Changes
     """The first rule above that takes every flow of a term for itself."""
     best: Facts | None = None
     for other, by in enders.implied_by(term):
-        if best is not None and by.number >= best.number:
+        if (best is not None and by.number >= best.number) or by.rule.span == facts.rule.span:
+            # A file that is included twice brings the same rule again.
             continue
         if not term.implies_all(other) or not by.hides(facts, by.number <= answering):
             continue
@@ -182,7 +183,11 @@ def _twin(facts: Facts, twins: dict[object, list[Facts]], changes: Changes) -> D
     others = twins.setdefault(key, [])
     for other in others:
         same = _same(_says(other), _says(facts))
-        if not same or changes.between(other.number + (other.ends != ""), facts.number, facts.read):
+        if (
+            not same
+            or other.rule.span == rule.span
+            or changes.between(other.number + (other.ends != ""), facts.number, facts.read)
+        ):
             continue
         witness = _seen_by_both(other, facts)
         if witness is not None:
