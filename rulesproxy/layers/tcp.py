@@ -66,7 +66,7 @@ class TCPLayer(Layer):
             _log.error("a raw connection of %s has no server to lead to", where(context.client_conn.address))
             context.stream.abort()
             return
-        flow = TCPFlow(context.client_conn, server_conn, services.clock.wall())
+        flow = TCPFlow(context.client_conn, server_conn, services.clock.wall(), context.options.limits)
         chain.hold()
         server, own = self.server, self.server is None
         try:
