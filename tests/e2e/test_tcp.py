@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from rulesproxy import HTTPLayer, Layer, TCPFlow, TCPLayer
+from rulesproxy import HTTPFlow, HTTPLayer, Layer, Route, TCPFlow, TCPLayer
 from rulesproxy.limits import DEFAULT
 from tests.support import pki
 from tests.support.client import RawClient
@@ -337,6 +337,21 @@ async def test_a_tls_client_without_alpn_that_waits_is_not_lost() -> None:
             await client.tunnel(f"localhost:{origin.port}", proxy.ca_path, alpn=())
             await recorder.wait("serverconnected")
             assert (await client.request(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == 200
+
+
+async def test_nobody_is_dialled_for_a_client_that_connects_to_https_in_advance() -> None:
+    recorder = Recorder()
+    async with Origin(tls="good") as origin:
+
+        def elsewhere(flow: HTTPFlow) -> None:
+            flow.plan.upstream = Route(address=(origin.host, origin.port))
+
+        async with running(Do(requestheaders=elsewhere), recorder, limits_peek=0.01) as proxy:
+            async with client_of(proxy) as client:
+                await client.tunnel("localhost:443", proxy.ca_path, alpn=())
+                assert await client.is_open()
+                assert recorder.count("serverconnect") == 0
+                assert (await client.request(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == 200
 
 
 async def test_http2_without_tls_passes_as_bytes(caplog: pytest.LogCaptureFixture) -> None:
