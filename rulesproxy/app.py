@@ -21,7 +21,7 @@ from rulesproxy.layers.root import serve
 from rulesproxy.limits import Limits
 from rulesproxy.live import Live
 from rulesproxy.net.dial import OWN_TRAFFIC, Dialer
-from rulesproxy.net.original import original_destination
+from rulesproxy.net.original import SUPPORTED, original_destination
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
 from rulesproxy.tls.authority import Authority, state_dir
@@ -318,6 +318,8 @@ class Proxy:
             _log.warning("auth: %s cannot ask anybody for a password: whoever reaches it may use it", ", ".join(silent))
 
     def _check_addresses(self) -> None:
+        if not SUPPORTED and any(mode.name == "transparent" for mode, _ in self._wanted):
+            raise OptionsError("transparent mode needs Linux: no other system says where a connection was going")
         if self.options.allow_public:
             return
         for mode, (host, port) in self._wanted:
