@@ -232,7 +232,7 @@ async def ended(*arguments: str | Path, home: Path, **environment: str) -> tuple
         (["RULES", "--set", "limits_body=many"], 2, "limits_body"),
         (["RULES", "--intercept", "some"], 2, "auto"),
         (["RULES", "--mode", "sideways"], 2, "sideways"),
-        (["RULES", "--mode", "reverse:nowhere"], 2, "nowhere"),
+        (["RULES", "--mode", "reverse:ftp://nowhere"], 2, "nowhere"),
         (["RULES", "--listen", "127.0.0.1:99999"], 2, "99999"),
         (["RULES", "--listen", "0.0.0.0:0"], 2, "--allow-public"),
         (["RULES", "--listen", "here"], 2, "cannot listen on 'here': it has no port"),
