@@ -22,6 +22,7 @@ from rulesproxy.rules.actions.record import NewFile
 from rulesproxy.rules.actions.respond import Answer
 from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
+from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy
 from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits, FilePath
 from rulesproxy.rules.cases import Case, Exchange, Expect, Request, Response
@@ -47,6 +48,8 @@ KINDS: dict[type, str] = {
     HeaderEdits: "[edits](#edits-by-name)", QueryEdits: "[edits](#edits-by-name)",
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
+    Proxy: "URL of a proxy, or `direct`", HostPort: "host:port", HostName: "host",
+    Identity: "file, or `{cert: …, key: …}`",
     Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
     Dribbling: "`{chunks, over}`",
     Request: "`METHOD URL`, or keys", Response: "status, or keys", Expect: "keys", Exchange: "keys", Upstream: "`none`, or keys",

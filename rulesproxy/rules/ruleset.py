@@ -72,6 +72,8 @@ class RuleAddon:
         # The runner of one rule is made when the first event is asked for: inside a set nobody asks.
         if event.startswith("_"):
             raise AttributeError(event)
+        if event == "route_tunnel" and self._runner.hosts.routes:
+            return self._runner.hosts.route_tunnel
         handler = self._runner.handlers.get(event)
         if handler is None:
             raise AttributeError(f"rule {self.name} does not need {event}")
@@ -121,10 +123,21 @@ class RuleSet:
         runner = Runner(compiled, self.store)
         for event, handler in runner.handlers.items():
             setattr(self, event, handler)
+        if runner.hosts.routes:
+            self.route_tunnel = runner.hosts.route_tunnel
         self._dry: DryRun | None = None
         self._running = threading.Lock()
         self.wants_host = runner.hosts.wants_host
         self.wants_body = runner.wants_body
+
+    @property
+    def unverified(self) -> list[str]:
+        """The rules that accept any certificate of their servers."""
+        return [
+            addon.name
+            for addon in self.rules
+            if any(step.action.route is not None and step.action.route.verify is False for step in addon.rule.steps)
+        ]
 
     @classmethod
     def empty(cls) -> RuleSet:
