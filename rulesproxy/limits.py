@@ -34,6 +34,12 @@ class Limits:
     """Decoded size by coded size. Deflate reaches 1032 only on constant data."""
     messages_kept: int = 100
     """Messages that a WebSocket or TCP flow remembers."""
+    messages_kept_size: int = 32 * MIB
+    """The same in bytes, for WebSocket messages, which can be big."""
+    websocket_message: int = 16 * MIB
+    """A WebSocket message whose fragments are joined because an addon wants it; a bigger one ends the conversation."""
+    injected: int = 16 * MIB
+    """Injected messages that wait for a peer that takes them slowly."""
 
     client_hello: int = 64 * KIB
     """The TLS records of one ClientHello. The biggest real ones, with post-quantum keys, are under 3 KiB."""
@@ -61,6 +67,12 @@ class Limits:
     """A body of which no byte moves, in either direction."""
     tunnel_idle: float = 3600.0
     """A tunnel in which no byte moves."""
+    websocket_idle: float = 3600.0
+    """A WebSocket on which no frame moves. Applications that ping keep theirs; a peer that vanished keeps nothing."""
+    websocket_close: float = 10.0
+    """From the first Close frame of a WebSocket to the other side's."""
+    websocket_stall: float = 120.0
+    """How long a peer of a WebSocket may take nothing while something waits for it."""
     peek: float = 0.3
     """How long a tunnel waits for the client's first bytes before the server is asked to speak first."""
     handler: float = 60.0

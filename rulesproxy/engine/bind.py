@@ -40,6 +40,7 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
     hosts: list[Bound] = []
     request_bodies: list[Bound] = []
     response_bodies: list[Bound] = []
+    messages: list[Bound] = []
     every_host = every_request = every_response = False
     for addon in everyone:
         name = addon_name(addon)
@@ -52,6 +53,8 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
         if getattr(addon, "observes", False) is True:
             continue
         decrypts = any(event in _DECRYPTED for event in found)
+        if "websocket_message" in found:
+            messages.append(_question(addon, name, "wants_messages", 1) or _ALWAYS)
         asks_host = _question(addon, name, "wants_host", 1) if decrypts else None
         asks_body = _question(addon, name, "wants_body", 2) if decrypts else None
         if asks_host:
@@ -64,14 +67,14 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
             # A response handler may look at the body of its request too, as it could in mitmproxy.
             every_response |= "response" in found
             every_request |= "response" in found or "request" in found
-    always = (Bound(_always, None, "", "wants_body"),)
     return Chain(
         tuple(handlers),
         everyone,
         every_host,
         tuple(hosts),
-        always if every_request else tuple(request_bodies),
-        always if every_response else tuple(response_bodies),
+        (_ALWAYS,) if every_request else tuple(request_bodies),
+        (_ALWAYS,) if every_response else tuple(response_bodies),
+        tuple(messages),
     )
 
 
@@ -235,7 +238,7 @@ def _question(addon: object, name: str, question: str, parameters: int) -> Bound
     if call is None:
         return None
     if not callable(call) or inspect.iscoroutinefunction(call) or not takes(call, parameters):
-        signature = "(host)" if parameters == 1 else "(flow, side)"
+        signature = {"wants_host": "(host)", "wants_body": "(flow, side)", "wants_messages": "(flow)"}[question]
         raise AddonError(f"addon {name}: `{question}` must be a plain function that takes {signature}")
     return Bound(call, addon, name, question)
 
@@ -255,6 +258,9 @@ def _is_imported(module: ModuleType, call: Callable[..., object]) -> bool:
 
 def _always(*args: object) -> bool:
     return True
+
+
+_ALWAYS = Bound(_always, None, "", "wants_body")
 
 
 def _kind(value: object) -> str:

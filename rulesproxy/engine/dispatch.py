@@ -77,7 +77,7 @@ class Bound:
         return f"<Bound {self.kind} {self.name} {self.event}>"
 
 
-_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "addons")
+_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_messages", "addons")
 
 
 class Chain:
@@ -106,6 +106,7 @@ class Chain:
         hosts: tuple[Bound, ...] = (),
         request_bodies: tuple[Bound, ...] = (),
         response_bodies: tuple[Bound, ...] = (),
+        messages: tuple[Bound, ...] = (),
     ) -> None:
         for event in EVENTS:
             setattr(self, event, tuple([bound for bound in handlers if bound.event == event]))
@@ -116,6 +117,7 @@ class Chain:
         self._hosts = hosts
         self._bodies_request = request_bodies
         self._bodies_response = response_bodies
+        self._messages = messages
 
     def wants_host(self, host: str) -> bool:
         """Whether some addon may want to see inside TLS to this host (`--intercept auto`)."""
@@ -128,6 +130,10 @@ class Chain:
             if _wants(bound, flow, side):
                 return True
         return False
+
+    def wants_messages(self, flow: HTTPFlow) -> bool:
+        """Whether some addon wants the messages of the WebSocket that this request asks for."""
+        return any(_wants(bound, flow) for bound in self._messages)
 
     def hold(self) -> None:
         """A flow or a connection begins with this snapshot."""

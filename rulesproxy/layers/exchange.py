@@ -22,6 +22,8 @@ from rulesproxy.layers.outcome import FlowEnded, FlowFailed, obey, spoiled, wher
 from rulesproxy.layers.server_side import ServerSide
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.upload import Upload
+from rulesproxy.layers.websocket import WebSocketLayer
+from rulesproxy.layers.websocket_handshake import client_terms, limit_offer, server_terms
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import (
     CHUNKED,
@@ -109,9 +111,11 @@ class Exchange:
         if chain.requestheaders:
             await dispatch(chain.requestheaders, flow)
             obey(flow)
-        if flow.websocket and chain.websocket_handshake and flow.response is None:
-            await dispatch(chain.websocket_handshake, flow)
-            obey(flow)
+        if flow.websocket is not None and flow.response is None:
+            if chain.websocket_handshake:
+                await dispatch(chain.websocket_handshake, flow)
+                obey(flow)
+            limit_offer(flow, chain)
         if self.head.length == NO_BODY:
             self.reader.next_message()
             flow.request.timestamp_end = flow.request.timestamp_start
@@ -420,11 +424,15 @@ class Exchange:
         assert flow.response is not None
         if not self.head.upgrade:
             raise FlowFailed("protocol", f"{where(flow.server_conn.address)} switched protocols without being asked")
+        assert self.server.head is not None
+        terms = None if flow.websocket is None else server_terms(flow, self.server.head, self.chain)
         if self.chain.responseheaders:
             await dispatch(self.chain.responseheaders, flow)
             obey(flow)
         await self._fire_response()
         obey(flow)
+        if terms is not None:
+            terms = client_terms(flow, terms)
         fields = frame_response(flow, self.server.head, streamed=False).fields
         named = flow.response.headers.first(b"upgrade") or self.head.upgrade.encode()
         fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", named)]
@@ -437,7 +445,10 @@ class Exchange:
 
         context = self.layer.context
         context.server_conn = upstream.server_conn
-        await run_next(TCPLayer(context, upstream.stream, events=not flow.websocket))
+        if terms is None or flow.websocket is None:
+            await run_next(TCPLayer(context, upstream.stream, events=True))
+        else:
+            await run_next(WebSocketLayer(context, upstream.stream, flow.websocket, self.chain, terms))
         return False
 
     # The ways it can end badly

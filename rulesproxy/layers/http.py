@@ -14,6 +14,7 @@ from rulesproxy.flow.connection import Address, ServerConn
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.layers.exchange import Exchange
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.pages import error_page
@@ -119,12 +120,13 @@ class HTTPLayer(Layer):
         context = self.context
         request, address = self.request_of(head)
         flow = HTTPFlow(request, context.client_conn, ServerConn(address))
-        flow.websocket = head.upgrade == "websocket"
         if self.reverse:
             # `flow.orig` has kept what the client asked for.
             self._retarget(request, address)
         now = context.services.clock.wall()
         flow.timestamp_start = request.timestamp_start = now
+        if head.upgrade == "websocket":
+            flow.websocket = WebSocketFlow(flow, now)
         chain = context.services.chain()
         chain.hold()
         try:
