@@ -227,9 +227,10 @@ class WebSocket:
     def websocket_message(self, flow: WebSocketFlow) -> None:
         """A whole message arrived from either side: `flow.messages[-1]`.
 
-        Its `content` may be changed, `kill()` drops it, `delay` holds it back. Messages are shown one at a time: no other
-        one comes before every handler of this one is done. An addon that has this handler makes messages be read, for
-        all conversations or for those that its `wants_messages(handshake_flow)` chooses; one that only observes does not.
+        Its `content` may be changed, `kill()` drops it, `delay` holds it back. Messages are shown one at a time: no
+        other one comes before every handler of this one is done. An addon that has this handler makes messages be read,
+        in all conversations or in those that its `wants_messages(handshake_flow)` chooses; one that only observes does
+        not.
         """
 
     def websocket_error(self, flow: WebSocketFlow) -> None:

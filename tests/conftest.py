@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.engines import STATES, state
 from tests.support.origin import Origin
 
 
@@ -17,3 +18,10 @@ def upstream_bytes_are_strict() -> Iterator[None]:
     for origin in Origin.opened:
         origin.check()
     Origin.opened.clear()
+
+
+@pytest.fixture(params=STATES)
+def every_engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The test runs with RE2 and without it, and with the engines for long texts on all texts."""
+    with state(request.param):
+        yield

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
+from rulesproxy.filters import shape
+from rulesproxy.filters.charset import characters, mask
 from rulesproxy.filters.shape import Tree
 
 _MAX_STATES = 200
@@ -36,19 +37,20 @@ def ambiguous(tree: Tree, flags: int) -> str:
     return automaton.verdict()
 
 
-def slowness(tree: Tree, flags: int, allowed: int) -> int:
-    """The power of the length of a text that a search may cost: 1 is linear, 2 quadratic, more is not told apart.
+def slowness(tree: Tree, flags: int, *, at_one_place: bool = False, all_matches: bool = False) -> int:
+    """The power of the length of a text that a search with `re` may cost: 1 is linear, 2 quadratic, 3 that or more.
 
     Two loops in a row share text where some word can be read by the first, by the second, and on the way between them:
     how far each of them goes is then open, and each such pair multiplies the work by the length of the text. The search
-    itself, which tries every start, is the first loop of a regex without `^`. Where it is at most `allowed` it may be
-    less than what is said.
+    itself, which tries every start, is the first loop of a regex without `^`, unless the match is to start
+    `at_one_place`. Only one match is looked for, or `all_matches`.
     """
-    items = _without_tail(tree)
-    anchored = bool(items) and str(items[0][0]) == "AT" and "BEGINNING" in str(items[0][1]) and not flags & re.MULTILINE
-    most = sum(1 for _ in _repeats(items)) + (not anchored)
-    if most <= allowed:
-        return max(most, 1)
+    items = _without_tail(tree, all_matches)
+    first = items[0] if items else ("", "")
+    at_start = str(first[0]) == "AT" and "BEGINNING" in str(first[1]) and not flags & re.MULTILINE
+    anchored = at_start or at_one_place
+    if sum(1 for _ in _repeats(items)) + (not anchored) <= 1:
+        return 1
     automaton = _Automaton()
     try:
         part = automaton.sequence(items, flags)
@@ -61,20 +63,61 @@ def slowness(tree: Tree, flags: int, allowed: int) -> int:
         return 3
 
 
-def _without_tail(tree: Tree) -> list[tuple[Any, Any]]:
-    """A tree without the rounds at its end that nothing needs: where the engine is there, it never comes back."""
+def steady(tree: Tree, flags: int) -> bool:
+    """Whether matches cost `re` no more than their length, once it is known where they start.
+
+    That is so where no repeat gives back more than once what it has read: there is one, or each of them takes as little
+    as it can or stops where the next thing begins. With one repeat that gives back, all that lies between the end of a
+    match and where it had read to holds no further match.
+    """
+    items = shape.flat(tree)
+    loops = [at for at, item in enumerate(items) if _is_loop(item)]
+    if sum(1 for _ in _repeats(items)) > len(loops):
+        return False
+    return len(loops) <= 1 or all(_stops(items, at, flags) for at in loops)
+
+
+def _is_loop(item: tuple[Any, Any]) -> bool:
+    return str(item[0]) in ("MAX_REPEAT", "MIN_REPEAT") and item[1][1] > _UNROLLED
+
+
+def _stops(items: list[tuple[Any, Any]], at: int, flags: int) -> bool:
+    """Whether the repeat there takes as little as it can, or stops where the next item begins."""
+    name, (_, _, body) = items[at]
+    if len(body) != 1 or not _is_character(body[0]):
+        return False
+    if str(name) == "MIN_REPEAT" or at + 1 == len(items):
+        return True
+    following = items[at + 1]
+    if not _is_character(following):
+        return False
+    own, other = (mask(characters(str(op), argument, flags)) for op, argument in (body[0], following))
+    return not own & other
+
+
+def _is_character(item: tuple[Any, Any]) -> bool:
+    return str(item[0]) in ("LITERAL", "NOT_LITERAL", "ANY", "IN")
+
+
+def _without_tail(tree: Tree, plain: bool) -> list[tuple[Any, Any]]:
+    """A tree without the rounds at its end that nothing needs: where the engine is there, it never comes back.
+
+    With `plain` only rounds of one character, of which none is read in vain.
+    """
     items = list(tree)
     while items:
         op, argument = items[-1]
         name = str(op)
         if name in ("MAX_REPEAT", "MIN_REPEAT") and argument[0] < argument[1]:
+            if plain and not (len(argument[2]) == 1 and _is_character(argument[2][0])):
+                break
             items.pop()
             if argument[0]:
                 items.append((op, (argument[0], argument[0], argument[2])))
                 break
         elif name == "SUBPATTERN":
             group, on, off, inner = argument
-            items[-1] = (op, (group, on, off, _without_tail(inner)))
+            items[-1] = (op, (group, on, off, _without_tail(inner, plain)))
             break
         else:
             break
@@ -178,7 +221,7 @@ class _Automaton:
         if name.startswith("ASSERT"):
             # Only our own end of line is one.
             return _Part([], [], True)
-        return self.state(_characters(name, argument, flags))
+        return self.state(mask(characters(name, argument, flags)))
 
     def repeat(self, low: int, high: int, body: Tree, flags: int) -> _Part:
         if high <= _UNROLLED:
@@ -304,56 +347,3 @@ def _reachable(follow: list[set[int]], start: int) -> set[int]:
             seen.add(state)
             todo.extend(follow[state] - seen)
     return seen
-
-
-def _characters(name: str, argument: Any, flags: int) -> int:
-    """The set of characters that one item can match."""
-    chars = _ALL
-    if name == "ANY":
-        chars = _ALL if flags & re.DOTALL else _ALL & ~(1 << ord("\n"))
-    elif name == "LITERAL":
-        chars = _bit(argument)
-    elif name == "NOT_LITERAL":
-        # A bit above 255 stands for many characters: its absence cannot be said.
-        chars = _ALL & ~_bit(argument) if argument < 256 else _ALL
-    elif name == "IN":
-        chars = _class(argument)
-    return _both_cases(chars) if flags & re.IGNORECASE else chars
-
-
-def _class(items: list[tuple[Any, Any]]) -> int:
-    chars, negated = 0, False
-    for op, argument in items:
-        name = str(op)
-        if name == "NEGATE":
-            negated = True
-        elif name == "LITERAL":
-            chars |= _bit(argument)
-        elif name == "RANGE":
-            low, high = argument
-            for code in range(low, min(high, 255) + 1):
-                chars |= 1 << code
-            if high > 255:
-                chars |= 1 << 256
-        elif name == "CATEGORY":
-            chars |= _category(str(argument))
-    return (_ALL & ~chars) | 1 << 256 if negated else chars
-
-
-@cache
-def _category(name: str) -> int:
-    members = {"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}
-    pattern = members[name.removeprefix("CATEGORY_").removeprefix("NOT_")]
-    test = re.compile(pattern, re.ASCII).match
-    chars = sum(1 << code for code in range(256) if test(chr(code)))
-    return _ALL & ~chars if "NOT_" in name else chars
-
-
-def _bit(code: int) -> int:
-    return 1 << min(code, 256)
-
-
-def _both_cases(chars: int) -> int:
-    upper = chars >> ord("A") & (1 << 26) - 1
-    lower = chars >> ord("a") & (1 << 26) - 1
-    return chars | upper << ord("a") | lower << ord("A")

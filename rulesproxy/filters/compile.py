@@ -41,18 +41,18 @@ def compile_node(node: Node) -> Filter:
 def compile_captures(checked: Checked) -> Callable[[FlowView], dict[str, str]]:
     """A function that gives the captures for a flow that the filter matches; a group that took no part is left out."""
     terms = [
-        (_Code("v").values(term.read), term.operand.pattern.search, term.read.kind is Kind.BYTES)
+        (_Code("v").values(term.read), term.operand.captures, term.read.kind is Kind.BYTES)
         for term in conjuncts(checked.node)
         if isinstance(term, Test) and isinstance(term.operand, Regex) and term.operand.groups
     ]
 
     def captures(view: FlowView) -> dict[str, str]:
         found: dict[str, str] = {}
-        for values, search, in_bytes in terms:
+        for values, groups_in, in_bytes in terms:
             for value in values(view):
-                match = search(value)
+                match = groups_in(value)
                 if match is not None:
-                    groups = {name: text for name, text in match.groupdict().items() if text is not None}
+                    groups = {name: text for name, text in match.items() if text is not None}
                     found.update({name: AS_UTF8.call(text) for name, text in groups.items()} if in_bytes else groups)
                     break
         return found
@@ -232,6 +232,8 @@ class _Code:
             return self.plain(*regex.shape, value)
         if regex.pieces is not None:
             return self.call(support.in_order(regex.pieces), value)
+        if regex.test is not None:
+            return self.call(regex.test, value)
         found = self.call(regex.quick or regex.pattern.search, value)
         return py.Compare(found, [py.IsNot()], [_constant(None)], **_AT)
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from rulesproxy.filters.check import Checked
 from rulesproxy.filters.compile import predicate
-from rulesproxy.filters.haystack import GRAM, known_part, place_of
+from rulesproxy.filters.haystack import LEAST, known_part, place_of
 from rulesproxy.filters.normal import normal_host
 from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.typed import And, Const, Members, Node, Not, Or, Test
@@ -41,8 +41,8 @@ class Key:
     suffixes: frozenset[str] | None = None
     paths: frozenset[str] | None = None
     prefixes: frozenset[str] | None = None
-    texts: frozenset[bytes] | None = None
-    header: tuple[bytes, frozenset[bytes]] | None = None
+    texts: frozenset[str] | None = None
+    header: tuple[bytes, frozenset[str]] | None = None
 
 
 def index_key(checked: Checked) -> Key:
@@ -131,7 +131,7 @@ def _path_width(key: Key) -> float:
     return _width((key.paths or frozenset(), key.prefixes or frozenset()))
 
 
-def _vague(texts: frozenset[bytes]) -> float:
+def _vague(texts: frozenset[str]) -> float:
     """How little texts say: long ones say more than short ones, one says more than several."""
     return sum(1 / len(text) ** 2 for text in texts)
 
@@ -167,7 +167,7 @@ def _union(one: frozenset[str] | None, other: frozenset[str] | None) -> frozense
     return None if one is None or other is None else one | other
 
 
-def _texts(test: Test) -> frozenset[bytes] | None:
+def _texts(test: Test) -> frozenset[str] | None:
     """Texts one of which is in every value that passes a test, long enough to be looked up."""
     operand = test.operand
     if test.read.functions:
@@ -183,7 +183,7 @@ def _texts(test: Test) -> frozenset[bytes] | None:
     else:
         found = frozenset({operand}) if isinstance(operand, str) and test.op == "==" else None
     parts = frozenset(map(known_part, found)) if found else None
-    return parts if parts and all(len(part) >= GRAM for part in parts) else None
+    return parts if parts and all(len(part) >= LEAST for part in parts) else None
 
 
 def _necessary(node: Node, positive: bool, rule: _Rule) -> _Sets | None:

@@ -109,7 +109,7 @@ class Operands:
         right = self.one_text(read, right)
         self.count(right)
         fold = read.field.fold and not read.functions
-        found = regex(right, ignore_case=ignore_case, fold=fold, long=bool(read.field.body))
+        found = regex(right, ignore_case=ignore_case, fold=fold, long=read.field.long)
         hints.about_regex(read, found, right, self.warn)
         return found
 

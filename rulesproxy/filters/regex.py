@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from rulesproxy.filters import dialect, shape
-from rulesproxy.filters.ambiguity import ambiguous, slowness
+from rulesproxy.filters.ambiguity import ambiguous, slowness, steady
 from rulesproxy.filters.ast import Text
-from rulesproxy.filters.problem import FilterError, Problem, error
+from rulesproxy.filters.engine import Captures, Replacer, Search, Searching
+from rulesproxy.filters.problem import FilterError, error
+from rulesproxy.filters.program import TooLarge
 from rulesproxy.filters.required import required
 from rulesproxy.filters.shape import Pieces
 
 Shape: TypeAlias = tuple[Literal["==", "startswith", "endswith", "contains", "under"], str]
+Find: TypeAlias = Callable[[str], re.Match[str] | None]
+GroupsIn: TypeAlias = Callable[[str], dict[str, str | None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Regex:
         texts: lower-case texts one of which is in every value that it finds, letters folded; empty where unknown.
         pieces: plain texts in order that give the same answer as a search, in linear time.
         quick: a search that finds something in the same texts as `pattern`, though not always all of it.
+        test: whether there is a match, where `quick` could take too much time or another engine takes less.
+        groups_in: the groups of the first match, where a search with `pattern` could take too much time.
     """
 
     source: str
@@ -43,12 +49,21 @@ class Regex:
     suffix: str = field(default="", compare=False)
     texts: frozenset[str] = field(default=frozenset(), compare=False)
     pieces: Pieces | None = field(default=None, compare=False)
-    quick: Callable[[str], re.Match[str] | None] | None = field(default=None, compare=False)
+    quick: Find | None = field(default=None, compare=False)
+    test: Callable[[str], bool] | None = field(default=None, compare=False)
+    groups_in: GroupsIn | None = field(default=None, compare=False)
 
     @property
     def groups(self) -> frozenset[str]:
         """The names of its groups."""
         return frozenset(self.pattern.groupindex)
+
+    def captures(self, text: str) -> dict[str, str | None] | None:
+        """The texts of the named groups in the first match, None for one that took no part; None without a match."""
+        if self.groups_in is not None:
+            return self.groups_in(text)
+        match = self.pattern.search(text)
+        return None if match is None else match.groupdict()
 
 
 def regex(
@@ -58,26 +73,74 @@ def regex(
     lines: bool = False,
     fold: bool = False,
     long: bool = False,
-    whole: bool = False,
     dot_all: bool = False,
 ) -> Regex:
     """The regex of a text of a filter.
 
     `lines` is for header sections: `^` and `$` stand at every line, whose end is CR LF. `fold` says that the values
-    have no upper-case letters, `dot_all` that `.` is a line break too, `long` that the values are bodies, for which
-    quadratic time is too much as well. With `whole` the match itself is wanted, as in a replacement, and not only
-    whether there is one.
+    have no upper-case letters, `dot_all` that `.` is a line break too, `long` that the values are bodies.
 
     Raises:
         FilterError: it is no regex, is not in the dialect, or can take too much time.
     """
+    pattern, spelled, tree = _compiled(text, ignore_case=ignore_case, lines=lines, dot_all=dot_all)
+    search, groups_in = pattern, None
+    if pattern.groupindex:
+        groups_in = _captures(text, pattern, tree, lines, long)
+    else:
+        rest = _without_head(spelled)
+        if rest != spelled:
+            search = re.compile(rest, _flags(ignore_case, lines, dot_all))
+            tree = shape.parse(rest, _flags(ignore_case, lines, dot_all))
+    found = shape.Shapes(tree, search.flags, fold)
+    test, texts = None, required(tree)
+    if found.shape is None and found.pieces is None:
+        degree = slowness(tree, search.flags)
+        if degree > 1 or long:
+            try:
+                test = Search(search, tree, texts, degree, lines=lines)
+            except TooLarge:
+                raise _too_large(text) from None
+    return Regex(
+        text.value, pattern, found.shape, found.prefix, found.suffix, texts, found.pieces, search.search,
+        test, groups_in,
+    )  # fmt: skip
+
+
+def replacing(text: Text) -> tuple[re.Pattern[str], Searching]:
+    """A regex all of whose matches are replaced: what it means, and what does it in linear time.
+
+    Raises:
+        FilterError: it is no regex, is not in the dialect, or can take too much time.
+    """
+    pattern, _, tree = _compiled(text)
+    degree = slowness(tree, pattern.flags, all_matches=True)
+    if degree == 1:
+        return pattern, pattern
+    at_one_place = slowness(tree, pattern.flags, at_one_place=True, all_matches=True)
+    if at_one_place > 1 or not steady(tree, pattern.flags) or _may_be_empty(pattern):
+        raise _too_slow(text, "replacing with this regex")
+    try:
+        return pattern, Replacer(pattern, tree, degree)
+    except TooLarge:
+        raise _too_large(text) from None
+
+
+def _flags(ignore_case: bool, lines: bool, dot_all: bool) -> int:
+    flags = re.ASCII | (re.IGNORECASE if ignore_case else 0) | (re.MULTILINE if lines else 0)
+    return flags | (re.DOTALL if dot_all else 0)
+
+
+def _compiled(
+    text: Text, *, ignore_case: bool = False, lines: bool = False, dot_all: bool = False
+) -> tuple[re.Pattern[str], str, shape.Tree]:
+    """A regex for `re`, its spelling and its tree; it takes no exponential time."""
     try:
         spelled = dialect.translate(text.value, lines=lines)
     except dialect.Refused as exc:
         problem = error(exc.code, exc.title, text.place(exc.start), text.place(exc.end), exc.help)
         raise FilterError([problem]) from None
-    flags = re.ASCII | (re.IGNORECASE if ignore_case else 0) | (re.MULTILINE if lines else 0)
-    flags |= re.DOTALL if dot_all else 0
+    flags = _flags(ignore_case, lines, dot_all)
     try:
         pattern = re.compile(spelled.pattern, flags)
         tree = shape.parse(spelled.pattern, flags)
@@ -92,22 +155,21 @@ def regex(
         raise FilterError(
             [error("RP501", f"this regex can take exponential time: {trouble}", text.start, text.end, help)]
         )
-    search = pattern
-    if not whole and not pattern.groupindex:
-        rest = _without_head(spelled.pattern)
-        if rest != spelled.pattern:
-            search = re.compile(rest, flags)
-            tree = shape.parse(rest, flags)
-    found = shape.Shapes(tree, search.flags, fold)
-    plain = not whole and (found.shape is not None or found.pieces is not None)
-    if pattern.groupindex or not plain:
-        allowed = 1 if long else 2
-        degree = slowness(tree, search.flags, allowed)
-        if degree > allowed:
-            raise FilterError([_too_slow(text, degree)])
-    return Regex(
-        text.value, pattern, found.shape, found.prefix, found.suffix, required(tree), found.pieces, search.search
-    )
+    return pattern, spelled.pattern, tree
+
+
+def _captures(text: Text, pattern: re.Pattern[str], tree: shape.Tree, lines: bool, long: bool) -> GroupsIn | None:
+    """The groups of the first match of a regex with captures; None where a search with `re` is good enough."""
+    degree = slowness(tree, pattern.flags)
+    if degree == 1:
+        return None
+    at_one_place = slowness(tree, pattern.flags, at_one_place=True)
+    if at_one_place > 1 and (long or lines or shape.empty_rounds(tree)):
+        raise _too_slow(text, "finding the captures of this regex")
+    try:
+        return Captures(pattern, tree, degree, at_one_place=at_one_place, lines=lines)
+    except TooLarge:
+        raise _too_large(text) from None
 
 
 _CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
@@ -132,8 +194,16 @@ def _without_head(pattern: str) -> str:
     return pattern
 
 
-def _too_slow(text: Text, degree: int) -> Problem:
-    much = "quadratic" if degree == 2 else "cubic"
-    title = f"this regex can take {much} time: several repeats in a row can share the same text"
-    help = "start it with `^`, or say what may stand between its parts, such as `[^/]*` for `.*`"
-    return error("RP501", title, text.start, text.end, help)
+def _may_be_empty(pattern: re.Pattern[str]) -> bool:
+    return shape.width(pattern.pattern, pattern.flags) == 0
+
+
+def _too_slow(text: Text, what: str) -> FilterError:
+    title = f"{what} can take quadratic time: several repeats can share the same text"
+    help = "say what may stand between its parts, such as `[^/]*` for `.*`"
+    return FilterError([error("RP501", title, text.start, text.end, help)])
+
+
+def _too_large(text: Text) -> FilterError:
+    title = "this regex is too large to be searched for in linear time"
+    return FilterError([error("RP501", title, text.start, text.end, "use smaller counts, or `+` and `*`")])

@@ -29,6 +29,36 @@ def parse(pattern: str, flags: int) -> Tree:
     return tree
 
 
+def width(pattern: str, flags: int) -> int:
+    """The smallest number of characters that a pattern matches."""
+    return int(parse(pattern, flags).getwidth()[0])  # type: ignore[attr-defined]
+
+
+def empty_rounds(tree: Tree) -> bool:
+    """Whether a group is inside a repeat one round of which may be empty."""
+    return any(_empty_rounds(str(op), argument) for op, argument in tree)
+
+
+def _empty_rounds(name: str, argument: Any) -> bool:
+    if name in ("MAX_REPEAT", "MIN_REPEAT"):
+        body = argument[2]
+        return (body.getwidth()[0] == 0 and _has_groups(body)) or empty_rounds(body)
+    if name == "SUBPATTERN":
+        return empty_rounds(argument[3])
+    return name == "BRANCH" and any(map(empty_rounds, argument[1]))
+
+
+def _has_groups(tree: Tree) -> bool:
+    for op, argument in tree:
+        if str(op) == "SUBPATTERN" and (argument[0] is not None or _has_groups(argument[3])):
+            return True
+        if str(op) in ("MAX_REPEAT", "MIN_REPEAT") and _has_groups(argument[2]):
+            return True
+        if str(op) == "BRANCH" and any(map(_has_groups, argument[1])):
+            return True
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """Texts in their order with anything between them.

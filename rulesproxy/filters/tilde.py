@@ -92,7 +92,7 @@ def _search(*fields: str, lines: bool = False, dot_all: bool = False) -> _Make:
                 lines=lines,
                 fold=spec.fold,
                 dot_all=dot_all,
-                long=bool(spec.body),
+                long=spec.long,
             )
             read = in_bytes(typed.Read(spec), node.argument.value)
             tests.append(typed.Test(read, "~", found, node.start, node.end))

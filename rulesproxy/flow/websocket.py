@@ -86,12 +86,12 @@ class WebSocketFlow:
         injected: what waits to be sent: for each message whether it is for the client, and its content.
         ending: the code and the reason that `close` was called with; 1006 after `kill`.
         waiting: the bytes of the injected messages that are not on their way yet.
-        on_asked: called when a message is injected or the end is asked for; set by the layer.
+        on_change: called when a message is injected or the end is asked for; set by the layer.
     """
 
     __slots__ = (
         "_kept", "close_code", "close_reason", "closed_by_client", "ending", "error", "handshake_flow", "id",
-        "injected", "message_count", "messages", "metadata", "on_asked", "tags", "timestamp_end", "timestamp_start",
+        "injected", "message_count", "messages", "metadata", "on_change", "tags", "timestamp_end", "timestamp_start",
         "waiting",
     )  # fmt: skip
 
@@ -111,7 +111,7 @@ class WebSocketFlow:
         self.injected: deque[tuple[bool, str | bytes]] = deque()
         self.ending: tuple[int, str] | None = None
         self.waiting = 0
-        self.on_asked: Callable[[], None] | None = None
+        self.on_change: Callable[[], None] | None = None
         # The sizes of the messages that are kept, to bound their sum.
         self._kept: deque[int] = deque(maxlen=DEFAULT.messages_kept)
 
@@ -132,8 +132,8 @@ class WebSocketFlow:
             raise BufferError(f"{self.waiting} bytes of injected messages wait for a slow peer already")
         self.waiting += size
         self.injected.append((to_client, content))
-        if self.on_asked is not None:
-            self.on_asked()
+        if self.on_change is not None:
+            self.on_change()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """End the conversation, behind the message that is being handled: both sides get a Close frame.
@@ -172,8 +172,8 @@ class WebSocketFlow:
     def _ask(self, ending: tuple[int, str]) -> None:
         if self.ending is None and self.close_code is None:
             self.ending = ending
-            if self.on_asked is not None:
-                self.on_asked()
+            if self.on_change is not None:
+                self.on_change()
 
     def __repr__(self) -> str:
         end = "" if self.close_code is None else f" closed {self.close_code}"

@@ -116,13 +116,13 @@ class WebSocketLayer(Layer):
                 for task in tasks:
                     task.cancel()
 
-        flow.on_asked = asked
+        flow.on_change = asked
         try:
             self._distribute(up, down)
             if flow.ending is None:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            flow.on_asked = None
+            flow.on_change = None
             done = [task for task in tasks if task.done() and not task.cancelled()]
             everything = [*tasks, *(way.flusher for way in ways if way.flusher is not None)]
             for task in everything:
@@ -221,7 +221,7 @@ class WebSocketLayer(Layer):
             writer.skip(message)
             return b""
         if shown.delay > 0:
-            await asyncio.sleep(shown.delay)
+            await self.context.services.clock.sleep(min(shown.delay, self.options.limits.delay))
         content = shown.content
         return writer.encode(message) if content is message.content else writer.replace(message, content)
 

@@ -19,6 +19,7 @@ from rulesproxy.rules.schema import Bad
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
+    from rulesproxy.filters.engine import Searching
     from rulesproxy.rules.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
@@ -33,9 +34,24 @@ FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "keep-
 class Pattern:
     """What `replace` looks for: a text or a regular expression, and what stands there afterwards."""
 
-    search: re.Pattern[str]
+    search: Searching
     replacement: Template
     groups: bool
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        text = Template.json_schema()
+        return {
+            "type": "object",
+            "properties": {
+                "text": {**text, "description": "The text that is looked for."},
+                "regex": {"type": "string", "description": "The regular expression that is looked for."},
+                "with": {**text, "description": "What stands there afterwards; \\1 and \\g<name> are groups."},
+            },
+            "required": ["with"],
+            "anyOf": [{"required": ["text"]}, {"required": ["regex"]}],
+            "additionalProperties": False,
+        }
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Pattern:
@@ -50,7 +66,7 @@ class Pattern:
         if new is None or (text is None) == (regex is None):
             reader.fail("RP103", node, f"`{name}` needs `with` and either `text` or `regex`")
         if text is not None:
-            search = re.compile(re.escape(reader.text(text, "text")))
+            search: Searching = re.compile(re.escape(reader.text(text, "text")))
         else:
             assert regex is not None
             search = _regex(reader.scalar(regex, "regex", "a regular expression"), reader)
@@ -67,7 +83,7 @@ class Pattern:
         return self.search.sub(new if fixed else lambda match: new, text)
 
 
-def _check_references(search: re.Pattern[str], replacement: str, node: Node, reader: Reader) -> None:
+def _check_references(search: Searching, replacement: str, node: Node, reader: Reader) -> None:
     try:
         search.sub(replacement, "")
     except (re.error, IndexError) as error:
@@ -79,7 +95,7 @@ def _check_references(search: re.Pattern[str], replacement: str, node: Node, rea
         )
 
 
-def _regex(scalar: Scalar, reader: Reader) -> re.Pattern[str]:
+def _regex(scalar: Scalar, reader: Reader) -> Searching:
     """A regular expression of the filter language's dialect, so that both run in linear time."""
     from rulesproxy.rules.regex import compile_regex
 
@@ -121,6 +137,28 @@ def read_ops(node: Node, reader: Reader, name: str, header: bool) -> tuple[Op, .
     _conflicts(mapping, ops, reader, name)
     # What belongs to the connection was warned about, and is left to the proxy.
     return tuple([op for op in ops if op.verb == "remove" or not header or op.name.lower() not in FRAMING])
+
+
+def edits_schema() -> dict[str, object]:
+    """What `read_ops` accepts, as JSON Schema."""
+    text = Template.json_schema()
+    values: dict[str, object] = {"anyOf": [text, {"type": "array", "items": text}]}
+    by_name: dict[str, object] = {"type": "object", "additionalProperties": values}
+    return {
+        "type": "object",
+        "properties": {
+            "set": {**by_name, "description": "These values in the place of the old ones."},
+            "add": {**by_name, "description": "One more, at the end."},
+            "default": {**by_name, "description": "Only where there is none."},
+            "remove": {**values, "description": "Names, in which * stands for any text."},
+            "replace": {
+                "type": "object",
+                "additionalProperties": Pattern.json_schema(),
+                "description": "By name: what is looked for in the values, and what stands there afterwards.",
+            },
+        },
+        "additionalProperties": values,
+    }
 
 
 def _op(verb: Verb, key: Scalar, child: Node, reader: Reader, header: bool) -> Op:
@@ -179,6 +217,10 @@ class HeaderEdits:
     """Edits of a header section, in order."""
 
     ops: tuple[Op, ...]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return edits_schema()
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> HeaderEdits:
@@ -270,6 +312,10 @@ class QueryEdits:
     """Edits of a query or of a form, in order. What no edit names keeps its spelling."""
 
     ops: tuple[Op, ...]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return edits_schema()
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> QueryEdits:

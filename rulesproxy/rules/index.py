@@ -8,8 +8,7 @@ its buckets, and the rules that do not care about its thing, to the next level; 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
 from rulesproxy.filters import haystack
@@ -29,40 +28,40 @@ _LENGTHS = 24
 _HOSTS = 4096
 """Hosts whose normal form is remembered."""
 
+_URL = b""
+"""In the place of a header's name: the haystack of the URL."""
+
 _Entries: TypeAlias = Sequence[tuple[int, Key]]
+_Search: TypeAlias = Callable[[str], Iterable[tuple[int, str]]]
 _T = TypeVar("_T")
 
 
 class _Asked:
     """A request as the levels see it; what few of them need is made once, when it is asked for."""
 
-    __slots__ = ("_grams", "_views", "host", "named", "other", "path", "request")
+    __slots__ = ("_found", "_searches", "host", "named", "other", "path", "request")
 
-    def __init__(self, request: HTTPRequest, host: str, named: bytes | None, other: str) -> None:
+    def __init__(
+        self, request: HTTPRequest, host: str, named: bytes | None, other: str, searches: dict[bytes, _Search]
+    ) -> None:
         self.request = request
         self.host = host
         self.named = named
         self.other = other
         self.path = normal_path(request.path)
-        self._views: dict[bytes, Iterable[int]] = {}
-        self._grams: dict[bytes, frozenset[int]] = {}
+        self._searches = searches
+        self._found: dict[bytes, set[str]] = {}
 
-    def among(self, rare: frozenset[int], place: bytes) -> Iterable[int]:
-        """The grams of a haystack that are among `rare`."""
-        found = self._grams.get(place)
+    def texts(self, place: bytes) -> set[str]:
+        """The texts of all rules that are in the haystack of the URL, or of the header of that name."""
+        found = self._found.get(place)
         if found is None:
-            view = self._views.get(place)
-            if view is None:
-                # Who asks once is served faster without a set of the haystack's own.
-                view = self._views[place] = haystack.grams(self._text(place))
-                return rare.intersection(view)
-            found = self._grams[place] = frozenset(view)
-        return rare & found
-
-    def _text(self, place: bytes) -> bytes:
-        if place:
-            return haystack.of_header(self.request, place)
-        return haystack.of_url(self.request, self.host, self.named)
+            if place:
+                text = haystack.of_header(self.request, place)
+            else:
+                text = haystack.of_url(self.request, self.host, self.named)
+            found = self._found[place] = {each for _, each in self._searches[place](text)}
+        return found
 
 
 class _Leaf:
@@ -161,14 +160,16 @@ class _ByPath:
 
 
 class _ByText:
-    """Rules by the rarest gram of a text that the URL must have."""
+    """Rules by a text that the URL must have."""
 
-    __slots__ = ("below", "rare", "rest")
+    __slots__ = ("below", "rest")
 
     def __init__(self, entries: _Entries) -> None:
-        grouped = _by_gram([(entry, entry[1].texts) for entry in entries if entry[1].texts is not None])
-        self.rare = frozenset(grouped)
-        self.below = {gram: _build(below, _ByHeader) for gram, below in grouped.items()}
+        grouped: dict[str, list[tuple[int, Key]]] = {}
+        for entry in entries:
+            for text in entry[1].texts or ():
+                grouped.setdefault(text, []).append(entry)
+        self.below = {text: _build(below, _ByHeader) for text, below in grouped.items()}
         self.rest = _rest(entries, _ByText)
 
     @staticmethod
@@ -178,25 +179,26 @@ class _ByText:
     def find(self, asked: _Asked, found: list[Numbers]) -> None:
         if self.rest is not None:
             self.rest.find(asked, found)
-        for gram in asked.among(self.rare, b""):
-            self.below[gram].find(asked, found)
+        for text in asked.texts(_URL):
+            below = self.below.get(text)
+            if below is not None:
+                below.find(asked, found)
 
 
 class _ByHeader:
-    """Rules by the rarest gram of a text that a header must have."""
+    """Rules by a text that a header must have."""
 
-    __slots__ = ("headers", "rest")
+    __slots__ = ("below", "names", "rest")
 
     def __init__(self, entries: _Entries) -> None:
-        named: dict[bytes, list[tuple[tuple[int, Key], frozenset[bytes]]]] = {}
+        grouped: dict[tuple[bytes, str], list[tuple[int, Key]]] = {}
         for entry in entries:
             if entry[1].header is not None:
                 name, texts = entry[1].header
-                named.setdefault(name, []).append((entry, texts))
-        self.headers: list[tuple[bytes, frozenset[int], dict[int, _Leaf]]] = []
-        for name, those in named.items():
-            below = {gram: _Leaf(some) for gram, some in _by_gram(those).items()}
-            self.headers.append((name, frozenset(below), below))
+                for text in texts:
+                    grouped.setdefault((name, text), []).append(entry)
+        self.below = {place: _Leaf(some) for place, some in grouped.items()}
+        self.names = frozenset([name for name, _ in grouped])
         self.rest = _rest(entries, _ByHeader)
 
     @staticmethod
@@ -206,27 +208,31 @@ class _ByHeader:
     def find(self, asked: _Asked, found: list[Numbers]) -> None:
         if self.rest is not None:
             self.rest.find(asked, found)
-        for name, rare, below in self.headers:
-            for gram in asked.among(rare, name):
-                found.append(below[gram].numbers)
+        names = self.names.intersection([lower for lower, _, _ in asked.request.headers.raw])
+        for name in (*names, haystack.WHOLE) if haystack.WHOLE in self.names else names:
+            for text in asked.texts(name):
+                below = self.below.get((name, text))
+                if below is not None:
+                    found.append(below.numbers)
 
 
 _Node: TypeAlias = _Leaf | _ByHost | _ByPath | _ByText | _ByHeader
 _Level: TypeAlias = type[_ByHost] | type[_ByPath] | type[_ByText] | type[_ByHeader]
 
 _NEXT: dict[_Level, _Level | None] = {_ByHost: _ByPath, _ByPath: _ByText, _ByText: _ByHeader, _ByHeader: None}
-_SMALL: dict[_Level, int] = {_ByHost: 0, _ByPath: 1, _ByText: 12, _ByHeader: 12}
+_SMALL: dict[_Level, int] = {_ByHost: 0, _ByPath: 1, _ByText: 1, _ByHeader: 2}
 """So many rules are tried one by one, which costs less than looking at the thing of the level."""
 
 
 class Index:
     """The rules of a set by what their filters need; of each rule the keys of the ways in which it can match."""
 
-    __slots__ = ("_exact", "_hosts", "_root", "_suffixes", "_unbound")
+    __slots__ = ("_exact", "_hosts", "_root", "_searches", "_suffixes", "_unbound")
 
     def __init__(self, keys: Sequence[Sequence[Key]]) -> None:
         entries = [(number, key) for number, those in enumerate(keys) for key in those if not _never(key)]
         self._root = _build(entries, _ByHost)
+        self._searches = _searches(entries)
         self._hosts: dict[str, str] = {}
         exact: dict[str, list[int]] = {}
         suffixes: dict[str, list[int]] = {}
@@ -259,7 +265,7 @@ class Index:
                 if other == host:
                     other = ""
         found: list[Numbers] = []
-        self._root.find(_Asked(request, host, named, other), found)
+        self._root.find(_Asked(request, host, named, other, self._searches), found)
         if not found:
             return NONE
         return found[0] if len(found) == 1 else tuple(sorted({number for numbers in found for number in numbers}))
@@ -305,19 +311,27 @@ def _rest(entries: _Entries, level: _Level, more: _Entries = ()) -> _Node | None
     return _build(others, _NEXT[level]) if others else None
 
 
-def _by_gram(
-    entries: Sequence[tuple[tuple[int, Key], Iterable[bytes]]],
-) -> dict[int, list[tuple[int, Key]]]:
-    """Each rule under one gram of each of its texts, the one that the fewest texts have."""
-    counts: Counter[int] = Counter()
-    texts = {text: haystack.grams_of(text) for _, those in entries for text in those}
-    for numbers in texts.values():
-        counts.update(numbers)
-    grouped: dict[int, list[tuple[int, Key]]] = {}
-    for entry, those in entries:
-        for gram in {min(texts[text], key=counts.__getitem__) for text in those}:
-            grouped.setdefault(gram, []).append(entry)
-    return grouped
+def _searches(entries: _Entries) -> dict[bytes, _Search]:
+    """For each place a function that finds all texts of all rules in its haystack at once."""
+    texts: dict[bytes, set[str]] = {}
+    for _, key in entries:
+        if key.texts is not None:
+            texts.setdefault(_URL, set()).update(key.texts)
+        if key.header is not None:
+            texts.setdefault(key.header[0], set()).update(key.header[1])
+    return {place: _search(those) for place, those in texts.items()}
+
+
+def _search(texts: set[str]) -> _Search:
+    # Imported where it is needed: most rule sets are small, and their rules are tried one by one.
+    from ahocorasick import Automaton
+
+    automaton = Automaton()
+    for text in texts:
+        automaton.add_word(text, text)
+    automaton.make_automaton()
+    search: _Search = automaton.iter
+    return search
 
 
 def _tops(suffixes: dict[str, _T], host: str) -> list[_T]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rulesproxy.filters.engine import Searching
     from rulesproxy.rules.nodes import Scalar
     from rulesproxy.rules.schema import Reader
 
 
-def compile_regex(scalar: Scalar, reader: Reader) -> re.Pattern[str]:
-    """The compiled pattern; a bad one goes to the reader."""
+def compile_regex(scalar: Scalar, reader: Reader) -> Searching:
+    """What replaces its matches; a bad one goes to the reader."""
     from rulesproxy.filters.ast import Text
     from rulesproxy.filters.problem import FilterError
-    from rulesproxy.filters.regex import regex
+    from rulesproxy.filters.regex import replacing
     from rulesproxy.rules.schema import Bad
 
     try:
-        return regex(Text(scalar.text, 0, len(scalar.text), 0), whole=True).pattern
+        return replacing(Text(scalar.text, 0, len(scalar.text), 0))[1]
     except FilterError as error:
         for problem in error.problems:
             span = scalar.part(problem.start, problem.end)

@@ -28,6 +28,7 @@ REFUSED = [pytest.param(*row, id=place) for place, row in rows("refused*.txt")]
 WARNED = [pytest.param(*row, id=place) for place, row in rows("warned*.txt")]
 
 
+@pytest.mark.usefixtures("every_engine")
 @pytest.mark.parametrize(("verdict", "flow", "text"), TRUE)
 def test_true_or_not(verdict: str, flow: str, text: str) -> None:
     assert verdict in ("yes", "no")

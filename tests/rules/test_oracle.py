@@ -28,7 +28,8 @@ PATHS = ["/", "/v1", "/v1/a", "/v1x", "/v2/a/b", "/old", "/%76%31/a", "/V1"]
 TERMS = [
     'host == "a.test"', 'host under "a.test"', 'host in {"b.test" "c.example"}', 'path == "/v1"',
     'path under "/v1"',
-    'path startswith "/v"', 'path ~ "^/v[12]/"', 'path ~ "^/o"', "method == POST",
+    'path startswith "/v"', 'path ~ "^/v[12]/"', 'path ~ "^/o"', "method == POST", 'path ~ "/.*[12].*[ab]"', 'url ~* "[a-z]+.*v[0-9]+"',
+    '~b "[z1].*[z}]"', "~hq x-.*[0-9].*1",
     'host == "b.test" and path == "/old"',
     'query["q"] == "1"', 'request.header["x-a"] == "1"', "~d a.test", '~u "v1"', "~h x-b", 'orig.path == "/v1"',
     'orig.host == "a.test"', 'request.text contains "zz"', 'request.json["a"] == 1', '~b "zz"', "~t json",
@@ -170,6 +171,7 @@ def outcome(flow: HTTPFlow) -> tuple[object, ...]:
     return flow.hits, request.method, request.url, request.headers.fields, response.status_code, response.headers.fields
 
 
+@pytest.mark.usefixtures("every_engine")
 @pytest.mark.parametrize("indexed_from", [1, 1000], ids=["indexed", "linear"])
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]

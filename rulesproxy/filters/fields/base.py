@@ -114,6 +114,11 @@ class Field:
         return self.keyed or self.many
 
     @property
+    def long(self) -> bool:
+        """Whether its values can be as long as bodies and messages are."""
+        return bool(self.body) or self.side == "message"
+
+    @property
     def slot(self) -> str:
         """The attribute of a view that keeps its value."""
         return self.name.replace(".", "_").replace("~", "tilde_")
