@@ -5,9 +5,11 @@ It knows the keys of a rule file. How values are read is in `schema`, how YAML b
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,10 +47,24 @@ class RulesError(DiagnosticError):
 def load_files(paths: Sequence[Path], env: Mapping[str, str] | None = None) -> Loaded:
     """Read rule files; a folder means its `*.yaml` and `*.yml` files by name. Nothing is raised: see `diagnostics`."""
     loader = _Loader(env)
-    for path in paths:
-        for file in loader.expand(path):
-            loader.file(file)
-    return loader.loaded()
+    with _collector_paused():
+        for path in paths:
+            for file in loader.expand(path):
+                loader.file(file)
+        return loader.loaded()
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """What is made while rules are read is kept, or dies by its reference count: the collector would find nothing."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def load_text(text: str, name: str = "<text>", env: Mapping[str, str] | None = None) -> Loaded:
