@@ -21,25 +21,45 @@ if TYPE_CHECKING:
     from rulesproxy.flow.http import HTTPFlow as HTTPFlow
     from rulesproxy.flow.http import HTTPRequest as HTTPRequest
     from rulesproxy.flow.http import HTTPResponse as HTTPResponse
+    from rulesproxy.flow.route import Route as Route
+    from rulesproxy.flow.route import Via as Via
     from rulesproxy.flow.tcp import TCPFlow as TCPFlow
     from rulesproxy.flow.websocket import WebSocketFlow as WebSocketFlow
+    from rulesproxy.layers.http import HTTPLayer as HTTPLayer
+    from rulesproxy.layers.layer import Layer as Layer
+    from rulesproxy.layers.tcp import TCPLayer as TCPLayer
+    from rulesproxy.layers.tls import TLSLayer as TLSLayer
+    from rulesproxy.rules.changes import Change as Change
+    from rulesproxy.rules.dry_run import DryRun as DryRun
     from rulesproxy.rules.load import RulesError as RulesError
     from rulesproxy.rules.ruleset import load_rules as load_rules
+    from rulesproxy.rules.trace import Result as Result
+    from rulesproxy.rules.trace import RuleTrace as RuleTrace
 
 __version__ = "0.1.0.dev0"
 
 _WHERE = {
     "AddonHalt": "engine.dispatch",
+    "Change": "rules.changes",
     "Diagnostic": "diagnostics",
+    "DryRun": "rules.dry_run",
     "FilterError": "filters.library",
     "HTTPFlow": "flow.http",
+    "HTTPLayer": "layers.http",
     "HTTPRequest": "flow.http",
     "HTTPResponse": "flow.http",
     "Headers": "flow.headers",
+    "Layer": "layers.layer",
     "OptionsError": "engine.options",
     "Proxy": "app",
+    "Result": "rules.trace",
+    "Route": "flow.route",
+    "RuleTrace": "rules.trace",
     "RulesError": "rules.load",
     "TCPFlow": "flow.tcp",
+    "TCPLayer": "layers.tcp",
+    "TLSLayer": "layers.tls",
+    "Via": "flow.route",
     "WebSocketFlow": "flow.websocket",
     "command": "engine.commands",
     "compile_filter": "filters.library",

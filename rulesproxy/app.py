@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,34 +11,33 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rulesproxy.addons.har import Har
 from rulesproxy.addons.hits import Hits
 from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options, OptionsError
-from rulesproxy.flow.connection import Address
-from rulesproxy.flow.url import format_authority, split_authority, split_url
+from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.layer import Services
-from rulesproxy.layers.root import Mode, serve
+from rulesproxy.layers.modes import Mode, parse_mode, plan_listeners
+from rulesproxy.layers.root import serve
 from rulesproxy.limits import Limits
-from rulesproxy.net.dial import Dialer
+from rulesproxy.live import Live
+from rulesproxy.net.dial import OWN_TRAFFIC, Dialer
+from rulesproxy.net.original import original_destination
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
-from rulesproxy.net.watch import Watch
 from rulesproxy.tls.authority import Authority, state_dir
-from rulesproxy.tls.context import ClientContexts, ServerContexts
+from rulesproxy.tls.context import ClientContexts, ContextError, ServerContexts, check_files
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
 
+_FREE = "127.0.0.1:0"
 _SWEEP = 1.0
 # A tunnel in which no byte has moved for this long carries nobody's answer just now.
 _TUNNEL_IDLE = 0.5
-
-
-class ModeError(ValueError):
-    """A mode that does not exist, or whose target is bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,10 @@ class Listening:
     mode: str
     host: str
     port: int
+    scheme: str = "http"
 
     def __str__(self) -> str:
-        return f"http://{format_authority(self.host, self.port, '')}"
+        return f"{self.scheme}://{format_authority(self.host, self.port, '')}"
 
 
 class SystemClock:
@@ -65,48 +64,9 @@ class SystemClock:
         """Seconds since the epoch."""
         return time.time()
 
-
-def parse_mode(text: str) -> Mode:
-    """A mode as it is written: `regular`, or `reverse:URL`.
-
-    Raises:
-        ModeError: no such mode, or no such URL.
-    """
-    name, _, target = text.partition(":")
-    if name == "regular" and not target:
-        return Mode("regular")
-    if name == "reverse":
-        try:
-            scheme, host, port, path = split_url(target)
-        except ValueError as exc:
-            raise ModeError(f"mode {text!r}: {exc}") from None
-        if path != "/":
-            raise ModeError(f"mode {text!r}: the target is a server; {path!r} is a path, which rules can add")
-        return Mode("reverse", (host, port), scheme == "https")
-    raise ModeError(f"{text!r} is not a mode: there are `regular` and `reverse:https://host:port`")
-
-
-def parse_listen(text: str) -> Address:
-    """An address to listen on: `host:port`, `[ipv6]:port`, `:port`, or a port alone.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    wanted = text
-    if text.isdecimal():
-        text = f"127.0.0.1:{text}"
-    elif text.startswith(":"):
-        text = "0.0.0.0" + text
-    host, _, port = text.rpartition(":")
-    try:
-        if port == "0" and host:
-            return split_authority(host, 1)[0], 0
-        address = split_authority(text, 0)
-    except ValueError as exc:
-        raise ValueError(f"cannot listen on {wanted!r}: {exc}") from None
-    if not address[1]:
-        raise ValueError(f"cannot listen on {wanted!r}: it has no port; write host:port, such as 127.0.0.1:8080")
-    return address
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run for so many seconds."""
+        await asyncio.sleep(seconds)
 
 
 def declare_options(options: Options) -> None:
@@ -120,6 +80,9 @@ def declare_options(options: Options) -> None:
     add("upstream_ca", Sequence[str], (), "files with further authorities that servers may be vouched for by")
     add("keep_host", bool, False, "reverse mode: send the client's Host header on instead of the target's")
     add("tcp_events_in_tunnels", bool, False, "fire the tcp_* events for TLS that is passed through")
+    add("host_mismatch", str, "allow", "requests for another host than CONNECT or TLS have named: allow or block them",
+        choices=("allow", "block"))  # fmt: skip
+    add("auth", str, "", "user:password that clients of regular, upstream and socks5 modes have to give")
     add("allow_public", bool, False, "listen on addresses that other machines can reach, without authentication")
     add("shutdown_grace", float, 5.0, "seconds that flows have to finish at shutdown")
 
@@ -129,49 +92,41 @@ class Proxy:
 
     Args:
         rules: a rule set, or the rule files to load; None for no rules.
-        listen: one address or several (`host:port`; port 0 takes a free one).
-        mode: one mode for all addresses, or one for each.
-        addons: objects with handlers, in order. The word `rules` among them is the place of the rules, which else
-            come first.
-        watch: load the rule files again when they change; only for rules that are named by file.
+        listen: one address or several (`host:port`; port 0 takes a free one), for modes without one of their own.
+        mode: one mode for all addresses, or one for each; `MODE@host:port` has its own address.
+        addons: objects with handlers and files (`Path`) of Python addons, in order. The word `rules` among them is the
+            place of the rules, which else come first.
+        profiles: the profiles of the rule files that are switched on; a later one wins.
+        watch: load rule files and files of addons again when they change.
+        project: the project file that `configured` has been given the options of; its options are read again when it
+            changes.
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
+        outside: where rules that are named by file get time and chance from; the machine by default.
     """
 
     def __init__(
         self,
         rules: RuleSet | str | Path | Sequence[str | Path] | None = None,
         *,
-        listen: str | Sequence[str] = "127.0.0.1:0",
+        listen: str | Sequence[str] | None = None,
         mode: str | Sequence[str] = "regular",
         addons: Iterable[object] = (),
+        profiles: Sequence[str] = (),
         watch: bool = False,
+        project: Path | None = None,
         home: Path | None = None,
         configured: Options | None = None,
+        outside: Outside | None = None,
         **options: object,
     ) -> None:
-        self.rule_files: tuple[Path, ...] = ()
         self.hits = Hits()
-        self.revision = 0
         self.listeners: list[Listening] = []
-        self.rules_error: RulesError | None = None
-        self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
-        self._rules: RuleSet | None = None
-        if isinstance(rules, (str, Path)):
-            self.rule_files = (Path(rules),)
-        elif isinstance(rules, Sequence):
-            self.rule_files = tuple(Path(path) for path in rules)
-        else:
-            self._rules = rules
-        listens = [listen] if isinstance(listen, str) else list(listen)
         modes = [mode] if isinstance(mode, str) else list(mode)
-        if len(modes) == 1:
-            modes *= len(listens)
-        if len(modes) != len(listens):
-            raise ModeError(f"{len(modes)} modes and {len(listens)} addresses: give one mode, or one for each address")
-        self._wanted = [(parse_mode(name), parse_listen(address)) for name, address in zip(modes, listens, strict=True)]
-        self._addons = list(addons)
+        if listen is None:
+            listen = [_FREE] * sum(1 for name in modes if parse_mode(name).listen is None)
+        self._wanted = plan_listeners(modes, [listen] if isinstance(listen, str) else list(listen))
         self._watch = watch
         self._home = home or state_dir()
         self.options = configured or Options()
@@ -180,9 +135,10 @@ class Proxy:
             self.options.set_values(options, "command line", later=True)
         self.engine = Engine(self.options)
         self.clock = SystemClock()
+        self.live = Live(self.engine, self.clock, rules, addons, profiles, project, outside)
+        self.live.on_swap = self._end_tunnels
         self._streams: set[SocketStream] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._watcher: Watch | None = None
         self._check_tunnels = False
 
     # Life
@@ -195,22 +151,22 @@ class Proxy:
         await self.stop()
 
     async def start(self) -> None:
-        """Load the rules, bind the addresses, start the addons, accept clients.
+        """Load the rules and addons, bind the addresses, start the addons, accept clients.
 
         Raises:
             RulesError: the rule files are not valid.
+            ScriptError: the file of an addon cannot be loaded.
+            AddonError: an addon cannot be used.
             BindError: an address cannot be listened on.
             AuthorityError: the CA cannot be used.
             OptionsError: an option is bad, or a public address is not allowed.
         """
         self._check_addresses()
+        self._check_auth()
         self._check_upstream_ca()
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
-        if self.rule_files:
-            from rulesproxy.rules.ruleset import load_rules
-
-            self._rules = load_rules(*self.rule_files)
+        chain = self.live.load()
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -223,19 +179,19 @@ class Proxy:
         try:
             for mode, (host, port) in self._wanted:
                 listener = self.server.listen(host, port, self._serve(mode))
-                self.listeners.append(Listening(mode.name, *listener.address))
+                self.listeners.append(Listening(mode.name, *listener.address, mode.scheme))
                 self.dialer.own.add(listener.address)
-            await self.engine.startup([*self._chain(), self.hits])
+                self.dialer.redirected |= mode.name == "transparent"
+            await self.engine.startup([*chain, self.hits, Har()])
         except BaseException:
             self.server.close_listeners()
             raise
-        self.revision = 1
+        self.live.revision = 1
         self.server.resume()
         self._tasks.append(asyncio.create_task(self._sweep()))
-        if self._watch and self._rules is not None and self.rule_files:
-            self._watcher = Watch(self._watched)
-            self._watcher.start()
-            self._tasks.append(asyncio.create_task(self._follow(self._watcher)))
+        if self._watch:
+            self.live.watch()
+            self._tasks.append(asyncio.create_task(self.live.follow()))
         await self.engine.running()
 
     async def stop(self) -> None:
@@ -274,45 +230,22 @@ class Proxy:
     @property
     def rules(self) -> RuleSet | None:
         """The rule set in force."""
-        return self._rules
+        return self.live.rules
 
-    # Rules
+    @property
+    def revision(self) -> int:
+        """How many rule sets have been in force."""
+        return self.live.revision
 
-    async def reload(self) -> bool:
-        """Load the rule files again; an error keeps the rules as they are. Whether the new ones are in force.
-
-        Raises:
-            OptionsError: an addon refuses the new rules.
-        """
-        from rulesproxy.rules.load import RulesError
-        from rulesproxy.rules.ruleset import load_rules
-
-        started = self.clock.now()
-        try:
-            rules = await asyncio.get_running_loop().run_in_executor(None, lambda: load_rules(*self.rule_files))
-        except RulesError as exc:
-            self.rules_error = exc
-            self.on_rules_error(exc)
-            return False
-        self.rules_error = None
-        await self.use(rules)
-        took, files = (self.clock.now() - started) * 1000, ", ".join(map(str, self.rule_files))
-        _log.info("revision %d: %s from %s, %.0f ms", self.revision, counted(len(rules.rules)), files, took)
-        return True
+    async def reload(self, changed: Iterable[Path] | None = None) -> bool:
+        """Load rule files and addons again, see `Live.reload`."""
+        return await self.live.reload(changed)
 
     async def use(self, rules: RuleSet) -> None:
-        """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.
+        """Put another rule set in force, see `Live.use`."""
+        await self.live.use(rules)
 
-        Raises:
-            OptionsError: an addon refuses; the old rules stay in force.
-        """
-        if self._rules is None:
-            raise RuntimeError("the proxy was started without rules: there is nothing to replace")
-        rules.follow(self._rules)
-        await self.engine.replace(self._rules, rules, {"rules"})
-        self._rules = rules
-        self.revision += 1
-        await self._end_tunnels()
+    # Connections
 
     async def _end_tunnels(self) -> None:
         """End the idle tunnels of hosts that the rules want decrypted now; those that are busy, once they are idle."""
@@ -328,40 +261,18 @@ class Proxy:
             hosts = ", ".join(sorted(set(ended)))
             _log.info("idle tunnels were closed, since the rules are about their hosts now: %s", hosts)
 
-    def request_reload(self) -> None:
-        """Load the rule files again soon, whether they have changed or not."""
-        if self._watcher is not None:
-            self._watcher.trigger()
-
-    def _watched(self) -> Iterable[Path]:
-        files = dict.fromkeys(self.rule_files)
-        if self._rules is not None:
-            files.update(dict.fromkeys(self._rules.files))
-        return files
-
-    async def _follow(self, watcher: Watch) -> None:
-        while True:
-            await watcher.changed()
-            try:
-                await self.reload()
-            except OptionsError as exc:
-                _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
-
-    # Connections
-
-    def _chain(self) -> list[object]:
-        """The addons in order, with the rules in their place."""
-        rules: list[object] = [] if self._rules is None else [self._rules]
-        if "rules" not in self._addons:
-            return [*rules, *self._addons]
-        at = self._addons.index("rules")
-        return [*self._addons[:at], *rules, *self._addons[at + 1 :]]
-
     def _serve(self, mode: Mode) -> Callable[[SocketStream], Awaitable[None]]:
         def run(stream: SocketStream) -> Awaitable[None]:
             return serve(self.services, stream, mode)
 
-        return run
+        async def run_transparent(stream: SocketStream) -> None:
+            if self.dialer.sent(stream):
+                _log.warning("a connection of our own was redirected to us: %s", OWN_TRAFFIC)
+                stream.abort()
+                return
+            await serve(self.services, stream, mode._replace(target=original_destination(stream)))
+
+        return run_transparent if mode.name == "transparent" else run
 
     def _limits(self) -> Limits:
         limits: Limits = self.options.limits
@@ -380,22 +291,35 @@ class Proxy:
 
     def _check_upstream_ca(self) -> None:
         """A bad file is found now, not at the first connection."""
-        for path in self.options.upstream_ca:
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-            except ssl.SSLError:
-                raise OptionsError(f"upstream_ca: {path} holds no certificates in PEM") from None
-            except OSError as exc:
-                raise OptionsError(f"upstream_ca: cannot read {path}: {exc.strerror}") from None
+        try:
+            check_files(map(Path, self.options.upstream_ca))
+        except ContextError as exc:
+            about = [("upstream_ca", self.options.source("upstream_ca"))]
+            raise OptionsError(f"option `upstream_ca`: {exc}", about) from None
+
+    def _check_auth(self) -> None:
+        auth: str = self.options.auth
+        if not auth:
+            return
+        user, colon, password = auth.partition(":")
+        if not colon or not user or not password:
+            raise OptionsError(
+                "option `auth`: write user:password, both of them", [("auth", self.options.source("auth"))]
+            )
+        silent = sorted({mode.name for mode, _ in self._wanted if not mode.asks})
+        if silent:
+            _log.warning("auth: %s cannot ask anybody for a password: whoever reaches it may use it", ", ".join(silent))
 
     def _check_addresses(self) -> None:
         if self.options.allow_public:
             return
         for mode, (host, port) in self._wanted:
-            if mode.name == "regular" and not _is_loopback(host):
+            protected = self.options.auth and mode.asks
+            if mode.open and not protected and not _is_loopback(host):
+                way = "say --auth user:password or --allow-public" if mode.asks else "say --allow-public"
                 raise OptionsError(
                     f"other machines can reach {format_authority(host, port, '')}, and through it all that this one "
-                    "can reach: listen on 127.0.0.1, or say --allow-public"
+                    f"can reach: listen on 127.0.0.1, or {way}"
                 )
 
 
@@ -409,9 +333,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _log_rules_error(error: RulesError) -> None:
-    for diagnostic in error.diagnostics:
-        _log.error("%s", diagnostic)
-    _log.error("the rules have errors: the last good ones stay in force")

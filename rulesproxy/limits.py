@@ -11,6 +11,26 @@ from dataclasses import dataclass
 KIB = 1024
 MIB = 1024 * KIB
 
+RULE_FILES = 2000
+"""Rule files of one set, each counted as often as it is included. Every one is looked at four times a second."""
+INCLUDE_DEPTH = 16
+"""Files that include one another in a chain. Two or three are usual."""
+SEARCHED_FOLDERS = 1000
+"""Folders that globs look into: the answer to `/**/*.yaml`."""
+HAR_IMPORT = 64 * MIB
+"""A HAR file of another program that is gone on with: it is read whole."""
+HAR_BACKLOG = 16 * MIB
+"""What may wait for a slow disk before flows wait for it."""
+LIST_FILE = 16 * MIB
+"""The file of a list: about a million hosts."""
+LIST_PROBLEMS = 10
+"""Problems of one list that are shown one by one; merged block lists have thousands of entries twice."""
+
+HAR_CHARACTERS = 256 * MIB
+"""A recording that is run through rules: it is held in memory as text and once more as values."""
+HAR_ENTRIES = 100_000
+"""Exchanges in one recording; a browser's session of an hour has some thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -35,6 +55,11 @@ class Limits:
     messages_kept: int = 100
     """Messages that a WebSocket or TCP flow remembers."""
 
+    state_clients: int = 10_000
+    """Clients that rules remember something for. A proxy of a whole office has fewer."""
+    state_value: int = 1 * KIB
+    """Characters of one value that rules remember: a step, a user or a token, not a document."""
+
     client_hello: int = 64 * KIB
     """The TLS records of one ClientHello. The biggest real ones, with post-quantum keys, are under 3 KiB."""
     client_hello_records: int = 64
@@ -47,8 +72,13 @@ class Limits:
     drain_request: int = 64 * KIB
     """What is still read of a request body that was answered early, to keep the connection."""
 
+    injected: int = 1 * MIB
+    """What an addon has injected into a raw connection and a peer has not read yet."""
+
     connect: float = 10.0
     """Dialling, every address together."""
+    proxy_connect: float = 30.0
+    """The answer of an upstream proxy to CONNECT or SOCKS: it dials itself, and says so only when it has given up."""
     tls_handshake: float = 10.0
     """One TLS handshake, on either side."""
     header_read: float = 30.0
@@ -67,6 +97,8 @@ class Limits:
     """One `async` handler; then it counts as if it had raised."""
     handler_blocks: float = 0.1
     """A handler that holds the event loop longer is named in a warning."""
+    delay: float = 120.0
+    """A delay that a flow asks for; a longer one is cut to it. Hardly any client waits as long for an answer."""
     close_linger: float = 2.0
     """How long a closing connection may still flush what was written."""
     replaced_addon: float = 5.0

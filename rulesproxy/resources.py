@@ -5,6 +5,7 @@ They live at the top of the source tree, and inside the package in a wheel. Noth
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -26,6 +27,13 @@ def rules(name: str) -> Path:
         FileNotFoundError: there is no such file, in the source tree or in the wheel.
     """
     return _find("_rules", "rules", name)
+
+
+@cache
+def packs() -> dict[str, Path]:
+    """The rule packs by name: the files `rules/NAME.yaml`."""
+    folder = rules("README.md").parent
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _find(inside: str, beside: str, name: str) -> Path:

@@ -1,6 +1,6 @@
 """`python -m tests.generate [--write]`: what is made from the registries, compared with what is in the tree, or written.
 
-It makes the tables of the filter reference, the rule reference, and the grammars for editors. Sentences that no
+It makes the tables of the filter reference, the rule reference, the schema and the grammars for editors. Sentences that no
 registry holds are here, and a new operator, function or moment without one is an error.
 """
 
@@ -18,6 +18,7 @@ from rulesproxy.filters.parse import MAX_DEPTH, MAX_LENGTH
 from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.tilde import TILDE, wants_argument
 from rulesproxy.filters.typed import Function
+from rulesproxy.rules import json_schema
 from tests import rule_reference
 from tests.textmate import filter_grammar, injection
 
@@ -90,6 +91,7 @@ def outputs() -> dict[Path, str]:
         readme: text,
         GRAMMAR / "filter.tmLanguage.json": _json(filter_grammar()),
         GRAMMAR / "filter.injection.tmLanguage.json": _json(injection()),
+        GRAMMAR / json_schema.NAME: _json(json_schema.rules_schema()),
         rule_reference.PAGE: rule_reference.page(),
     }
 

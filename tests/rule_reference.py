@@ -13,16 +13,25 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from rulesproxy.diagnostics import Source
+from rulesproxy.resources import packs
 from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.actions.fault import Dribbling
 from rulesproxy.rules.actions.map_local import Root
+from rulesproxy.rules.actions.record import NewFile
 from rulesproxy.rules.actions.respond import Answer
+from rulesproxy.rules.actions.run import Function
+from rulesproxy.rules.actions.throttle import PROFILES
+from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits, FilePath
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
 from rulesproxy.rules.html_edits import HTMLEdits, Snippet
 from rulesproxy.rules.json_edits import JSONEdits
+from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
 from rulesproxy.rules.json_value import JSONValue
+from rulesproxy.rules.nodes import Mapping, read_nodes
 from rulesproxy.rules.schema import Range, schema_of
 from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Template
@@ -36,21 +45,21 @@ KINDS: dict[type, str] = {
     HeaderEdits: "[edits](#edits-by-name)", QueryEdits: "[edits](#edits-by-name)",
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
-    HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
-}  # fmt: skip
-MOMENTS = {
-    "http_connect": "at CONNECT", "clienthello": "before TLS is decrypted", "requestheaders": "on the request",
-    "request": "on the request", "responseheaders": "on the response", "response": "on the response",
+    Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
+    Dribbling: "`{chunks, over}`",
+    Function: "`file.py:function`", NewFile: "file", HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 
 
 def tables() -> dict[str, str]:
     """The parts that are made, by the name of their place."""
     return {
+        "packs": _packs(),
         "actions": _overview(),
         "reference": "\n\n".join([_section(action) for action in ACTIONS.values()]),
         "bodies": _keys(BodyEdits),
         "html": _keys(HTMLEdits),
+        "profiles": _profiles(),
     }
 
 
@@ -64,36 +73,46 @@ def page() -> str:
     return text
 
 
+def _profiles() -> str:
+    rows = [
+        (f"`{name}`", f"{line.down:,g} kbit/s", f"{line.up:,g} kbit/s", f"{line.latency:g} ms")
+        for name, line in PROFILES.items()
+    ]
+    return _table(("profile", "down", "up", "latency"), rows)
+
+
 def _overview() -> str:
-    rows = [(f"[`{key}`](#{_anchor(key)})", _summary(action), _moments(action)) for key, action in ACTIONS.items()]
+    rows = [(f"[`{key}`](#{_anchor(key)})", summary(action), moments(action)) for key, action in ACTIONS.items()]
     return _table(("action", "does", "when"), rows)
+
+
+def _packs() -> str:
+    rows = []
+    for name, path in packs().items():
+        sentence, values = pack(path)
+        rows.append((f"[`{name}`]({path.name})", sentence, ", ".join(f"`{value}`" for value in values)))
+    return _table(("pack", "does", "names that `include` may give other values"), rows)
+
+
+def pack(path: Path) -> tuple[str, list[str]]:
+    """What a pack does: the first sentence of its head comment; and the names that it declares."""
+    text = path.read_text(encoding="utf-8")
+    comment = " ".join(line.removeprefix("# ") for line in text.partition("\n#\n")[0].split("\n"))
+    root = read_nodes(Source(path.name, text))
+    assert isinstance(root, Mapping)
+    sections = [root.get(name) for name in ("vars", "lists", "filters")]
+    names = [key.text for section in sections if isinstance(section, Mapping) for key, _ in section.entries]
+    assert comment.endswith("."), f"{path.name} has no comment that says what it does"
+    return comment, names
 
 
 def _anchor(key: str) -> str:
     return key.replace(".", "")
 
 
-def _summary(cls: type) -> str:
-    return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
-
-
-def _moments(action: type[Action]) -> str:
-    return ", ".join(dict.fromkeys(text for event, text in MOMENTS.items() if event in action.events))
-
-
 def _section(action: type[Action]) -> str:
-    parts = [f"### `{action.key}`", _summary(action)]
-    doc = (action.__doc__ or "").split("\n\n")
-    parts += [" ".join(part.split()) for part in doc[1:] if not part.strip().startswith("Attributes:") and part.strip()]
-    facts = [f"Acts {_moments(action)}."]
-    if action.answers:
-        facts.append("Ends the request pass, and runs last in its rule.")
-    if action.bare:
-        facts.append("May stand without a value.")
-    if action.short is not None:
-        facts.append(f"A value without keys is `{action.short.replace('_', '-')}`.")
-    parts.append(" ".join(facts))
-    if schema_of(action):
+    parts = [f"### `{action.key}`", *paragraphs(action), facts(action)]
+    if schema_of(action) and action.whole is None:
         parts.append(_keys(action))
     parts += [_example(example) for example in action.examples]
     return "\n\n".join(parts)
@@ -106,21 +125,6 @@ def _keys(cls: type) -> str:
         for key, field in schema_of(cls).items()
     ]
     return _table(("key", "value", "default", "meaning"), rows)
-
-
-def attributes(cls: type) -> dict[str, str]:
-    """The sentences of a docstring about attributes."""
-    _, _, text = (cls.__doc__ or "").partition("Attributes:\n")
-    found: dict[str, str] = {}
-    name = ""
-    for line in text.splitlines():
-        start = re.match(r" {8}(\w+): (.*)", line)
-        if start:
-            name = start[1]
-            found[name] = start[2].strip()
-        elif name and line.strip():
-            found[name] += f" {line.strip()}"
-    return {name: f"{text[0].upper()}{text[1:]}" for name, text in found.items()}
 
 
 def _kind(kind: Any) -> str:

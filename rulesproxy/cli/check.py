@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " 2 no file or wrong usage.",
     )
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="rule files and folders (default: those that `run` would find)"
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="rule files, folders and pack:NAME (default: as `run`)",
+    )
+    parser.add_argument(
+        "--profile", action="append", default=[], metavar="NAME", help="switch a profile on (may be repeated)"
     )
     parser.add_argument("--strict", action="store_true", help="warnings count as errors")
     parser.add_argument(
@@ -42,13 +49,17 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Check the files; diagnostics go to stdout. The result is the exit status."""
     from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.lints import diagnose
     from rulesproxy.rules.load import load_files
 
     found = find_rule_files(args.files, os.environ, Path.cwd())
     if not found.paths:
         print("no rule file: name one, or create rules.yaml here", file=sys.stderr)
         return 2
-    loaded = load_files(found.paths)
+    loaded = load_files(found.paths, profiles=args.profile)
+    loaded = replace(loaded, diagnostics=diagnose(loaded))
+    if found.project is not None:
+        loaded = _with_project(loaded, found.project)
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)
     if args.output_format == "json":
         _print_json(loaded, failed)
@@ -59,6 +70,32 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_text(loaded, failed, args.output_format)
     return 1 if failed else 0
+
+
+def _with_project(loaded: Loaded, path: Path) -> Loaded:
+    """What was loaded, with what is wrong in the options of the project file."""
+    from rulesproxy.engine.options import Options, OptionsError
+    from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.project import read_project
+
+    found: tuple[Diagnostic, ...] = ()
+    try:
+        project = read_project(path)
+        if project.options:
+            from rulesproxy.app import declare_options
+
+            options = Options()
+            declare_options(options)
+            project.set_options(options)
+            if not project.addons:
+                options.check_unknown()
+    except RulesError as error:
+        found = error.diagnostics
+    except OptionsError as error:
+        # An addon that is named on the command line of `run` may declare them.
+        found = tuple(replace(each, severity="warning") for each in project.explain(error))
+    known = set(map(str, loaded.diagnostics))
+    return replace(loaded, diagnostics=(*loaded.diagnostics, *(each for each in found if str(each) not in known)))
 
 
 def summary(diagnostics: Iterable[Diagnostic]) -> str:
@@ -115,7 +152,7 @@ def _print_json(loaded: Loaded, failed: bool) -> None:
         "files": [str(path) for path in loaded.files],
         "rules": len(loaded.rules),
         "diagnostics": [to_json(diagnostic) for diagnostic in loaded.diagnostics],
-        "plan": [] if not loaded.ok else _plan(loaded).split("\n"),
+        "plan": _plan_data(loaded) if loaded.ok else None,
     }
     print(json.dumps(report, indent=2))
 
@@ -124,8 +161,14 @@ def _plan(loaded: Loaded) -> str:
     from rulesproxy.rules.compile import Compiled
     from rulesproxy.rules.plan import describe_plan
 
-    # A rule set would make its index as well, which no flow is going to ask.
     return describe_plan([Compiled(rule, number) for number, rule in enumerate(loaded.rules)])
+
+
+def _plan_data(loaded: Loaded) -> dict[str, object]:
+    from rulesproxy.rules.compile import Compiled
+    from rulesproxy.rules.plan import make_plan
+
+    return asdict(make_plan([Compiled(rule, number) for number, rule in enumerate(loaded.rules)]))
 
 
 def _files(loaded: Loaded) -> str:

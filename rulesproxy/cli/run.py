@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rulesproxy.app import Proxy
     from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.project import Project
 
 INVALID, NO_FILE, CANNOT_BIND, INTERRUPTED = 1, 2, 3, 130
 
@@ -27,13 +28,23 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description="Run the proxy. Rule files are loaded again whenever they are saved.",
     )
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="rule files or folders (default: the nearest rules.yaml)"
+        "files", nargs="*", metavar="FILE", help="rule files, folders or pack:NAME (default: the nearest rules.yaml)"
     )
     parser.add_argument(
-        "--listen", action="append", metavar="HOST:PORT", help="listen here (default 127.0.0.1:8080; may be repeated)"
+        "--listen",
+        action="append",
+        metavar="HOST:PORT",
+        help="listen here: one address, or one for each --mode (default 127.0.0.1:8080, for socks5 127.0.0.1:1080)",
     )
     parser.add_argument(
-        "--mode", action="append", metavar="MODE", help="regular, or reverse:https://host:port (once, or per --listen)"
+        "--mode",
+        action="append",
+        metavar="MODE",
+        help="regular, reverse:https://host:port, upstream:http://proxy:port, socks5, transparent or tcp:host:port; "
+        "@host:port behind it is where it listens (default regular; may be repeated)",
+    )
+    parser.add_argument(
+        "--profile", action="append", default=[], metavar="NAME", help="switch a profile on (may be repeated)"
     )
     parser.add_argument("--addon", action="append", default=[], metavar="FILE", help="a Python addon (may be repeated)")
     parser.add_argument(
@@ -44,6 +55,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--upstream-ca", action="append", metavar="FILE", help="also trust servers that this CA vouches for"
     )
     parser.add_argument("--http1-codec", choices=("native", "h11"), help="the parser behind HTTP/1.1")
+    parser.add_argument(
+        "--auth", metavar="USER:PASSWORD", help="ask clients for these (or set RULESPROXY_AUTH, which no `ps` shows)"
+    )
     parser.add_argument("--allow-public", action="store_true", help="listen on addresses that other machines can reach")
     parser.add_argument(
         "--ready-file", metavar="FILE", help="write addresses, CA and process id here once clients are accepted"
@@ -58,17 +72,15 @@ def run(args: argparse.Namespace) -> int:
     """Run the proxy; the exit code."""
     import gc
 
-    from rulesproxy.app import ModeError, Proxy, declare_options
+    from rulesproxy.app import Proxy, declare_options
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.engine import log
-    from rulesproxy.engine.bind import AddonError
     from rulesproxy.engine.options import Options, OptionsError
-    from rulesproxy.engine.script import ScriptError, load_script
-    from rulesproxy.net.server import BindError
+    from rulesproxy.layers.modes import ModeError
     from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.include import PACK
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import RULES, Project, read_project
-    from rulesproxy.tls.authority import AuthorityError
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
     gc.disable()
@@ -77,39 +89,58 @@ def run(args: argparse.Namespace) -> int:
     files = found.paths
     if not files and not args.addon:
         return fail("no rule file: name one, or create rules.yaml here", NO_FILE)
-    missing = next((path for path in files if not path.exists()), None)
+    missing = next((path for path in files if not (path.exists() or str(path).startswith(PACK))), None)
     if missing is not None:
         return fail(f"no such file: {missing}", NO_FILE)
     options = Options()
     declare_options(options)
     try:
         project = read_project(found.project) if found.project is not None else Project({}, ())
-        options.set_values(project.options, "project file", later=True)
+        project.set_options(options)
         _set_options(options, args)
-        addons: list[object] = [
-            RULES if path == RULES else load_script(path) for path in (*project.addons, *args.addon)
-        ]
+        addons: list[object] = [RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)]
         proxy = Proxy(
             files or None,
-            listen=args.listen or "127.0.0.1:8080",
+            listen=args.listen or (),
             mode=args.mode or "regular",
             addons=_with_log(addons),
+            profiles=args.profile,
             watch=True,
+            project=found.project,
             configured=options,
         )
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
-    except (OptionsError, ScriptError, ModeError, ValueError) as exc:
+    except (OptionsError, ModeError, ValueError) as exc:
         return fail(str(exc), USAGE)
+    return _run(proxy, project, args)
+
+
+def _run(proxy: Proxy, project: Project, args: argparse.Namespace) -> int:
+    """Run it until it ends; the exit code."""
+    from rulesproxy.cli import USAGE, fail
+    from rulesproxy.engine.bind import AddonError
+    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.script import ScriptError
+    from rulesproxy.net.server import BindError
+    from rulesproxy.rules.load import RulesError
+    from rulesproxy.tls.authority import AuthorityError
+
     try:
         return _run_loop(proxy, args)
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
+    except OptionsError as exc:
+        explained = project.explain(exc)
+        if not explained:
+            return fail(str(exc), USAGE)
+        _print_rules_error(RulesError(explained))
+        return INVALID
     except BindError as exc:
         return fail(str(exc), CANNOT_BIND)
-    except (AddonError, OptionsError, AuthorityError) as exc:
+    except (AddonError, ScriptError, AuthorityError) as exc:
         return fail(str(exc), USAGE)
 
 
@@ -121,6 +152,7 @@ def _set_options(options: Options, args: argparse.Namespace) -> None:
         "intercept": args.intercept,
         "upstream_ca": tuple(args.upstream_ca) if args.upstream_ca else None,
         "http1_codec": args.http1_codec,
+        "auth": args.auth,
         "allow_public": args.allow_public or None,
     }
     options.set_values({name: value for name, value in flags.items() if value is not None}, "command line")
@@ -161,7 +193,7 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
             os._exit(code or 143)
         stop.set_result(code)
 
-    proxy.on_rules_error = _say_rules_error
+    proxy.live.on_rules_error = _say_rules_error
     await proxy.start()
     # What is there now stays. Flows are acyclic: the collector is for what addons make, and need not look often.
     gc.freeze()
@@ -170,12 +202,12 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
     loop.add_signal_handler(signal.SIGTERM, finish, 0)
     loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
     if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, proxy.request_reload)
+        loop.add_signal_handler(signal.SIGHUP, proxy.live.request_reload)
     try:
         for listening in proxy.listeners:
             log.info("listening on %s (%s)", listening, listening.mode)
         if proxy.rules is not None:
-            log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.rule_files)))
+            log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.live.rule_files)))
         if args.ready_file:
             try:
                 _write_ready_file(Path(args.ready_file), proxy)

@@ -9,6 +9,7 @@ from rulesproxy.diagnostics.model import Label as Label
 from rulesproxy.diagnostics.model import Severity as Severity
 from rulesproxy.diagnostics.model import Source as Source
 from rulesproxy.diagnostics.model import Span as Span
+from rulesproxy.diagnostics.show import excerpt as excerpt
 from rulesproxy.diagnostics.show import render as render
 from rulesproxy.diagnostics.show import render_concise as render_concise
 from rulesproxy.diagnostics.suggest import edit_distance as edit_distance

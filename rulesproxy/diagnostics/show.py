@@ -30,6 +30,13 @@ def render_concise(diagnostic: Diagnostic) -> str:
     return _shown(f"{diagnostic}{help}")
 
 
+def excerpt(span: Span, text: str = "") -> list[str]:
+    """A line of a file with a mark below it and words beside that, as two lines without an indent."""
+    shown, marks = _marked((span, text, "^"))
+    number = str(span.line)
+    return [f"{number} | {shown}".rstrip(), f"{' ' * len(number)} | {marks}"]
+
+
 _Mark: TypeAlias = tuple[Span, str, str]
 """A span, the words beside its marks, and the character of the marks."""
 

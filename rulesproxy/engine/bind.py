@@ -40,6 +40,7 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
     hosts: list[Bound] = []
     request_bodies: list[Bound] = []
     response_bodies: list[Bound] = []
+    routes: list[Bound] = []
     every_host = every_request = every_response = False
     for addon in everyone:
         name = addon_name(addon)
@@ -49,11 +50,14 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
             for event, call in handlers_of(addon).items()
         }
         handlers += found.values()
+        routing = _question(addon, name, "route_tunnel", "(client_conn, address)")
+        if routing:
+            routes.append(routing)
         if getattr(addon, "observes", False) is True:
             continue
         decrypts = any(event in _DECRYPTED for event in found)
-        asks_host = _question(addon, name, "wants_host", 1) if decrypts else None
-        asks_body = _question(addon, name, "wants_body", 2) if decrypts else None
+        asks_host = _question(addon, name, "wants_host", "(host)") if decrypts else None
+        asks_body = _question(addon, name, "wants_body", "(flow, side)") if decrypts else None
         if asks_host:
             hosts.append(asks_host)
         every_host |= decrypts and asks_host is None
@@ -72,6 +76,7 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
         tuple(hosts),
         always if every_request else tuple(request_bodies),
         always if every_response else tuple(response_bodies),
+        tuple(routes),
     )
 
 
@@ -230,13 +235,12 @@ def _fails_closed(addon: object, name: str, default: bool) -> bool:
     return bool(policy == "closed")
 
 
-def _question(addon: object, name: str, question: str, parameters: int) -> Bound | None:
+def _question(addon: object, name: str, question: str, parameters: str) -> Bound | None:
     call = getattr(addon, question, None)
     if call is None:
         return None
-    if not callable(call) or inspect.iscoroutinefunction(call) or not takes(call, parameters):
-        signature = "(host)" if parameters == 1 else "(flow, side)"
-        raise AddonError(f"addon {name}: `{question}` must be a plain function that takes {signature}")
+    if not callable(call) or inspect.iscoroutinefunction(call) or not takes(call, parameters.count(",") + 1):
+        raise AddonError(f"addon {name}: `{question}` must be a plain function that takes {parameters}")
     return Bound(call, addon, name, question)
 
 

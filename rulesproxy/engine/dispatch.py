@@ -24,10 +24,15 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from rulesproxy.engine.log import escape, logger
 from rulesproxy.events import EVENTS, Handler, LayerLike
+from rulesproxy.flow.connection import Address, ClientConn
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.route import Route
 from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.limits import DEFAULT
+
+SCRIPT = "_rulesproxy_script_"
+"""What the names of modules begin with that are loaded from files of the user's."""
 
 
 class AddonHalt(Exception):
@@ -77,7 +82,7 @@ class Bound:
         return f"<Bound {self.kind} {self.name} {self.event}>"
 
 
-_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "addons")
+_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_routes", "addons")
 
 
 class Chain:
@@ -106,6 +111,7 @@ class Chain:
         hosts: tuple[Bound, ...] = (),
         request_bodies: tuple[Bound, ...] = (),
         response_bodies: tuple[Bound, ...] = (),
+        routes: tuple[Bound, ...] = (),
     ) -> None:
         for event in EVENTS:
             setattr(self, event, tuple([bound for bound in handlers if bound.event == event]))
@@ -116,6 +122,7 @@ class Chain:
         self._hosts = hosts
         self._bodies_request = request_bodies
         self._bodies_response = response_bodies
+        self._routes = routes
 
     def wants_host(self, host: str) -> bool:
         """Whether some addon may want to see inside TLS to this host (`--intercept auto`)."""
@@ -128,6 +135,21 @@ class Chain:
             if _wants(bound, flow, side):
                 return True
         return False
+
+    def route_tunnel(self, client_conn: ClientConn, address: Address) -> Route | None:
+        """How the server of a connection is reached of which we see no request. A later addon has the last word."""
+        route = None
+        for bound in self._routes:
+            RUNNING[0] = (bound,)
+            try:
+                chosen = bound.call(client_conn, address)
+                if chosen is not None:
+                    route = cast(Route, chosen).over(route)
+            except Exception as error:
+                logger.error("%s", failure_text(bound, error))
+            finally:
+                RUNNING[0] = None
+        return route
 
     def hold(self) -> None:
         """A flow or a connection begins with this snapshot."""
@@ -246,10 +268,13 @@ def handle_failure(bound: Bound, error: BaseException, *args: object) -> None:
 
 
 def failure_text(bound: Bound, error: BaseException) -> str:
-    """`addon NAME: EVENT: TYPE: MESSAGE (FILE:LINE)`, in one line."""
+    """`addon NAME: EVENT: TYPE: MESSAGE (FILE:LINE)`, in one line.
+
+    The place is one in the user's code. A rule that calls none has no place: where its actions are written is ours.
+    """
     message = str(error)
     words = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    where = place(bound.call, error)
+    where = place(bound.call, error) if bound.kind == "addon" else script_place(error)
     return escape(f"{bound.kind} {bound.name}: {bound.event}: {words}{f' ({where})' if where else ''}")
 
 
@@ -266,6 +291,17 @@ def place(call: Handler, error: BaseException) -> str:
                 own = last
         trace = trace.tb_next
     return own or last
+
+
+def script_place(error: BaseException) -> str:
+    """`FILE:LINE` of the last line of an exception that is in a script of the user's; empty where there is none."""
+    last = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith(SCRIPT):
+            last = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return last
 
 
 def code_file(call: Handler) -> str | None:

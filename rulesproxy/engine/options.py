@@ -27,7 +27,16 @@ NOT_OPTIONS = frozenset({"RULESPROXY_HOME", "RULESPROXY_RULES"})
 
 
 class OptionsError(Exception):
-    """An option cannot be set: `str()` names it and says what it must be. Raised in `configure`, it undoes a change."""
+    """An option cannot be set: `str()` names it and says what it must be. Raised in `configure`, it undoes a change.
+
+    Attributes:
+        about: the options that it is about, in the order of its lines, each with the source of its value; empty where
+            that is not known.
+    """
+
+    def __init__(self, text: str = "", about: Iterable[tuple[str, Source]] = ()) -> None:
+        super().__init__(text)
+        self.about = tuple(about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +207,17 @@ class Options:
         _flatten("", values, given)
         self._set(given, source, later)
 
+    def replace_values(self, values: Mapping[str, object], source: Source = "project file") -> None:
+        """Set options to values as `set_values` does, and forget what this source gave for others, all or none.
+
+        Raises:
+            OptionsError: an unknown name or a bad value, or an addon refused; nothing has changed.
+        """
+        given: dict[str, _Given] = {}
+        _flatten("", values, given)
+        gone = [name for name, by in self._given.items() if source in by and name not in given]
+        self._set(given, source, False, gone)
+
     def set_environment(self, environment: Mapping[str, str], later: bool = False) -> None:
         """Set options from the variables `RULESPROXY_<NAME>`, all or none. For `later` and errors see `set_texts`."""
         given = {
@@ -215,7 +235,7 @@ class Options:
         """
         unknown = [(name, source) for name, by in self._given.items() if name not in self._options for source in by]
         if unknown:
-            raise OptionsError("\n".join([_unknown(name, source, self._options) for name, source in unknown]))
+            raise OptionsError("\n".join([_unknown(name, source, self._options) for name, source in unknown]), unknown)
 
     # Looking
 
@@ -262,20 +282,23 @@ class Options:
 
     # Inside
 
-    def _set(self, given: dict[str, _Given], source: Source, later: bool) -> None:
+    def _set(self, given: dict[str, _Given], source: Source, later: bool, gone: Iterable[str] = ()) -> None:
         unknown = [name for name in given if name not in self._options]
         if unknown and not later:
-            raise OptionsError("\n".join([_unknown(name, source, self._options) for name in unknown]))
+            lines = [_unknown(name, source, self._options) for name in unknown]
+            raise OptionsError("\n".join(lines), [(name, source) for name in unknown])
         for name, value in given.items():
             if name in self._options:
                 value.read(self._options[name], source)
-        self._commit(given, source)
+        self._commit(given, source, gone)
 
-    def _commit(self, given: Mapping[str, _Given], source: Source) -> None:
+    def _commit(self, given: Mapping[str, _Given], source: Source, gone: Iterable[str] = ()) -> None:
         state = self.state()
+        for name in gone:
+            del self._given[name][source]
         for name, value in given.items():
             self._given.setdefault(name, {})[source] = value
-        changed = self._derive([name for name in given if name in self._options])
+        changed = self._derive([name for name in (*given, *gone) if name in self._options])
         if changed and self.on_change is not None:
             self.on_change(changed, lambda: self.restore(state))
 
@@ -311,11 +334,13 @@ class _Given:
         value: Value = None
         for part in self.parts:
             if part is None and option.type.base is not bool:
-                raise OptionsError(f"{_label(option.name, source)}: write {option.name}=VALUE")
+                text = f"{_label(option.name, source)}: write {option.name}=VALUE"
+                raise OptionsError(text, [(option.name, source)])
             try:
                 value = option.type.parse("true" if part is None else part)
             except ValueError as error:
-                raise OptionsError(f"{_label(option.name, source)}: {error}, not `{escape(str(part))}`") from None
+                text = f"{_label(option.name, source)}: {error}, not `{escape(str(part))}`"
+                raise OptionsError(text, [(option.name, source)]) from None
             if isinstance(value, tuple):
                 items += value
                 value = tuple(items)
@@ -350,16 +375,16 @@ def _checked(option: Option, source: Source, value: object) -> Value:
     try:
         checked = option.type.check(value)
     except ValueError as error:
-        raise OptionsError(f"{_label(option.name, source)}: {error}, not {escape(repr(value))}") from None
+        text = f"{_label(option.name, source)}: {error}, not {escape(repr(value))}"
+        raise OptionsError(text, [(option.name, source)]) from None
     if option.choices is not None and checked is not None:
         chosen: Sequence[object] = checked if isinstance(checked, tuple) else (checked,)
         for item in chosen:
             if item not in option.choices:
                 hint = _did_you_mean(str(item), option.choices)
                 known = ", ".join(option.choices)
-                raise OptionsError(
-                    f"{_label(option.name, source)}: it must be one of {known}, not `{escape(str(item))}`{hint}"
-                )
+                text = f"{_label(option.name, source)}: it must be one of {known}, not `{escape(str(item))}`{hint}"
+                raise OptionsError(text, [(option.name, source)])
     return checked
 
 

@@ -9,6 +9,7 @@ from typing import get_args
 
 from rulesproxy.filters import analysis, ast, functions, hints, lookup, tilde, typed
 from rulesproxy.filters.fields import NUMBERS, OPERATORS, TEXTUAL, Field, Kind
+from rulesproxy.filters.fields.marks import SCOPES
 from rulesproxy.filters.operands import Operands
 from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.problem import FilterError, Problem, error, warning
@@ -294,6 +295,9 @@ class _Checker:
         if isinstance(index, int) and index < 0:
             raise FilterError([error("RP303", "an index counts from 0", value.start, value.end)])
         key: str | bytes | None = name if isinstance(name, str) else None
+        if spec.name == "state" and isinstance(name, str) and name.partition(".")[0] not in SCOPES:
+            help = f"`client.{name}` is remembered for a client, `flow.{name}` for a flow, `global.{name}` for all"
+            raise FilterError([error("RP624", f"`{name}` does not say who remembers it", value.start, value.end, help)])
         if spec.names and isinstance(name, str):
             key = self.header_name(name, value)
         return typed.Read(spec, original, key, index if isinstance(index, int) else None)

@@ -40,7 +40,7 @@ def _holds(node: Node, flow: HTTPFlow | FlowView, element: object) -> bool:
     if isinstance(node, Each):
         results = [_holds(node.item, flow, value) for value in values_of(node.read, flow)]
         return any(results) if node.kind == "any" else bool(results) and all(results)
-    return any(_passes(node, value) for value in values_of(node.read, flow, element))
+    return any(passes(node, value) for value in values_of(node.read, flow, element))
 
 
 def values_of(read: Read, flow: HTTPFlow | FlowView, element: object = _MISSING) -> list[Any]:
@@ -63,7 +63,8 @@ def values_of(read: Read, flow: HTTPFlow | FlowView, element: object = _MISSING)
     return values
 
 
-def _passes(test: Test, value: Any) -> bool:
+def passes(test: Test, value: Any) -> bool:
+    """Whether one value passes a test."""
     op, operand = test.op, test.operand
     if op in ("has", "true"):
         return op == "has" or bool(value)

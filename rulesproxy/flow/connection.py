@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from rulesproxy.flow.route import Via
 
 Address: TypeAlias = tuple[str, int]
 """A host (a name, or an address without brackets) and a port."""
@@ -58,7 +61,8 @@ class ClientConn(Connection):
 
     Attributes:
         mode: the listener's mode.
-        connect_host: the host of its CONNECT; None without one.
+        connect_host: the host of its CONNECT or SOCKS5 request, or its original destination in transparent mode; None
+            where it names none before it speaks HTTP.
         connect_port: its port.
         alpn_offers: the protocols that its ClientHello offers.
     """
@@ -79,10 +83,15 @@ class ClientConn(Connection):
 
 
 class ServerConn(Connection):
-    """The server's side. In `serverconnect` the `address` may be changed, and `error` set to refuse it."""
+    """The server's side. In `serverconnect` `address` and `via` may be changed, and `error` set to refuse it.
 
-    __slots__ = ()
+    Attributes:
+        via: the proxy that leads to it; None where it is dialled itself.
+    """
 
-    def __init__(self, address: Address, tls: bool = False) -> None:
+    __slots__ = ("via",)
+
+    def __init__(self, address: Address, tls: bool = False, via: Via | None = None) -> None:
         super().__init__(address)
         self.tls = tls
+        self.via = via

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from rulesproxy.flow.route import Route
 
 End: TypeAlias = Literal["close", "reset", "timeout"]
+Side: TypeAlias = Literal["request", "response"]
+
+_BURST = 0.1
+# A pause that nobody notices, and few enough wake-ups.
+_QUANTUM = 0.05
+_LARGEST = 64 * 1024
 
 
 class Plan:
@@ -15,12 +24,115 @@ class Plan:
     Attributes:
         end: end the client's connection instead of answering: `close` it, `reset` it (TCP RST), or stay silent until
             the client gives up (`timeout`).
+        refuses_big: the sides whose body is refused, with 413 or 502, if it is over the limit; else it passes unread.
+        delay: seconds to wait behind the event in which it is set. Several handlers add up; it is 0 again afterwards.
+        throttles: how fast bytes may move from here on; with several of them every one holds.
+        fault: how the answer is spoiled on its way to the client.
+        records: the files that this exchange is written to when it is over.
+        keep_bodies: keep both bodies until the flow is over, as far as `limits.body` allows; set in the headers events.
+        upstream: how the server is reached, where it is not as the mode and the options have it.
     """
 
-    __slots__ = ("end",)
+    __slots__ = ("delay", "end", "fault", "keep_bodies", "records", "refuses_big", "throttles", "upstream")
 
     def __init__(self) -> None:
         self.end: End | None = None
+        self.refuses_big: frozenset[Side] = frozenset()
+        self.delay = 0.0
+        self.throttles: list[Throttle] = []
+        self.fault: Fault | None = None
+        self.records: list[Record] = []
+        self.keep_bodies = False
+        self.upstream: Route | None = None
+
+
+class Rate:
+    """So many bytes a second, for all that hold this object together: what is shared is shared by sharing it.
+
+    It is a token bucket: what is not used is saved up for a tenth of a second, so that bursts stay small.
+
+    Attributes:
+        bytes_per_second: the rate.
+        quantum: how many bytes are best moved at a time.
+    """
+
+    __slots__ = ("__weakref__", "_free", "bytes_per_second", "quantum")
+
+    def __init__(self, bytes_per_second: float) -> None:
+        """
+        Raises:
+            ValueError: the rate is not positive.
+        """
+        if not bytes_per_second > 0:
+            raise ValueError(f"a rate is more than 0 bytes a second, got {bytes_per_second}")
+        self.bytes_per_second = bytes_per_second
+        self.quantum = max(1, min(int(bytes_per_second * _QUANTUM), _LARGEST))
+        self._free = float("-inf")
+
+    def reserve(self, size: int, now: float) -> float:
+        """Take `size` bytes at the time `now`, in seconds; gives the seconds to wait before they may move."""
+        start = max(self._free, now - _BURST)
+        self._free = start + size / self.bytes_per_second
+        return max(0.0, start - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """A slow line.
+
+    Attributes:
+        down: the rate towards the client; None for no bound.
+        up: the rate from the client.
+        latency: seconds that pass before something arrives at the client after a silence.
+    """
+
+    down: Rate | None = None
+    up: Rate | None = None
+    latency: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dribble:
+    """The body in `chunks` equal parts, the last of which leaves `over` seconds after the first."""
+
+    chunks: int
+    over: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How an answer goes wrong. Responses that have no body, such as those to HEAD, keep only `slow_close`.
+
+    Attributes:
+        truncate: close the connection after so many bytes of the body, as a server does that dies.
+        malformed_chunk: send the first piece as a good chunk, then what is no chunk, and close the connection.
+        slow_close: end the connection with this answer, but only so many seconds later.
+        dribble: send the body slowly, in parts.
+    """
+
+    truncate: int | None = None
+    malformed_chunk: bool = False
+    slow_close: float | None = None
+    dribble: Dribble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A HAR file that a flow is written to.
+
+    Attributes:
+        path: the file.
+        append: add to a file that is there already; else the first record of this process begins it anew.
+        bodies: whether bodies are written too, where they were kept: see `Plan.keep_bodies`.
+        body_limit: how many bytes of a body are written; longer ones are cut, and say so.
+        keep_secrets: write credentials and cookies as they are, instead of `***`.
+    """
+
+    path: Path
+    append: bool = True
+    bodies: bool = True
+    body_limit: int = 1024 * 1024
+    keep_secrets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

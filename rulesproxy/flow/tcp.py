@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from rulesproxy.flow.connection import ClientConn, ServerConn
-from rulesproxy.flow.error import FlowError
+from rulesproxy.flow.error import KILLED, FlowError
 from rulesproxy.flow.http import next_flow_id
 from rulesproxy.limits import DEFAULT
 
@@ -25,7 +26,8 @@ class TCPFlow:
     """A raw TCP connection through the proxy. `messages` keeps the last ones, never all."""
 
     __slots__ = (
-        "client_conn", "error", "id", "injected", "messages", "metadata", "server_conn", "tags", "timestamp_start",
+        "client_conn", "error", "id", "injected", "messages", "metadata", "on_change", "server_conn", "tags",
+        "timestamp_start",
     )  # fmt: skip
 
     def __init__(self, client_conn: ClientConn, server_conn: ServerConn, timestamp_start: float = 0.0) -> None:
@@ -38,7 +40,30 @@ class TCPFlow:
         self.metadata: dict[str, object] = {}
         self.tags: list[str] = []
         self.timestamp_start = timestamp_start
+        # The layer that carries the flow: it is told of what is asked for outside a handler.
+        self.on_change: Callable[[], None] | None = None
 
     def inject(self, to_client: bool, content: bytes) -> None:
-        """Send bytes to one side, after those of the message that is being handled."""
+        """Send bytes to one side: after those of the message that is being handled, or at once where none is.
+
+        They fire no event.
+
+        Raises:
+            BufferError: more than `limits.injected` bytes wait for a peer that does not read.
+        """
+        if content and sum(len(waiting) for _, waiting in self.injected) + len(content) > DEFAULT.injected:
+            raise BufferError(f"{DEFAULT.injected} bytes of injected data wait already: the peer does not read")
         self.injected.append((to_client, content))
+        if self.on_change is not None:
+            self.on_change()
+
+    @property
+    def killed(self) -> bool:
+        """Whether `kill()` was called."""
+        return self.error is not None and self.error.kind == "killed"
+
+    def kill(self) -> None:
+        """End the conversation: both sides are reset."""
+        self.error = FlowError(KILLED, "killed")
+        if self.on_change is not None:
+            self.on_change()

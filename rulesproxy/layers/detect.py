@@ -6,49 +6,56 @@ A TLS record, an HTTP method, or else raw TCP. Where the client stays silent, th
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 
-from rulesproxy.flow.connection import ServerConn
+from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.http import HTTPLayer
 from rulesproxy.layers.layer import Context, run_next
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.tcp import TCPLayer
-from rulesproxy.layers.tls import TLSLayer
-from rulesproxy.layers.upstream import DialError, close_stream, open_stream
+from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
 from rulesproxy.proto.clienthello import looks_like_tls
+
+_log = logging.getLogger("rulesproxy")
 
 _METHOD = re.compile(rb"[A-Za-z][A-Za-z\-]{0,31} [!-~]").match
 _MAYBE_METHOD = re.compile(rb"[A-Za-z][A-Za-z\-]{0,31}( |$)").match
+
+_HTTP2 = b"PRI * HTTP/2.0\r\n"
+"""How HTTP/2 begins where both sides know that it does (RFC 9113 section 3.4)."""
 
 
 async def run_tunnel(context: Context) -> None:
     """Run the layers inside a tunnel whose other end is `context.server_conn`."""
     server_conn = context.server_conn
     assert server_conn is not None
-    limits = context.options.limits
     server: Stream | None = None
-    try:
-        async with asyncio.timeout(limits.peek):
-            first = await peek(context)
-    except TimeoutError:
+    first = await peek_briefly(context)
+    if first is None:
         try:
-            first, server = await _who_speaks_first(context, server_conn)
+            first, server = await _who_speaks_first(context)
         except DialError as exc:
-            await run_next(TCPLayer(context, events=True, failed=exc))
+            await run_next(TCPLayer(context, failed=exc))
             return
-    if server is None and not first:
-        return
-    if server is None and looks_like_tls(first):
-        await run_next(TLSLayer(context))
-    elif server is None and _METHOD(first):
-        await run_next(HTTPLayer(context, "http", server_conn.address))
-    elif server is None:
-        await run_next(TCPLayer(context, events=True))
-    else:
+    if server is not None:
         try:
-            await run_next(TCPLayer(context, server, events=True))
+            await run_next(TCPLayer(context, server))
         finally:
             await close_stream(context.services, server, server_conn)
+    elif looks_like_tls(first) and not server_conn.tls:
+        from rulesproxy.layers.tls import TLSLayer
+
+        await run_next(TLSLayer(context))
+    elif _is_http(first):
+        await run_next(HTTPLayer(context))
+    elif first:
+        if first.startswith(_HTTP2):
+            _log.info(
+                "%s speaks HTTP/2 without TLS: it is passed on as raw TCP, and no rule sees its requests",
+                format_authority(*server_conn.address, ""),
+            )
+        await run_next(TCPLayer(context))
 
 
 async def peek(context: Context) -> bytes:
@@ -73,16 +80,33 @@ async def peek(context: Context) -> bytes:
     return data
 
 
+async def peek_briefly(context: Context) -> bytes | None:
+    """The same, but None for a client that waits for the server to speak first."""
+    try:
+        async with asyncio.timeout(context.options.limits.peek):
+            return await peek(context)
+    except TimeoutError:
+        return None
+
+
 def _undecided(data: bytes) -> bool:
     if data[0] == 0x16:
         return len(data) < 3
+    if data.startswith(b"PRI "):
+        return _HTTP2.startswith(data)
     return _MAYBE_METHOD(data) is not None and not _METHOD(data)
 
 
-async def _who_speaks_first(context: Context, server_conn: ServerConn) -> tuple[bytes, Stream | None]:
+def _is_http(first: bytes) -> bool:
+    return _METHOD(first) is not None and not first.startswith(_HTTP2)
+
+
+async def _who_speaks_first(context: Context) -> tuple[bytes, Stream | None]:
     """Dial the server and wait for either side: the client's first bytes, or a server that has spoken."""
-    services = context.services
-    server = await open_stream(services, server_conn)
+    services, server_conn = context.services, context.server_conn
+    assert server_conn is not None
+    address = server_conn.address
+    server = await open_tunnel(context)
     client_task = asyncio.ensure_future(peek(context))
     server.deadline = services.clock.now() + context.options.limits.idle
     server_task = asyncio.ensure_future(server.read())
@@ -94,7 +118,7 @@ async def _who_speaks_first(context: Context, server_conn: ServerConn) -> tuple[
             keep = True
             return b"", server
         first = client_task.result()
-        keep = not (looks_like_tls(first) or _METHOD(first) or not first)
+        keep = not (looks_like_tls(first) or _is_http(first) or not first)
         return first, server if keep else None
     except (StreamClosed, StreamTimeout):
         return b"", None
@@ -108,3 +132,5 @@ async def _who_speaks_first(context: Context, server_conn: ServerConn) -> tuple[
         server.deadline = FOREVER
         if not keep:
             await close_stream(services, server, server_conn)
+            # What was dialled is gone; what comes now is reached by the way that its requests are given.
+            context.server_conn = context.server(address, server_conn.tls)

@@ -1,12 +1,12 @@
 """The life of one HTTP exchange, top to bottom: request head, request body, server, response head, response body.
 
-It runs on any pair of streams and codecs. It decides when a body is kept and when it streams, and what the client gets
-when something breaks. The server's half is in `server_side`; it knows no rules and no sockets.
+It runs on any pair of streams and codecs, and decides what the client gets when something breaks. How the request body
+comes in is in `intake`, how the response goes out in `delivery`, the server's half in `server_side`, and what plans ask
+for in `effects`. It knows no rules and no sockets.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,33 +15,23 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
-from rulesproxy.flow.plan import FileBody
-from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_request, frame_response, framed
+from rulesproxy.flow.plan import Fault, Side
+from rulesproxy.layers.delivery import encode_head, finish_response, send_whole, stream_response
+from rulesproxy.layers.effects import obey, unslowed
+from rulesproxy.layers.framing import BODILESS, frame_response
+from rulesproxy.layers.intake import take_request_body
 from rulesproxy.layers.layer import run_next
-from rulesproxy.layers.outcome import FlowEnded, FlowFailed, obey, spoiled, where
+from rulesproxy.layers.outcome import FlowEnded, FlowFailed, spoiled, taken, where
 from rulesproxy.layers.server_side import ServerSide
-from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
+from rulesproxy.layers.stream import StreamClosed, StreamTimeout
 from rulesproxy.layers.upload import Upload
 from rulesproxy.proto import ProtocolError
-from rulesproxy.proto.http1 import (
-    CHUNKED,
-    NEED_DATA,
-    NO_BODY,
-    End,
-    RequestHead,
-    encode_chunk,
-    encode_last_chunk,
-    encode_response_head,
-)
+from rulesproxy.proto.http1 import NO_BODY, End, RequestHead, encode_response_head
 
 if TYPE_CHECKING:
     from rulesproxy.layers.http import HTTPLayer
 
 _log = logging.getLogger("rulesproxy")
-
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_BATCH = 64
-"""Pieces of a body that are joined before they are written, where many small ones have arrived."""
 
 
 class Exchange:
@@ -51,11 +41,17 @@ class Exchange:
         flow: what addons see.
         head: the request head as it was read.
         server: the half towards the server.
+        client: the client's stream, as slow as the flow's plan has made it.
+        keep: whether the client's connection may go on behind this exchange.
+        answered: whether some of the response is out.
+        upload: a request body that streams.
+        fault: how the response goes wrong, where it is meant to.
+        throttled: how many throttles of the plan are in force.
     """
 
     __slots__ = (
-        "_answered", "_keep", "_over", "_upload", "chain", "client", "flow", "head", "layer", "limits", "now", "reader",
-        "server", "services",
+        "_over", "answered", "chain", "client", "fault", "flow", "head", "keep", "layer", "limits", "now", "reader",
+        "server", "services", "throttled", "upload",
     )  # fmt: skip
 
     def __init__(self, layer: HTTPLayer, chain: Chain, head: RequestHead, flow: HTTPFlow, address: Address) -> None:
@@ -70,10 +66,12 @@ class Exchange:
         self.limits = services.options.limits
         self.now = services.clock.now
         self.server = ServerSide(flow.request, address)
-        self._keep = head.keep_alive
-        self._answered = False
+        self.keep = head.keep_alive
+        self.answered = False
         self._over = False
-        self._upload: Upload | None = None
+        self.upload: Upload | None = None
+        self.fault: Fault | None = None
+        self.throttled = 0
 
     async def run(self) -> bool:
         """Run the exchange. Whether the client's connection can carry another one."""
@@ -99,8 +97,8 @@ class Exchange:
             await self._fail("handler", f"an addon broke this flow: {why}")
         finally:
             # Nothing of this exchange is left behind, however it went.
-            if self._upload is not None:
-                await self._upload.stop()
+            if self.upload is not None:
+                await self.upload.stop()
             await self.server.drop(self)
         return False
 
@@ -108,19 +106,21 @@ class Exchange:
         flow, chain = self.flow, self.chain
         if chain.requestheaders:
             await dispatch(chain.requestheaders, flow)
-            obey(flow)
+            if flow.error is not None or flow.planned is not None:
+                await obey(self)
         if flow.websocket and chain.websocket_handshake and flow.response is None:
             await dispatch(chain.websocket_handshake, flow)
-            obey(flow)
+            if flow.error is not None or flow.planned is not None:
+                await obey(self)
         if self.head.length == NO_BODY:
             self.reader.next_message()
             flow.request.timestamp_end = flow.request.timestamp_start
             await self.fire_request()
         else:
-            await self._request_body()
+            await take_request_body(self)
         if flow.response is not None:
             return await self._respond_locally()
-        if self._upload is None:
+        if self.upload is None:
             await self.server.fetch(self)
         else:
             await self.server.read_head(self)
@@ -138,71 +138,8 @@ class Exchange:
                     "%s %s: a response was set after the request had gone to the server: it is ignored",
                     self.flow.request.method, self.flow.request.url,
                 )  # fmt: skip
-            obey(self.flow)
-
-    # The request body
-
-    async def _request_body(self) -> None:
-        """Read the request body, or pass it on, and fire `request` behind its last byte."""
-        flow, limit = self.flow, self.limits.body
-        request = flow.request
-        wanted = not request.stream and self.chain.wants_body(flow, "request")
-        parts: list[bytes] = []
-        if wanted and self.head.length <= limit and await self._buffer_request(parts):
-            request.body_source = b"".join(parts)
-            return await self.fire_request()
-        if wanted:
-            self._too_big("request")
-        request.body_source = None
-        if flow.response is not None:
-            # Answered already: read a little of the body, to keep the connection, and keep none of it.
-            await self._skip_request_body()
-            return await self.fire_request()
-        upstream = await self.server.connect(self)
-        framing = frame_request(request, self.head, streamed=True)
-        upstream.stream.write(self.server.encode_head(self, framing))
-        self._upload = Upload(upstream, framing)
-        return await self._upload.start(self, parts)
-
-    async def _buffer_request(self, parts: list[bytes]) -> bool:
-        """Read the whole body into `parts`; False, with what was read, if it is over the limit."""
-        if self.head.expect:
-            # The server is not asked before the body is here, so nobody else can answer this (RFC 9110 10.1.1).
-            self.client.write(_CONTINUE)
-        size = 0
-        while True:
-            message = await self._next_from_client()
-            if isinstance(message, End):
-                self.finish_request(message)
-                return True
-            parts.append(message)
-            size += len(message)
-            if size > self.limits.body:
-                return False
-
-    async def _skip_request_body(self) -> None:
-        left = self.limits.drain_request
-        if self.head.expect or self.head.length > left:
-            # A client that waits for 100 may never send the body (RFC 9110 section 10.1.1).
-            self._keep = False
-            return
-        while not isinstance(message := await self._next_from_client(), End):
-            left -= len(message)
-            if left < 0:
-                self._keep = False
-                return
-        self.finish_request(message)
-
-    async def _next_from_client(self) -> bytes | End:
-        reader, client = self.reader, self.client
-        while (message := reader.next_message()) is NEED_DATA:
-            client.deadline = self.now() + self.limits.body_stall
-            data = await client.read()
-            if data:
-                reader.feed(data)
-            else:
-                reader.feed_eof()
-        return message  # type: ignore[return-value]
+            if self.flow.error is not None or self.flow.planned is not None:
+                await obey(self)
 
     def finish_request(self, end: End) -> None:
         """The end of the request was read."""
@@ -210,6 +147,13 @@ class Exchange:
         if end.trailers:
             request.trailers = Headers.of(end.trailers)
         request.timestamp_end = self.services.clock.wall()
+
+    async def fire_response(self) -> None:
+        """The whole response is there, or was passed on."""
+        # Before the handlers: what goes wrong from here on, even in one of them, is no `error` any more.
+        self._over = True
+        if self.chain.response:
+            await dispatch(self.chain.response, self.flow)
 
     # The response
 
@@ -219,25 +163,26 @@ class Exchange:
         received = flow.response
         if chain.responseheaders:
             await dispatch(chain.responseheaders, flow)
-            obey(flow)
+            if flow.error is not None or flow.planned is not None:
+                await obey(self)
         response, head = flow.response, self.server.head
         assert head is not None
         if response is None:
-            raise _taken()
+            raise taken()
         if response is not received or response.body_source != b"":
             # A handler has replaced it. What the server still sends is of no use to anybody.
             return await self._send_local()
         if head.length == NO_BODY:
             response.timestamp_end = response.timestamp_start
             await self.server.next_message(self)
-            return await self._send_whole()
+            return await send_whole(self)
         parts: list[bytes] = []
-        if not response.stream and chain.wants_body(flow, "response"):
+        if not response.stream and (chain.wants_body(flow, "response") or self._plan_wants(response)):
             if head.length <= self.limits.body and await self._buffer_response(parts):
                 response.body_source = b"".join(parts)
-                return await self._send_whole()
-            self._too_big("response")
-        return await self._stream_response(parts)
+                return await send_whole(self)
+            self.too_big("response", 502)
+        return await stream_response(self, parts)
 
     async def _respond_locally(self) -> bool:
         """Send a response that a rule or an addon made; no server is contacted for it."""
@@ -246,20 +191,30 @@ class Exchange:
         flow.response.timestamp_start = self.services.clock.wall()
         if self.chain.responseheaders:
             await dispatch(self.chain.responseheaders, flow)
-            obey(flow)
+            if flow.error is not None or flow.planned is not None:
+                await obey(self)
         return await self._send_local()
 
     async def _send_local(self) -> bool:
         response = self.flow.response
         if response is None:
-            raise _taken()
-        if self._upload is not None:
-            await self._upload.stop()
-            self._keep = self._keep and self.server.sent
+            raise taken()
+        if self.upload is not None:
+            await self.upload.stop()
+            self.keep = self.keep and self.server.sent
         await self.server.drop(self)
         self.server.head = None
         response.timestamp_end = self.services.clock.wall()
-        return await self._send_whole()
+        return await send_whole(self)
+
+    def _plan_wants(self, response: HTTPResponse) -> bool:
+        """Whether the plan asks for the whole body. The end of an event stream does not come."""
+        plan, head = self.flow.planned, self.server.head
+        if plan is None or head is None:
+            return False
+        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+            return False
+        return plan.keep_bodies or (plan.fault is not None and plan.fault.dribble is not None and head.length < 0)
 
     async def _buffer_response(self, parts: list[bytes]) -> bool:
         """Read the whole body into `parts`; False, with what was read, if it is over the limit."""
@@ -267,169 +222,35 @@ class Exchange:
         while True:
             message = await self.server.next_message(self)
             if isinstance(message, End):
-                self._finish_response(message)
+                finish_response(self, message)
                 return True
             parts.append(message)
             size += len(message)
             if size > self.limits.body:
                 return False
 
-    def _finish_response(self, end: End) -> None:
-        response = self.flow.response
-        assert response is not None
-        if end.trailers:
-            response.trailers = Headers.of(end.trailers)
-        response.timestamp_end = self.services.clock.wall()
-
-    async def _stream_response(self, parts: list[bytes]) -> bool:
-        """Pass the body on as it arrives, held back by a client that reads slowly."""
-        response, upstream = self.flow.response, self.server.upstream
-        assert response is not None
-        assert upstream is not None
-        response.body_source = None
-        framing = frame_response(self.flow, self.server.head, streamed=True)
-        keep = self._keeps(framing)
-        chunked, plain = framing.length == CHUNKED, not callable(response.stream)
-        out = [self._encode_head(framing, keep)]
-        self._answered = True
-        for part in parts:
-            out += framed(response, part, chunked)
-        next_message = upstream.reader.next_message
-        while True:
-            message = next_message()
-            if message is NEED_DATA or len(out) > _BATCH:
-                if out:
-                    await self._write(out)
-                if message is NEED_DATA:
-                    message = await self.server.next_message(self)
-            if isinstance(message, bytes):
-                if plain:
-                    out.append(encode_chunk(message) if chunked else message)
-                else:
-                    out += framed(response, message, chunked)
-            else:
-                break
-        assert isinstance(message, End)
-        self._finish_response(message)
-        if not plain:
-            out += framed(response, b"", chunked)
-        if chunked:
-            out.append(encode_last_chunk(message.trailers))
-        await self._write(out)
-        await self._fire_response()
-        return await self._finish(keep)
-
-    async def _fire_response(self) -> None:
-        # Before the handlers: what goes wrong from here on, even in one of them, is no `error` any more.
-        self._over = True
-        if self.chain.response:
-            await dispatch(self.chain.response, self.flow)
-
-    async def _write(self, parts: list[bytes]) -> None:
-        """Send `parts`, which is empty then, and wait for a client that is behind."""
-        client = self.client
-        client.write(parts[0] if len(parts) == 1 else b"".join(parts))
-        parts.clear()
-        client.deadline = self.now() + self.limits.body_stall
-        await client.drain()
-
-    async def _send_whole(self) -> bool:
-        """Show a response that is in hand to the addons, and send it."""
-        flow = self.flow
-        await self._fire_response()
-        obey(flow)
-        response = flow.response
-        if response is None:
-            raise _taken()
-        framing = frame_response(flow, self.server.head, streamed=False)
-        keep = self._keeps(framing)
-        out = [self._encode_head(framing, keep)]
-        self._answered = True
-        if framing.length != BODILESS:
-            body = response.body_source
-            if isinstance(body, FileBody):
-                await self._send_file(out, body)
-            elif body:
-                out.append(encode_chunk(body) if framing.length == CHUNKED else body)
-            if framing.length == CHUNKED:
-                out.append(encode_last_chunk(None if response.trailers is None else response.trailers.raw))
-        if out:
-            await self._write(out)
-        return await self._finish(keep)
-
-    async def _send_file(self, out: list[bytes], body: FileBody) -> None:
-        """Send a part of a file behind `out`, piece by piece; disks are slow, so the loop does not read."""
-        loop = asyncio.get_running_loop()
-        left = body.length
-        try:
-            file = await loop.run_in_executor(None, body.path.open, "rb")
-            with file:
-                file.seek(body.start)
-                while left:
-                    data = await loop.run_in_executor(None, file.read, min(left, self.limits.write_buffer))
-                    if not data:
-                        raise FlowFailed("handler", f"{body.path} became shorter while it was sent")
-                    left -= len(data)
-                    out.append(data)
-                    await self._write(out)
-        except OSError as exc:
-            raise FlowFailed("handler", f"cannot read {body.path}: {exc.strerror}") from None
-
-    def _keeps(self, framing: Framing) -> bool:
-        """Whether the client's connection goes on behind this response."""
-        if not self._keep or framing.length == CLOSE or self.services.closing:
-            return False
-        if self._upload is None or not self._upload.running:
-            return True
-        # The answer overtakes the request. What is left of it must be worth the wait.
-        return 0 < self.head.length <= self.limits.drain_request and not self.head.expect
-
-    def _encode_head(self, framing: Framing, keep: bool) -> bytes:
-        response = self.flow.response
-        assert response is not None
-        fields = framing.fields
-        if not keep:
-            fields = [*fields, (b"connection", b"Connection", b"close")]
-        if response.status_code < 200:
-            # It would be an interim response, and its client would wait for the final one (RFC 9110 section 15.2).
-            raise FlowFailed("handler", f"a rule or an addon answered with {response.status_code}, which ends nothing")
-        try:
-            return encode_response_head(response.status_code, response.reason, fields)
-        except ValueError as exc:
-            raise FlowFailed("handler", f"a rule or an addon made a response that cannot be sent: {exc}") from None
-
-    async def _finish(self, keep: bool) -> bool:
-        """The response is out: settle both connections."""
-        client, upload = self.client, self._upload
-        if upload is not None:
-            if keep and upload.running:
-                await upload.wait(self.limits.close_linger)
-            keep = keep and not upload.running and upload.error is None
-        client.on_end(None)
-        client.deadline = FOREVER
-        await self.server.release(self)
-        if not keep and (self.flow.request.timestamp_end is None or client.pending or self.reader.started):
-            # Something of the client's is unread, and closing on it would reset the connection.
-            await self.layer.linger()
-        return keep
-
     async def _switch(self) -> bool:
         """101: the connection speaks another protocol from here on (RFC 9110 section 7.8)."""
-        flow, client, upstream = self.flow, self.client, self.server.upstream
+        flow, upstream = self.flow, self.server.upstream
         assert upstream is not None
         assert flow.response is not None
         if not self.head.upgrade:
             raise FlowFailed("protocol", f"{where(flow.server_conn.address)} switched protocols without being asked")
         if self.chain.responseheaders:
             await dispatch(self.chain.responseheaders, flow)
-            obey(flow)
-        await self._fire_response()
-        obey(flow)
+            if flow.error is not None or flow.planned is not None:
+                await obey(self)
+        await self.fire_response()
+        if flow.error is not None or flow.planned is not None:
+            await obey(self)
+        client = self.client
         fields = frame_response(flow, self.server.head, streamed=False).fields
         named = flow.response.headers.first(b"upgrade") or self.head.upgrade.encode()
         fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", named)]
         client.write(encode_response_head(101, flow.response.reason, fields))
-        self._answered = True
+        self.answered = True
+        client.deadline = self.now() + self.limits.body_stall
+        await client.drain()
         client.on_end(None)
         client.unread(self.reader.take_rest())
         upstream.stream.unread(upstream.reader.take_rest())
@@ -437,6 +258,8 @@ class Exchange:
 
         context = self.layer.context
         context.server_conn = upstream.server_conn
+        # A line that is slow stays slow.
+        context.stream = client
         await run_next(TCPLayer(context, upstream.stream, events=not flow.websocket))
         return False
 
@@ -444,7 +267,7 @@ class Exchange:
 
     def client_failure(self) -> FlowFailed | None:
         """What the client did, where a broken server connection is its doing; else None."""
-        error = None if self._upload is None else self._upload.error
+        error = None if self.upload is None else self.upload.error
         if isinstance(error, FlowFailed):
             return error
         if isinstance(error, ProtocolError):
@@ -455,7 +278,16 @@ class Exchange:
             return FlowFailed("client", "the client is gone")
         return None
 
-    def _too_big(self, side: str) -> None:
+    def too_big(self, side: Side, status: int) -> None:
+        """A body that is wanted is over the limit: it passes unread, or is refused.
+
+        Raises:
+            FlowFailed: it is refused.
+        """
+        plan = self.flow.planned
+        if plan is not None and side in plan.refuses_big:
+            why = f"the {side} body is over {self.limits.body} bytes (limits_body), and whoever reads it refuses such"
+            raise FlowFailed("handler", why, status)
         _log.warning(
             "%s %s: the %s body is over %d bytes (limits_body): it passes unread by what wanted to read it",
             self.flow.request.method, self.flow.request.url, side, self.limits.body,
@@ -463,14 +295,15 @@ class Exchange:
 
     async def _fail(self, kind: Kind, why: str, status: int = 502) -> None:
         """Tell the addons, then the client, as far as it can be told."""
-        flow, client = self.flow, self.client
+        flow = self.flow
+        client = self.client = unslowed(self.client)
         flow.error = FlowError(why, kind, self.services.clock.wall())
         flow.response = None
         level = logging.DEBUG if kind == "client" else logging.WARNING
         _log.log(level, "%s %s: %s", flow.request.method, flow.request.url, why)
         await self._fire_error()
         client.on_end(None)
-        if self._answered or client.gone or flow.killed:
+        if self.answered or client.gone or flow.killed:
             # Half an answer must not look like a whole one: the connection breaks off.
             client.abort()
         elif flow.response is None:
@@ -489,7 +322,7 @@ class Exchange:
         framing = frame_response(self.flow, None, streamed=False)
         try:
             body = b"" if framing.length == BODILESS else response.raw_content or b""
-            self.client.write(self._encode_head(framing, keep=False) + body)
+            self.client.write(encode_head(self, framing, keep=False) + body)
         except (FlowFailed, OSError):
             self.client.abort()
         else:
@@ -502,11 +335,7 @@ class Exchange:
             flow.error = FlowError("Connection ended by a rule.", "killed", self.services.clock.wall())
         await self._fire_error()
         self.client.on_end(None)
-        if self._answered:
+        if self.answered:
             self.client.abort()
         else:
             await self.layer.end(how)
-
-
-def _taken() -> FlowFailed:
-    return FlowFailed("handler", "an addon broke this flow: it took the response away")

@@ -78,6 +78,11 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
     return Framing(_set_length(fields, length), length)
 
 
+def as_chunked(framing: Framing) -> Framing:
+    """The same message, its body in chunks."""
+    return Framing(_set_length(framing.fields, CHUNKED), CHUNKED)
+
+
 def _framing(fields: list[Field]) -> dict[bytes, bytes]:
     """The framing fields and their values."""
     return {field[0]: field[2] for field in fields if field[0] in _FRAMING}

@@ -10,16 +10,21 @@ import logging
 from functools import lru_cache
 
 from rulesproxy.engine.dispatch import dispatch
-from rulesproxy.flow.connection import Address, ServerConn
+from rulesproxy.flow.connection import Address
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.layers.auth import CHALLENGE, accepts_basic
+from rulesproxy.layers.effects import slowed, wait_as_planned
 from rulesproxy.layers.exchange import Exchange
 from rulesproxy.layers.layer import Context, Layer
+from rulesproxy.layers.names import mismatch
+from rulesproxy.layers.outcome import FlowFailed
 from rulesproxy.layers.pages import error_page
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
+from rulesproxy.layers.upstream import Key, Upstream
 from rulesproxy.proto import ProtocolError
-from rulesproxy.proto.http1 import CODECS, NEED_DATA, RequestHead, encode_response_head
+from rulesproxy.proto.http1 import CODECS, NEED_DATA, NO_BODY, RequestHead, encode_response_head
 
 _log = logging.getLogger("rulesproxy")
 
@@ -31,30 +36,48 @@ _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 class HTTPLayer(Layer):
     """HTTP/1.1 with a client.
 
-    `target` is where requests go that name no server themselves: the other end of a tunnel, or the server of reverse
-    mode. None for a client that speaks to us as its proxy.
+    Attributes:
+        client: the client's bytes.
+        target: where requests go that name no server themselves: the other end of a tunnel, or the server of reverse
+            mode. None for a client that speaks to us as its proxy.
+        scheme: that of these requests.
+        reverse: whether every request is for `target`, whatever it names.
     """
 
-    __slots__ = ("client", "reader", "reverse", "scheme", "target")
+    __slots__ = ("_auth", "_names", "_private", "client", "reader", "reverse", "scheme", "target")
 
-    def __init__(
-        self, context: Context, scheme: str = "http", target: Address | None = None, reverse: bool = False
-    ) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__(context)
+        server_conn, options = context.server_conn, context.options
         self.client = context.stream
-        self.scheme = scheme
-        self.target = target
-        self.reverse = reverse
-        options = context.options
+        self.reverse = context.mode.name == "reverse"
+        secure = context.client_conn.tls if self.reverse else server_conn is not None and server_conn.tls
+        self.scheme = "https" if secure else "http"
+        self.target: Address | None = None if server_conn is None else server_conn.address
+        # Inside a tunnel the client has been asked already.
+        self._auth = options.auth if self.target is None else ""
+        self._names = context.names if options.host_mismatch == "block" and not self.reverse else ()
+        self._private: dict[Key, Upstream] = {}
         self.reader = CODECS[options.http1_codec][0](options.limits)
 
     async def run(self) -> None:
         """Serve requests until the client or an answer ends the connection."""
         try:
+            await self._run()
+        finally:
+            for upstream in self._private.values():
+                await self.context.services.upstreams.discard(upstream)
+
+    async def _run(self) -> None:
+        try:
             while True:
                 head = await self._next_head()
                 if head is None:
                     return
+                if self._auth and not accepts_basic(self._auth, head.fields):
+                    if not await self._challenge(head):
+                        return
+                    continue
                 if head.method == "CONNECT":
                     await self._connect(head)
                     return
@@ -62,6 +85,9 @@ class HTTPLayer(Layer):
                     return
         except ProtocolError as exc:
             _log.info("%s sent a bad request: %s", _peer(self.context), exc)
+            await self.refuse(exc.status, str(exc))
+        except FlowFailed as exc:
+            _log.warning("%s: %s", _peer(self.context), exc)
             await self.refuse(exc.status, str(exc))
         except StreamTimeout:
             if self.reader.started:
@@ -74,6 +100,33 @@ class HTTPLayer(Layer):
         body, fields = error_page(status, why)
         self.client.write(encode_response_head(status, reason_phrase(status), fields) + body)
         await self.linger()
+
+    async def _challenge(self, head: RequestHead) -> bool:
+        """Ask for user and password (RFC 9110 section 15.5.8). Whether the connection can carry another request."""
+        sent = any(field[0] == b"proxy-authorization" for field in head.fields)
+        why = "wrong user or password" if sent else "this proxy wants a user and a password"
+        _log.info("%s: %s", _peer(self.context), why)
+        keep = head.keep_alive and head.length == NO_BODY
+        body, fields = error_page(407, why)
+        if keep:
+            self.reader.next_message()
+            fields = [field for field in fields if field[0] != b"connection"]
+        head_bytes = encode_response_head(407, reason_phrase(407), [CHALLENGE, *fields])
+        self.client.write(head_bytes + (b"" if head.method == "HEAD" else body))
+        if not keep:
+            await self.linger()
+        return keep
+
+    def take_private(self, key: Key) -> Upstream | None:
+        """The connection to a server that this client alone may use, where there is one."""
+        return self._private.pop(key, None)
+
+    async def keep_private(self, upstream: Upstream) -> None:
+        """Keep a connection for this client's next request to the same server."""
+        before = self._private.pop(upstream.key, None)
+        self._private[upstream.key] = upstream
+        if before is not None:
+            await self.context.services.upstreams.discard(before)
 
     async def linger(self) -> None:
         """End our direction, and read on for a moment: a reset for unread bytes would destroy the answer."""
@@ -118,7 +171,11 @@ class HTTPLayer(Layer):
         """Run the exchange of one request. Whether the connection can carry another."""
         context = self.context
         request, address = self.request_of(head)
-        flow = HTTPFlow(request, context.client_conn, ServerConn(address))
+        if self._names and (other := mismatch(self._names, request.host)) is not None:
+            raise ProtocolError(
+                f"the request is for {request.host}, on a connection that was made for {other} (host_mismatch)", 421
+            )
+        flow = HTTPFlow(request, context.client_conn, context.server(address))
         flow.websocket = head.upgrade == "websocket"
         if self.reverse:
             # `flow.orig` has kept what the client asked for.
@@ -201,7 +258,7 @@ class HTTPLayer(Layer):
             raise ProtocolError(f"CONNECT wants host:port, got {_shown(head.target)!r}")
         host, port = _split(head.target, 443)
         request = HTTPRequest("CONNECT", "", host, port, "", head.version, Headers.of(head.fields))
-        flow = HTTPFlow(request, context.client_conn, ServerConn((host, port)))
+        flow = HTTPFlow(request, context.client_conn, context.server((host, port)))
         flow.timestamp_start = request.timestamp_start = context.services.clock.wall()
         chain = context.services.chain()
         if chain.http_connect:
@@ -214,17 +271,23 @@ class HTTPLayer(Layer):
                 self.client.abort()
                 return
             plan = flow.planned
-            if plan is not None and plan.end is not None:
-                await self.end(plan.end)
-                return
+            if plan is not None:
+                await wait_as_planned(context.services, self.client, plan)
+                context.route = plan.upstream
+                if plan.end is not None:
+                    await self.end(plan.end)
+                    return
             if flow.response is not None and not 200 <= flow.response.status_code < 300:
                 await self._refuse_tunnel(flow.response)
                 return
+        context.names = (host,)
         host, port = request.host, request.port
         context.client_conn.connect_host, context.client_conn.connect_port = host, port
-        context.server_conn = ServerConn((host, port))
+        context.server_conn = context.server((host, port))
         self.client.write(_ESTABLISHED)
         self.client.unread(self.reader.take_rest())
+        if flow.planned is not None:
+            context.stream = slowed(context.services, self.client, flow.planned)
         from rulesproxy.layers.detect import run_tunnel
 
         await run_tunnel(context)

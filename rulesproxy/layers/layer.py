@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from rulesproxy.engine.dispatch import Chain, dispatch_layer
 from rulesproxy.flow.connection import Address, ClientConn, ServerConn
+from rulesproxy.flow.route import Route
+from rulesproxy.layers.modes import Mode
 from rulesproxy.layers.stream import Stream
 from rulesproxy.limits import Limits
 from rulesproxy.tls.context import ClientContexts, ServerContexts
@@ -28,6 +30,10 @@ class Clock(Protocol):
 
     def wall(self) -> float:
         """Seconds since the epoch: what timestamps are."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass: the delays that flows ask for, and the pace of slow lines."""
         ...
 
 
@@ -60,6 +66,10 @@ class Configuration(Protocol):
     def tcp_events_in_tunnels(self) -> bool: ...
     @property
     def keep_host(self) -> bool: ...
+    @property
+    def host_mismatch(self) -> str: ...
+    @property
+    def auth(self) -> str: ...
 
 
 class Services:
@@ -124,20 +134,32 @@ class Context:
         services: what all connections share.
         stream: the client's bytes, at this depth of the stack.
         client_conn: the client's side.
+        mode: the listener's mode.
         server_conn: the server's side as far as the client or the mode has named it.
+        route: how the servers of this connection are reached, where a handler of `http_connect` has said so.
+        names: the hosts that the client has asked for outside HTTP: by CONNECT, by SOCKS5, in its ClientHello.
         layers: the stack so far, the root first.
         peeked: the first bytes that the client has sent, where it has sent some.
     """
 
-    __slots__ = ("client_conn", "layers", "peeked", "server_conn", "services", "stream")
+    __slots__ = (
+        "client_conn", "layers", "mode", "names", "peeked", "route", "server_conn", "services", "stream",
+    )  # fmt: skip
 
-    def __init__(self, services: Services, stream: Stream, client_conn: ClientConn) -> None:
+    def __init__(self, services: Services, stream: Stream, client_conn: ClientConn, mode: Mode) -> None:
         self.services = services
         self.stream = stream
         self.client_conn = client_conn
+        self.mode = mode
         self.server_conn: ServerConn | None = None
+        self.route: Route | None = None
+        self.names: tuple[str, ...] = ()
         self.layers: list[object] = []
         self.peeked = b""
+
+    def server(self, address: Address, tls: bool = False) -> ServerConn:
+        """A server, reached as the mode says."""
+        return ServerConn(address, tls, self.mode.via)
 
     @property
     def options(self) -> Configuration:

@@ -24,17 +24,9 @@ class FlowEnded(Exception):
         self.how = how
 
 
-def obey(flow: HTTPFlow) -> None:
-    """Stop where a handler has asked for the end of this flow.
-
-    Raises:
-        FlowEnded: it has.
-    """
-    if flow.error is not None and flow.killed:
-        raise FlowEnded("kill")
-    plan = flow.planned
-    if plan is not None and plan.end is not None:
-        raise FlowEnded(plan.end)
+def taken() -> FlowFailed:
+    """A handler has left a flow without the response that it had."""
+    return FlowFailed("handler", "an addon broke this flow: it took the response away")
 
 
 def spoiled(flow: HTTPFlow) -> str | None:

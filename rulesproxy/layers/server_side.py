@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.flow.headers import Field, Headers, to_str
 from rulesproxy.flow.http import HTTPRequest, HTTPResponse
-from rulesproxy.flow.url import split_authority
+from rulesproxy.flow.url import format_authority, split_authority
 from rulesproxy.layers.framing import Framing, frame_request, without_framing
 from rulesproxy.layers.outcome import FlowFailed, where
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.upstream import DialError, Key, Upstream
+from rulesproxy.layers.via import authorization, refused
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import (
     CHUNKED,
@@ -68,7 +69,12 @@ class ServerSide:
         """
         services = exchange.services
         key = self._key(exchange)
-        upstream = None if fresh else services.upstreams.take(key)
+        upstream = exchange.layer.take_private(key)
+        if upstream is not None and (fresh or not services.upstreams.usable(upstream)):
+            await services.upstreams.discard(upstream)
+            upstream = None
+        if upstream is None and not fresh:
+            upstream = services.upstreams.take(key)
         if upstream is None:
             try:
                 upstream = await services.upstreams.connect(key)
@@ -82,7 +88,8 @@ class ServerSide:
         return upstream
 
     def _key(self, exchange: Exchange) -> Key:
-        request, options, layer = exchange.flow.request, exchange.services.options, exchange.layer
+        flow, options, layer = exchange.flow, exchange.services.options, exchange.layer
+        request, context, plan = flow.request, layer.context, flow.planned
         address = self._address
         scheme, host = request.scheme, request.host
         sni = host if scheme == "https" else None
@@ -94,7 +101,15 @@ class ServerSide:
                 raise FlowFailed("handler", f"a rule or an addon sent the request to {where_to}, which is no server")
         elif sni is not None and not layer.reverse and layer.client_conn.sni is not None:
             sni = layer.client_conn.sni
-        return Key(address, scheme == "https", sni, options.verify_upstream, options.upstream_ca)
+        key = Key(address, scheme == "https", sni, options.verify_upstream, options.upstream_ca, None, context.mode.via)
+        route = context.route
+        if plan is not None and plan.upstream is not None:
+            route = plan.upstream.over(route)
+        if route is not None:
+            key = key.along(route)
+        if key.via is not None and not key.tls and key.via.scheme != "socks5":
+            key = key._replace(forward=not exchange.head.upgrade and _names(request, key.address))
+        return key
 
     def encode_head(self, exchange: Exchange, framing: Framing, asked: bool = False) -> bytes:
         """The request head for the wire; `asked` where we have answered the client's Expect ourselves."""
@@ -113,7 +128,13 @@ class ServerSide:
         try:
             if request.headers.raw is not head.fields:
                 _check_host(fields, head.host)
-            return encode_request_head(request.method, request.path, fields)
+            target = request.path
+            via = None if self.upstream is None else self.upstream.forward
+            if via is not None:
+                target = _absolute(request)
+                auth = authorization(via)
+                fields = fields if auth is None else [*fields, auth]
+            return encode_request_head(request.method, target, fields)
         except ValueError as exc:
             raise FlowFailed("handler", f"a rule or an addon made a request that cannot be sent: {exc}") from None
 
@@ -188,6 +209,9 @@ class ServerSide:
             raise FlowFailed("timeout", why, 504) from None
         except ProtocolError as exc:
             raise _bad(exchange, exc) from None
+        if message.status == 407 and upstream.forward is not None:
+            # It asks us, not the client, who could do nothing about it.
+            raise FlowFailed("refused", refused(upstream.forward, 407, message.reason))
         self.head = message
         response = HTTPResponse(message.status, message.reason, message.version, Headers.of(message.fields))
         response.timestamp_start = exchange.services.clock.wall()
@@ -230,7 +254,13 @@ class ServerSide:
         if head is not None and head.keep_alive and self.sent and upstream.reader.idle:
             self.upstream = None
             upstream.stream.deadline = FOREVER
-            exchange.services.upstreams.give_back(upstream)
+            if upstream.private or _belongs_to_client(exchange.head.fields, head):
+                # Also for good: what has been proved on a connection stays with it.
+                upstream.private = True
+                upstream.uses += 1
+                await exchange.layer.keep_private(upstream)
+            else:
+                exchange.services.upstreams.give_back(upstream)
         else:
             await self.drop(exchange)
 
@@ -275,6 +305,33 @@ def _bad(exchange: Exchange, exc: ProtocolError) -> FlowFailed:
 def _name(exchange: Exchange) -> str:
     """The server as messages name it."""
     return where(exchange.flow.server_conn.address)
+
+
+def _names(request: HTTPRequest, address: Address) -> bool:
+    """Whether Host and URL both name this server, so that a proxy that goes by the URL alone changes nothing."""
+    host = request.headers.first(b"host")
+    try:
+        return address == (request.host, request.port) == split_authority(to_str(host or b""), 80)
+    except ValueError:
+        return False
+
+
+def _absolute(request: HTTPRequest) -> str:
+    """The absolute-form of a request's target (RFC 9112 section 3.2.2)."""
+    path = "" if request.path == "*" else request.path
+    return f"{request.scheme}://{format_authority(request.host, request.port, request.scheme)}{path}"
+
+
+def _belongs_to_client(asked: list[Field], head: ResponseHead) -> bool:
+    """Whether a connection has, or is about to have, the rights of one user: NTLM and Negotiate prove them once for it.
+
+    (RFC 4559 section 6: a proxy must not share such a connection.)
+    """
+    name, fields = (b"www-authenticate", head.fields) if head.status == 401 else (b"authorization", asked)
+    for field in fields:  # noqa: SIM110  (a generator would cost more than the loop)
+        if field[0] == name and field[2][:9].lower().startswith((b"ntlm", b"negotiate")):
+            return True
+    return False
 
 
 def _check_host(fields: list[Field], received: str) -> None:

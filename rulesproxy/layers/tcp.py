@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rulesproxy.engine.dispatch import Chain, dispatch
+from rulesproxy.engine.dispatch import Bound, Chain, dispatch
 from rulesproxy.flow.connection import ServerConn
-from rulesproxy.flow.error import FlowError, Kind
+from rulesproxy.flow.error import KILLED, FlowError, Kind
 from rulesproxy.flow.tcp import TCPFlow, TCPMessage
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.outcome import where
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import DialError, close_stream, open_stream
+from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
 
 _log = logging.getLogger("rulesproxy")
+
+
+class _Killed(Exception):
+    """A handler has ended the conversation."""
 
 
 class TCPLayer(Layer):
@@ -27,16 +31,18 @@ class TCPLayer(Layer):
         failed: why there is no server, where it has been dialled in vain.
     """
 
-    __slots__ = ("ended", "events", "failed", "server")
+    __slots__ = ("_changed", "_handling", "ended", "events", "failed", "server")
 
     def __init__(
-        self, context: Context, server: Stream | None = None, *, events: bool, failed: DialError | None = None
+        self, context: Context, server: Stream | None = None, *, events: bool = True, failed: DialError | None = None
     ) -> None:
         super().__init__(context)
         self.failed = failed
         self.ended = False
         self.server = server
         self.events = events
+        self._changed = asyncio.Event()
+        self._handling = 0
 
     async def end_if_idle(self, now: float, seconds: float) -> bool:
         """Close the client's side, in order, if no byte has moved for that long. Whether it is closed."""
@@ -54,7 +60,10 @@ class TCPLayer(Layer):
         context, services = self.context, self.context.services
         chain = services.chain()
         server_conn = context.server_conn
-        assert server_conn is not None, "a raw tunnel has a server"
+        if server_conn is None:
+            _log.error("a raw connection of %s has no server to lead to", where(context.client_conn.address))
+            context.stream.abort()
+            return
         flow = TCPFlow(context.client_conn, server_conn, services.clock.wall())
         chain.hold()
         server, own = self.server, self.server is None
@@ -68,6 +77,7 @@ class TCPLayer(Layer):
             await self._fire(chain.tcp_end, flow)
         finally:
             chain.release()
+            flow.on_change = None
             context.stream.on_end(None)
             if server is not None and own:
                 await close_stream(services, server, server_conn)
@@ -76,16 +86,16 @@ class TCPLayer(Layer):
         try:
             if self.failed is not None:
                 raise self.failed
-            return await open_stream(self.context.services, server_conn)
+            return await open_tunnel(self.context)
         except DialError as exc:
             await self._error(chain, flow, f"cannot connect to {where(server_conn.address)}: {exc}", exc.kind)
             await self._fire(chain.tcp_end, flow)
             self.context.stream.abort()
             return None
 
-    async def _fire(self, handlers: object, flow: TCPFlow) -> None:
+    async def _fire(self, handlers: tuple[Bound, ...], flow: TCPFlow) -> None:
         if self.events and handlers:
-            await dispatch(handlers, flow)  # type: ignore[arg-type]
+            await dispatch(handlers, flow)
 
     async def _error(self, chain: Chain, flow: TCPFlow, why: str, kind: Kind) -> None:
         flow.error = FlowError(why, kind, self.context.services.clock.wall())
@@ -94,28 +104,44 @@ class TCPLayer(Layer):
 
     async def _relay(self, chain: Chain, flow: TCPFlow, server: Stream) -> None:
         client = self.context.stream
-        upward = asyncio.ensure_future(self._pump(chain, flow, client, server, True))
-        downward = asyncio.ensure_future(self._pump(chain, flow, server, client, False))
-        tasks = {upward, downward}
+        pumps = {
+            asyncio.ensure_future(self._pump(chain, flow, client, server, True)),
+            asyncio.ensure_future(self._pump(chain, flow, server, client, False)),
+        }
+        helpers = set()
+        if self.events and (chain.tcp_start or chain.tcp_message):
+            # Somebody may hold the flow, and ask for something between two messages.
+            flow.on_change = self._changed.set
+            self._changed.set()
+            helpers.add(asyncio.ensure_future(self._follow(flow, client, server)))
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            broken, last = await _run(pumps, helpers)
         finally:
-            for task in tasks:
+            for task in pumps | helpers:
                 task.cancel()
-            await asyncio.wait(tasks)
-        broken = next((exc for task in done if (exc := task.exception()) is not None), None)
-        if broken is None or self.ended:
+            await asyncio.wait(pumps | helpers)
+        if broken is None:
+            if last is not None:
+                await self._settle(last)
             return
-        if not isinstance(broken, (StreamClosed, StreamTimeout)):
+        if self.ended:
+            return
+        if not isinstance(broken, (StreamClosed, StreamTimeout, _Killed)):
             raise broken
         # The other side must see that this was no regular end.
         client.abort()
         server.abort()
-        idle = isinstance(broken, StreamTimeout)
-        await self._error(chain, flow, "no byte moved for too long" if idle else str(broken),
-                          "timeout" if idle else "disconnected")  # fmt: skip
+        if isinstance(broken, _Killed):
+            await self._error(chain, flow, KILLED, "killed")
+        elif isinstance(broken, StreamTimeout):
+            await self._error(chain, flow, "no byte moved for too long", "timeout")
+        else:
+            await self._error(chain, flow, str(broken), "disconnected")
 
-    async def _pump(self, chain: Chain, flow: TCPFlow, source: Stream, sink: Stream, from_client: bool) -> None:
+    async def _pump(
+        self, chain: Chain, flow: TCPFlow, source: Stream, sink: Stream, from_client: bool
+    ) -> Stream | None:
+        """Carry one direction to its end. Where that is the end of all, give the side that is still there."""
         now, idle = self.context.services.clock.now, self.context.options.limits.tunnel_idle
         handlers = chain.tcp_message if self.events else ()
         while True:
@@ -124,18 +150,61 @@ class TCPLayer(Layer):
             data = await source.read()
             if not data:
                 sink.write_eof()
-                return
+                # On plain TCP this is a half-close; a TLS peer that ends has left.
+                return sink if source.eof_ends else None
             if handlers:
                 message = TCPMessage(from_client, data, self.context.services.clock.wall())
                 flow.messages.append(message)
-                await dispatch(handlers, flow)
+                self._handling += 1
+                try:
+                    await dispatch(handlers, flow)
+                finally:
+                    self._handling -= 1
+                if flow.killed:
+                    raise _Killed
                 data = message.content
-                self._inject(flow, source, sink, from_client)
             if data:
                 sink.write(data)
                 await sink.drain()
+            if flow.injected:
+                self._changed.set()
 
-    def _inject(self, flow: TCPFlow, source: Stream, sink: Stream, from_client: bool) -> None:
-        for to_client, content in flow.injected:
-            (source if to_client == from_client else sink).write(content)
-        flow.injected.clear()
+    async def _follow(self, flow: TCPFlow, client: Stream, server: Stream) -> None:
+        """Send what is injected, behind the message that is being handled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if flow.killed:
+                raise _Killed
+            while flow.injected and not self._handling:
+                to_client, content = flow.injected[0]
+                sink = client if to_client else server
+                sink.write(content)
+                await sink.drain()
+                del flow.injected[0]
+
+    async def _settle(self, stream: Stream) -> None:
+        """Let the side that is still there take what was written to it; what it still sends is for nobody."""
+        stream.deadline = self.context.services.clock.now() + self.context.options.limits.body_stall
+        try:
+            while await stream.read():
+                pass
+        except (StreamClosed, StreamTimeout):
+            pass
+
+
+async def _run(
+    pumps: set[asyncio.Task[Stream | None]], helpers: set[asyncio.Task[None]]
+) -> tuple[BaseException | None, Stream | None]:
+    """Wait until both directions have ended, or until one has ended both: what it broke on, and who is still there."""
+    left = pumps
+    while left:
+        done, _ = await asyncio.wait(left | helpers, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if (broken := task.exception()) is not None:
+                return broken, None
+        for pump in done & left:
+            if (last := pump.result()) is not None:
+                return None, last
+        left = left - done
+    return None, None

@@ -6,10 +6,11 @@ import logging
 import ssl
 
 from rulesproxy.engine.dispatch import dispatch
-from rulesproxy.flow.connection import ServerConn
 from rulesproxy.flow.url import format_authority
+from rulesproxy.layers.detect import run_tunnel
 from rulesproxy.layers.http import HTTPLayer
 from rulesproxy.layers.layer import Layer, run_next
+from rulesproxy.layers.names import mismatch
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.layers.tcp import TCPLayer
 from rulesproxy.layers.tls_stream import TLSStream, distrust, reason
@@ -42,6 +43,13 @@ class TLSLayer(Layer):
         if hello is None:
             return
         context.client_conn.sni = hello.sni
+        if hello.sni:
+            context.names = (*context.names, hello.sni)
+            if context.options.host_mismatch == "block" and (other := mismatch(context.names, hello.sni)):
+                _log.warning("%s: TLS for %s inside a tunnel to %s is refused (host_mismatch)",
+                             self._peer(), hello.sni, other)  # fmt: skip
+                context.stream.abort()
+                return
         hello.client_conn = context.client_conn
         context.client_conn.alpn_offers = tuple(hello.alpn)
         chain = context.services.chain()
@@ -51,7 +59,7 @@ class TLSLayer(Layer):
             context.stream.abort()
         elif context.server_conn is not None and (hello.passthrough or not self._wanted(hello)):
             # The client's bytes are TLS already: another handshake of ours around them would hang both sides.
-            context.server_conn = ServerConn(context.server_conn.address)
+            context.server_conn = context.server(context.server_conn.address)
             layer = TCPLayer(context, events=context.options.tcp_events_in_tunnels)
             tunnels = context.services.tunnels
             if not hello.passthrough and context.options.intercept == "auto":
@@ -99,10 +107,10 @@ class TLSLayer(Layer):
         context = self.context
         inner, services, client_conn = context.stream, context.services, context.client_conn
         host = hello.sni or client_conn.connect_host or (inner.sockname[0] if inner.sockname else "localhost")
+        alpn = () if context.mode.raw else ALPN
         try:
-            tls = TLSStream(
-                inner, services.server_contexts.get(host, ALPN), server_side=True, server_hostname=hello.sni
-            )
+            contexts = services.server_contexts.get(host, alpn)
+            tls = TLSStream(inner, contexts, server_side=True, server_hostname=hello.sni)
         except ValueError as exc:
             _log.warning("%s asks for a host that cannot have a certificate: %s", self._peer(), exc)
             inner.abort()
@@ -119,15 +127,27 @@ class TLSLayer(Layer):
         client_conn.tls = True
         client_conn.tls_version, client_conn.cipher, client_conn.alpn = tls.tls_version, tls.cipher, tls.alpn
         context.stream = tls
-        server_conn = context.server_conn
         try:
-            if client_conn.mode == "reverse":
-                assert server_conn is not None
-                await run_next(HTTPLayer(context, "https", server_conn.address, reverse=True))
-            else:
-                await run_next(HTTPLayer(context, "https", server_conn.address if server_conn else None))
+            await self._run_inside()
         finally:
             await tls.close()
+
+    async def _run_inside(self) -> None:
+        """What is spoken inside: what the mode says, what ALPN has agreed on, or what the first bytes look like."""
+        context = self.context
+        mode, server_conn, client_conn = context.mode, context.server_conn, context.client_conn
+        if mode.raw:
+            await run_next(TCPLayer(context))
+        elif server_conn is None or mode.name == "reverse":
+            await run_next(HTTPLayer(context))
+        else:
+            # Whoever speaks TLS with us wants us to speak it with the server.
+            context.server_conn = context.server(server_conn.address, tls=True)
+            context.server_conn.sni = client_conn.sni or server_conn.address[0]
+            if client_conn.alpn in ALPN:
+                await run_next(HTTPLayer(context))
+            else:
+                await run_tunnel(context)
 
     def _say_why(self, exc: Exception, host: str) -> None:
         peer = self._peer()

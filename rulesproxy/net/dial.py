@@ -7,11 +7,15 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
+from weakref import WeakValueDictionary
 
 from rulesproxy.flow.connection import Address
 from rulesproxy.layers.upstream import DialError
 from rulesproxy.limits import Limits
 from rulesproxy.net.stream import SocketStream
+
+OWN_TRAFFIC = "leave the proxy's own traffic out of the redirection, for example by its user (-m owner ! --uid-owner)"
+"""What to do where a redirection of all traffic catches that of the proxy, too."""
 
 # RFC 8305 section 5: the next address is tried after this delay, while the first goes on.
 _STAGGER = 0.25
@@ -25,6 +29,17 @@ class Dialer:
         self._limits = limits
         self.own: set[Address] = set()
         """The addresses we listen on; a connection to ourselves through one of them is refused."""
+        self.redirected = False
+        """Whether connections are redirected to us, which may happen to our own ones."""
+        self._sources: WeakValueDictionary[Address, SocketStream] = WeakValueDictionary()
+        self._clients: WeakValueDictionary[Address, SocketStream] = WeakValueDictionary()
+
+    def sent(self, client: SocketStream) -> bool:
+        """Whether a redirected client is one of our own connections, come back to us."""
+        if client.peername is None:
+            return True
+        self._clients[client.peername] = client
+        return client.peername in self._sources
 
     async def dial(self, address: Address) -> SocketStream:
         """A stream connected to `address`, by the first of its addresses that answers (RFC 8305).
@@ -58,6 +73,11 @@ class Dialer:
         if stream.peername is not None and self._is_us(stream.peername, stream.sockname):
             stream.abort()
             raise DialError("that is this proxy itself", "refused")
+        if self.redirected and stream.sockname is not None:
+            self._sources[stream.sockname] = stream
+            if stream.sockname in self._clients:
+                stream.abort()
+                raise DialError(f"the connection was redirected back to this proxy: {OWN_TRAFFIC}", "refused")
         return stream
 
     def _is_us(self, peer: Address, source: Address | None) -> bool:

@@ -26,9 +26,27 @@ class SocketStream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_broken", "_chunks", "_closed", "_drainer", "_ended", "_expired", "_high", "_loop", "_on_end", "_reader",
-        "_reading_paused", "_size", "_streams", "_transport", "_writing_paused", "deadline", "eof_ends", "limits",
-        "peername", "sockname",
+        "__weakref__",
+        "_broken",
+        "_chunks",
+        "_closed",
+        "_drainer",
+        "_ended",
+        "_expired",
+        "_high",
+        "_loop",
+        "_on_end",
+        "_reader",
+        "_reading_paused",
+        "_size",
+        "_streams",
+        "_transport",
+        "_writing_paused",
+        "deadline",
+        "eof_ends",
+        "limits",
+        "peername",
+        "sockname",
     )  # fmt: skip
 
     ended_cleanly = True
@@ -49,7 +67,8 @@ class SocketStream(asyncio.Protocol):
         self._size = 0
         self._ended = False
         self._closed = False
-        self._expired = False
+        # The deadline that a sweep has found to be over; whoever has set another one since is not late.
+        self._expired: float | None = None
         # Why nothing works any more. The words, not an exception: one that is raised twice holds its frames, and so us.
         self._broken = ""
         self._reader: asyncio.Future[None] | None = None
@@ -74,7 +93,7 @@ class SocketStream(asyncio.Protocol):
                 raise StreamClosed(self._broken)
             if self._ended:
                 return b""
-            if self._expired:
+            if self._expired == self.deadline:
                 raise StreamTimeout
             self._reader = self._loop.create_future()
             try:
@@ -119,7 +138,7 @@ class SocketStream(asyncio.Protocol):
                 raise StreamClosed("the connection is closed")
             if not self._writing_paused:
                 return
-            if self._expired:
+            if self._expired == self.deadline:
                 raise StreamTimeout
             self._drainer = self._loop.create_future()
             try:
@@ -164,6 +183,11 @@ class SocketStream(asyncio.Protocol):
         transport.abort()
         self._fail("the connection was aborted")
 
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket below, for what only it can tell; None before it is connected."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
+
     # The end
 
     def on_end(self, callback: OnEnd | None) -> None:
@@ -175,9 +199,9 @@ class SocketStream(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Let whoever waits on this stream know that its deadline has passed."""
         if now < self.deadline:
-            self._expired = False
+            self._expired = None
             return
-        self._expired = True
+        self._expired = self.deadline
         for waiter in (self._reader, self._drainer):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(StreamTimeout())

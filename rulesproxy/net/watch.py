@@ -21,16 +21,17 @@ _PATIENCE = 2.0
 _THOROUGH = 8
 
 _Stamp: TypeAlias = tuple[tuple[str, int, int, int], ...]
+_Digests: TypeAlias = dict[Path, bytes]
 
 
 class Watch:
     """Watches the files that `files` gives, which is asked anew at every look."""
 
-    def __init__(self, files: Callable[[], Iterable[Path]], interval: float = INTERVAL) -> None:
+    def __init__(self, files: Callable[[], Iterable[Path]], interval: float | None = None) -> None:
         self._files = files
-        self._interval = interval
+        self._interval = INTERVAL if interval is None else interval
         self._stamp: _Stamp = ()
-        self._digest = ""
+        self._digests: _Digests = {}
         self._now = asyncio.Event()
 
     def trigger(self) -> None:
@@ -40,10 +41,18 @@ class Watch:
     def start(self) -> None:
         """Take the contents as they are now for the known ones."""
         files = list(self._files())
-        self._stamp, self._digest = _stamp(files), _digest(files)
+        self._stamp, self._digests = _stamp(files), _digest(files)
 
-    async def changed(self) -> None:
-        """Wait until contents have changed and have stopped changing."""
+    @property
+    def moving(self) -> bool:
+        """Whether somebody has been at the files since the last change was reported: another report will follow."""
+        return _stamp(list(self._files())) != self._stamp
+
+    async def changed(self) -> frozenset[Path] | None:
+        """Wait until contents have changed and have stopped changing.
+
+        Returns the files that are others now, were added, or are watched no more; None where `trigger` was called.
+        """
         looks = 0
         while True:
             try:
@@ -51,7 +60,7 @@ class Watch:
                     await self._now.wait()
                 self._now.clear()
                 await self._settled()
-                return
+                return None
             except TimeoutError:
                 pass
             looks += 1
@@ -59,14 +68,14 @@ class Watch:
             if _stamp(files) == self._stamp and looks % _THOROUGH:
                 continue
             loop = asyncio.get_running_loop()
-            if await loop.run_in_executor(None, _digest, files) == self._digest:
+            if await loop.run_in_executor(None, _digest, files) == self._digests:
                 self._stamp = _stamp(files)
                 continue
-            if await self._settled():
-                return
+            if changed := await self._settled():
+                return changed
 
-    async def _settled(self) -> bool:
-        """Wait until nothing moves; whether the contents are others than the known ones then."""
+    async def _settled(self) -> frozenset[Path]:
+        """Wait until nothing moves; the files whose contents are others than the known ones then."""
         loop = asyncio.get_running_loop()
         waited = 0.0
         while True:
@@ -76,10 +85,10 @@ class Watch:
             waited += _SETTLE
             if _stamp(files) == stamp and (waited >= _PATIENCE or all(size > 0 for _, _, size, _ in stamp)):
                 break
-        digest = await loop.run_in_executor(None, _digest, files)
-        changed = digest != self._digest
-        self._stamp, self._digest = stamp, digest
-        return changed
+        digests = await loop.run_in_executor(None, _digest, files)
+        known = self._digests
+        self._stamp, self._digests = stamp, digests
+        return frozenset([path for path in {*digests, *known} if digests.get(path) != known.get(path)])
 
 
 def _stamp(files: Iterable[Path]) -> _Stamp:
@@ -95,17 +104,20 @@ def _stamp(files: Iterable[Path]) -> _Stamp:
     return tuple(stamps)
 
 
-def _digest(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
+def _digest(files: Iterable[Path]) -> _Digests:
+    digests = {}
     for path in files:
-        digest.update(f"\0{path}\0".encode("utf-8", "surrogateescape"))
         try:
             if path.is_dir():
-                digest.update(
-                    "\0".join(sorted(entry.name for entry in path.iterdir())).encode("utf-8", "surrogateescape")
-                )
+                names = sorted([entry.name for entry in path.iterdir()])
+                content = "\0".join(names).encode("utf-8", "surrogateescape")
+            elif path.is_file():
+                content = path.read_bytes()
             else:
-                digest.update(path.read_bytes())
+                # Gone, or a pipe, which nobody may wait for.
+                content = b""
         except OSError:
-            digest.update(b"\0gone")
-    return digest.hexdigest()
+            digests[path] = b""
+        else:
+            digests[path] = hashlib.sha256(content).digest()
+    return digests

@@ -5,12 +5,13 @@ It knows how an action presents itself, and nothing of the single actions or of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
 from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
+from rulesproxy.flow.plan import Side as Side
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -21,10 +22,12 @@ from rulesproxy.rules.template_fields import field_of
 if TYPE_CHECKING:
     from rulesproxy.rules.schema import Reader
 
-Side: TypeAlias = Literal["request", "response"]
 Captures: TypeAlias = Mapping[str, str]
-Handler: TypeAlias = Callable[[HTTPFlow, Captures], None]
-"""Carries one action out on a flow. It raises where it cannot, and the rule's `on-error` decides."""
+Handler: TypeAlias = Callable[[HTTPFlow, Captures], Awaitable[object] | None]
+"""Carries one action out on a flow. It raises where it cannot, and the rule's `on-error` decides.
+
+Only an action that `awaits` gives something to be awaited.
+"""
 
 A = TypeVar("A", bound="Action")
 
@@ -76,6 +79,7 @@ class Action:
         may_answer: it answers some requests by itself, and leaves the others to the rest of its rule.
         bare: it may stand without a value.
         short: the field that a value without keys is read into.
+        whole: the field that the whole value is read into, where its keys are names of the user's own.
         edits_request: it may change the request.
         synonyms: keys that people try, each with the one that they mean.
         edits_body: the message whose body it changes, which therefore has to be read before.
@@ -91,9 +95,15 @@ class Action:
     may_answer: ClassVar[bool] = False
     bare: ClassVar[bool] = False
     short: ClassVar[str | None] = None
+    whole: ClassVar[str | None] = None
     edits_request: ClassVar[bool] = False
     synonyms: ClassVar[dict[str, str]] = {}
     examples: ClassVar[tuple[Example, ...]] = ()
+
+    @property
+    def awaits(self) -> bool:
+        """Whether its handler gives something to be awaited before the pass goes on."""
+        return False
 
     @property
     def edits_body(self) -> Side | None:
@@ -142,6 +152,13 @@ class Action:
         """Record what is wrong with the values together."""
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        """What it accepts, as JSON Schema. An action that reads values in a way of its own says so here too."""
+        from rulesproxy.rules.json_schema import action_schema
+
+        return action_schema(cls)
+
+    @classmethod
     def read(cls: type[A], node: Node, reader: Reader, name: str) -> A:
         """The action from its value in a rule."""
         action = cls.from_node(node, reader)
@@ -157,6 +174,9 @@ class Action:
         if not schema:
             help = "write nothing behind the colon; `enabled: false` switches a rule off"
             reader.fail("RP103", node, f"`{cls.key}` stands alone, got {describe(node)}", help)
+        if cls.whole is not None:
+            field = schema[cls.whole]
+            return cls(**{field.attribute: reader.value(field.kind, node, cls.key)})
         if isinstance(node, nodes.Mapping):
             return reader.record(cls, node, cls.key, _owner_of)
         if cls.short is None:

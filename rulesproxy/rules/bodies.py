@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rulesproxy.diagnostics import suggest
 from rulesproxy.flow import forms
@@ -35,6 +35,10 @@ class FilePath:
     shown: str
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": "string"}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> FilePath:
         scalar = reader.scalar(node, name, "a file")
         path = reader.folder / scalar.text
@@ -53,19 +57,22 @@ class FilePath:
         return FileBody(self.path, 0, self.path.stat().st_size)
 
 
-def missing_file(scalar: Scalar, path: Path, reader: Reader, name: str) -> None:
-    """Record that a file does not exist, with the nearest name in its folder."""
+def missing_file(scalar: Scalar, path: Path, reader: Reader, name: str, length: int | None = None) -> NoReturn:
+    """Record that a file does not exist, with the nearest name in its folder.
+
+    Its name is what the scalar begins with, in that length; all of it where none is given.
+    """
+    text = scalar.text[:length]
     try:
         beside = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         beside = []
     meant = suggest(path.name, beside)
     help = (
-        f"did you mean `{scalar.text.removesuffix(path.name)}{meant}`?"
-        if meant
-        else "the path is relative to the rule file"
+        f"did you mean `{text.removesuffix(path.name)}{meant}`?" if meant else "the path is relative to the rule file"
     )
-    reader.fail("RP601", scalar, f"{name} `{scalar.text}` does not exist", help)
+    place = scalar if length is None else scalar.part(0, length)
+    reader.fail("RP601", place, f"{name} `{text}` does not exist", help)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,12 @@ class BodyEdits:
     replace: tuple[Pattern, ...] = ()
     prepend: Template | None = None
     append: Template | None = None
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import record_schema
+
+        return {"anyOf": [Template.json_schema(), {"type": "null"}, record_schema(cls)]}
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> BodyEdits:

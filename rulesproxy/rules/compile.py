@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rulesproxy.engine.dispatch import Bound
-from rulesproxy.filters.analysis import request_only
+from rulesproxy.filters.analysis import reads, request_only
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.rules.action import Action, Captures, Handler
+from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
-from rulesproxy.rules.template import COUNTER
+from rulesproxy.rules.outside import Outside, the_machine
+from rulesproxy.rules.template_filters import Instant
+from rulesproxy.rules.template_names import COUNTER, MADE, NOW, UUID
 
 PHASES = {
     "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B,
@@ -62,9 +65,13 @@ class Compiled:
         may: what is known of its filter without bodies.
         captures: its captures, None where it has none.
         memory: what it remembers from flow to flow.
+        gate: which of the flows that its filter matches it acts on; None for all.
+        refuses_overflow: a body over the limit is refused where it needs that body.
+        outside: where it gets time and chance from.
         passes: it leaves TLS undecrypted.
         only_passes: and does nothing else.
         acts_on_request: it changes or answers something in the request pass.
+        awaits_request: the request pass waits for what it does; `awaits_response` likewise.
         decides_on_request: its filter is evaluated in the request pass.
         holds_request: the request body must be there before the request pass may go past it.
         reads_request: its filter reads the request body.
@@ -79,36 +86,44 @@ class Compiled:
         stop: nothing below it applies.
         either_side: it is tried in both passes.
         uses_response: its filter reads the response.
+        uses_state: it reads or sets what rules remember under a name.
     """
 
     __slots__ = (
-        "_bounds", "_counts", "_editors", "_host_may", "_host_must", "_near", "_request", "_response", "_uses_response",
-        "acts_on_request", "acts_on_response",
-        "captures",
-        "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side",
-        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "passes",
-        "reads_request", "reads_response", "rule", "shadows_connect", "stop", "uses_response",
+        "_bounds", "_editors", "_host_may", "_host_must", "_made", "_near", "_request", "_response", "_uses_response",
+        "acts_on_request", "acts_on_response", "awaits_request", "awaits_response", "captures", "connect",
+        "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate",
+        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "outside",
+        "passes", "reads_request", "reads_response", "refuses_overflow", "rule", "shadows_connect", "stop",
+        "uses_response", "uses_state",
     )  # fmt: skip
 
     matches: Filter
     may: Filter
     captures: Callable[[FlowView], Captures] | None
 
-    def __init__(self, rule: Rule, number: int, memory: Memory | None = None) -> None:
+    def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
         checked = rule.filter
-        self.memory = memory or Memory()
+        self.outside = outside or the_machine()
+        self.memory = memory or Memory(rule.identity, self.outside)
         self.rule = rule
         self.number = number
         self.name = rule.name
         self.stop = rule.stop
+        self.gate = None if rule.gates is None else Gate(rule.gates, rule.identity, self.memory, self.outside)
+        self.refuses_overflow = rule.refuses_overflow
         self.either_side = checked.either_side
         self.uses_response = checked.uses_response
         actions = [step.action for step in rule.steps]
         request = [action for action in actions if on_request(action, checked)]
         response = [action for action in actions if on_response(action, checked)]
-        self._request = _together([action.bind_for("request", self.memory) for action in request])
-        self._response = _together([action.bind_for("response", self.memory) for action in response])
-        self._counts = any(COUNTER in action.names for action in actions)
+        self.awaits_request = any(action.awaits for action in request)
+        self.awaits_response = any(action.awaits for action in response)
+        self._request = _together([action.bind_for("request", self.memory) for action in request], self.awaits_request)
+        self._response = _together(
+            [action.bind_for("response", self.memory) for action in response], self.awaits_response
+        )
+        self._made = frozenset(name for action in actions for name in action.names if name in MADE)
         self._bounds: dict[str, Bound] = {}
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
@@ -120,6 +135,7 @@ class Compiled:
         uses_body = any("response" in action.reads_body for action in response)
         self._uses_response = uses_body or (self.acts_on_response and self.reads_response)
         self._editors = tuple([action for action in response if action.edits_body == "response"])
+        self.uses_state = _uses_state(rule, actions)
         self.holds_response = self.edits_response_body or self._uses_response
         self._bind_connect(checked, actions)
 
@@ -133,8 +149,8 @@ class Compiled:
             value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
         elif name == "captures":
             value = compile_captures(checked) if checked.captures else None
-            if self._counts:
-                value = _counting(value, self.memory)
+            if self._made:
+                value = _making(self._made, value, self.memory, self.outside)
         else:
             raise AttributeError(name)
         setattr(self, name, value)
@@ -156,7 +172,8 @@ class Compiled:
         self.passes = bool(passing)
         self.only_passes = self.passes and len(passing) == len(actions) and not self.stop
         blocks = [action for action in actions if "http_connect" in action.events]
-        self.decides_connect = bool(checked.phases & Phase.C) and not self.either_side
+        # Gates count requests, not tunnels: such a rule waits for the requests inside.
+        self.decides_connect = bool(checked.phases & Phase.C) and not self.either_side and self.gate is None
         self.connect: Handler | None = blocks[0].bind() if blocks and self.decides_connect else None
         self.shadows_connect = self.edits_request or (
             self.acts_on_request and (self.stop or any(action.answers or action.may_answer for action in actions))
@@ -177,6 +194,12 @@ class Compiled:
         if self._near is None:
             self._near = compile_node(request_only(self.rule.filter.node))
         return self._near(view)
+
+    def ends_here(self, view: FlowView) -> bool:
+        """Whether it is certain, without a body, that no rule below it applies to this flow."""
+        if not self.stop or self.gate is not None or self.rule.filter.needs_body or self.holds_request:
+            return False
+        return self.matches(view)
 
     def waits_for(self, response: HTTPResponse | None) -> bool:
         """Whether it needs the body of this response, where it needs any: no picture is kept to find no page in it."""
@@ -209,18 +232,60 @@ class Compiled:
         return bound
 
 
-def _counting(captures: Callable[[FlowView], Captures] | None, memory: Memory) -> Callable[[FlowView], Captures]:
-    """Captures with the number of flows so far: they are asked for once per flow on which a rule acts."""
+def _uses_state(rule: Rule, actions: list[Action]) -> bool:
+    by = rule.gates.sample.by if rule.gates is not None and rule.gates.sample is not None else None
+    return (
+        any(action.key == "set-state" or any(name.startswith("state[") for name in action.names) for action in actions)
+        or any(read.field.name == "state" for read in reads(rule.filter.node))
+        or (by is not None and by.field.name == "state")
+    )
 
-    def count(view: FlowView) -> Captures:
-        found = captures(view) if captures is not None else {}
-        return {**found, f"${COUNTER}": str(memory.next(COUNTER))}
 
-    return count
+class _Made(dict[str, str]):
+    """Captures beside values that are made for the rule. The time is that of the moment at which it is asked for."""
+
+    __slots__ = ("_outside",)
+
+    def __init__(self, captures: Captures, outside: Outside) -> None:
+        super().__init__(captures)
+        self._outside = outside
+
+    def get(self, name: str, default: object = None) -> str | None:  # type: ignore[override]
+        if name == f"${NOW}":
+            return Instant.of(self._outside.wall())
+        return super().get(name)
 
 
-def _together(handlers: list[Handler]) -> Callable[[HTTPFlow, Captures], bool]:
-    """One function that calls them in order, and says by True that none of them raised."""
+def _making(
+    names: frozenset[str], captures: Callable[[FlowView], Captures] | None, memory: Memory, outside: Outside
+) -> Callable[[FlowView], Captures]:
+    """Captures with the values of `names`. They are asked for once per flow on which a rule acts, so they may count."""
+
+    def make(view: FlowView) -> Captures:
+        found = _Made(captures(view) if captures is not None else {}, outside)
+        if COUNTER in names:
+            found[f"${COUNTER}"] = str(memory.next(COUNTER))
+        if UUID in names:
+            kept = view.flow.metadata
+            if UUID not in kept:
+                kept[UUID] = outside.uuid()
+            found[f"${UUID}"] = str(kept[UUID])
+        return found
+
+    return make
+
+
+def _together(handlers: list[Handler], awaits: bool = False) -> Callable[[HTTPFlow, Captures], object]:
+    """One function that calls them in order, and says by True that none of them raised. `awaits` makes it `async`."""
+    if awaits:
+
+        async def run_and_wait(flow: HTTPFlow, captures: Captures) -> None:
+            for call in handlers:
+                waiting = call(flow, captures)
+                if waiting is not None:
+                    await waiting
+
+        return run_and_wait
     if len(handlers) == 1:
         only = handlers[0]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.flow.headers import Field, check_field, is_token, to_bytes, to_str
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules.edits import Op, read_ops
+from rulesproxy.rules.edits import Op, edits_schema, read_ops
 from rulesproxy.rules.schema import Bad
 from rulesproxy.rules.template import Captures, TemplateError
 
@@ -53,6 +53,10 @@ class CookieEdits:
     """Edits of the cookies that a request carries, in order."""
 
     ops: tuple[Op, ...]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return edits_schema()
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> CookieEdits:
@@ -136,6 +140,10 @@ class SetCookieEdits:
     """
 
     ops: tuple[Op, ...]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return edits_schema()
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> SetCookieEdits:

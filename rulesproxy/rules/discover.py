@@ -29,11 +29,12 @@ class Found:
 def find_rule_files(args: Sequence[str], env: Mapping[str, str], cwd: Path) -> Found:
     """The rule files by the order of precedence: arguments, `$RULESPROXY_RULES`, then the nearest folder upwards.
 
-    The search goes from the working folder up to the git root; where there is no git root it looks in the working
-    folder only. Paths in the variable are separated as in `PATH`.
+    Arguments may be packs, as `pack:NAME`. The search goes from the working folder up to the git root; without
+    a git root it looks in the working folder only. Paths in the variable are separated as in `PATH`.
     """
     folders = _folders(cwd)
-    project = next((folder / PROJECT_FILE for folder in folders if (folder / PROJECT_FILE).is_file()), None)
+    projects = (_short(folder / PROJECT_FILE, cwd) for folder in folders if (folder / PROJECT_FILE).is_file())
+    project = next(projects, None)
     named = list(args) or [part for part in env.get(VARIABLE, "").split(os.pathsep) if part]
     if named:
         return Found(tuple(Path(name) for name in named), project)

@@ -39,6 +39,21 @@ class Pattern:
     groups: bool
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        text = Template.json_schema()
+        return {
+            "type": "object",
+            "properties": {
+                "text": {**text, "description": "The text that is looked for."},
+                "regex": {"type": "string", "description": "The regular expression that is looked for."},
+                "with": {**text, "description": "What stands there afterwards; \\1 and \\g<name> are groups."},
+            },
+            "required": ["with"],
+            "anyOf": [{"required": ["text"]}, {"required": ["regex"]}],
+            "additionalProperties": False,
+        }
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Pattern:
         mapping = reader.mapping(node, name, "`{text: old, with: new}`")
         for key, _ in mapping.entries:
@@ -124,6 +139,28 @@ def read_ops(node: Node, reader: Reader, name: str, header: bool) -> tuple[Op, .
     return tuple([op for op in ops if op.verb == "remove" or not header or op.name.lower() not in FRAMING])
 
 
+def edits_schema() -> dict[str, object]:
+    """What `read_ops` accepts, as JSON Schema."""
+    text = Template.json_schema()
+    values: dict[str, object] = {"anyOf": [text, {"type": "array", "items": text}]}
+    by_name: dict[str, object] = {"type": "object", "additionalProperties": values}
+    return {
+        "type": "object",
+        "properties": {
+            "set": {**by_name, "description": "These values in the place of the old ones."},
+            "add": {**by_name, "description": "One more, at the end."},
+            "default": {**by_name, "description": "Only where there is none."},
+            "remove": {**values, "description": "Names, in which * stands for any text."},
+            "replace": {
+                "type": "object",
+                "additionalProperties": Pattern.json_schema(),
+                "description": "By name: what is looked for in the values, and what stands there afterwards.",
+            },
+        },
+        "additionalProperties": values,
+    }
+
+
 def _op(verb: Verb, key: Scalar, child: Node, reader: Reader, header: bool) -> Op:
     if header:
         _check_name(key, reader)
@@ -180,6 +217,10 @@ class HeaderEdits:
     """Edits of a header section, in order."""
 
     ops: tuple[Op, ...]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return edits_schema()
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> HeaderEdits:
@@ -271,6 +312,10 @@ class QueryEdits:
     """Edits of a query or of a form, in order. What no edit names keeps its spelling."""
 
     ops: tuple[Op, ...]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return edits_schema()
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> QueryEdits:

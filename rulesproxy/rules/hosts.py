@@ -17,6 +17,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phr
 from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Index, Numbers
+from rulesproxy.rules.state import Store
 
 NO_CAPTURES: Captures = {}
 _HOSTS_KEPT = 4096
@@ -30,9 +31,10 @@ class Hosts:
         passes: some rule leaves TLS undecrypted.
     """
 
-    __slots__ = ("_index", "_known", "_numbers", "_rules", "connects", "passes")
+    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "connects", "passes")
 
-    def __init__(self, rules: Sequence[Compiled], index: Index | None) -> None:
+    def __init__(self, rules: Sequence[Compiled], index: Index | None, store: Store | None) -> None:
+        self._store = store
         self._rules = tuple(rules)
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = index
@@ -43,6 +45,8 @@ class Hosts:
     def http_connect(self, flow: HTTPFlow) -> None:
         if over(flow):
             return
+        if self._store is not None:
+            self._store.attach(flow)
         host = flow.request.host
         view = FlowView(flow)
         for number in self._of_host(host):
@@ -85,7 +89,10 @@ class Hosts:
     def _passes(self, host: str, conn: ClientConn) -> bool:
         port = conn.connect_port or 443
         request = HTTPRequest("CONNECT", "https", host, port, "", "HTTP/1.1", Headers())
-        view = FlowView(HTTPFlow(request, conn, ServerConn((host, port), tls=True)))
+        flow = HTTPFlow(request, conn, ServerConn((host, port), tls=True))
+        if self._store is not None:
+            self._store.attach(flow)
+        view = FlowView(flow)
         for number in self._of_host(host):
             rule = self._rules[number]
             if rule.passes and rule.matches(view):

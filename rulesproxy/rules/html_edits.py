@@ -44,6 +44,12 @@ class Snippet:
     file: FilePath | None = None
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import record_schema
+
+        return {"anyOf": [Template.json_schema(), record_schema(cls)]}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Snippet:
         if isinstance(node, nodes.Mapping):
             snippet = reader.record(cls, node, name)
@@ -78,6 +84,12 @@ class HTMLEdits:
     append_head: Snippet | None = None
     append_body: Snippet | None = None
     remove: tuple[Selector, ...] = ()
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import record_schema
+
+        return record_schema(cls)
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> HTMLEdits:

@@ -31,6 +31,10 @@ class Pointer:
     parts: tuple[str, ...]
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": "string", "pattern": "^(/|$)"}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Pointer:
         # An empty pointer is the whole document, and this is the only place where that is meant.
         scalar = node if isinstance(node, nodes.Scalar) and not node.text else reader.scalar(node, name, "a pointer")
@@ -49,6 +53,16 @@ class PatchOp:
     path: Pointer
     value: JSONValue | None = None
     from_: Pointer | None = None
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        pointer = Pointer.json_schema()
+        return {
+            "type": "object",
+            "properties": {"op": {"enum": list(_OPS)}, "path": pointer, "value": {}, "from": pointer},
+            "required": ["op", "path"],
+            "additionalProperties": False,
+        }
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> PatchOp:
@@ -122,6 +136,24 @@ class JSONEdits:
     """Edits of a JSON body, in the order written; the bytes of what they do not name stay as they are."""
 
     ops: tuple[JSONOp, ...]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        path = JSONPath.json_schema()
+        by_path = {"type": "object", "propertyNames": path, "minProperties": 1}
+        operations = {"type": "array", "items": PatchOp.json_schema()}
+        return {
+            "type": "object",
+            "properties": {
+                "set": {**by_path, "description": "The value at each path, such as $.user.name."},
+                "delete": {"anyOf": [path, {"type": "array", "items": path}], "description": "Paths of what goes."},
+                "append": {**by_path, "description": "One more value at the end of the list at each path."},
+                "merge": {"description": "A merge patch (RFC 7396)."},
+                "patch": {**operations, "description": "Operations of a JSON Patch (RFC 6902)."},
+            },
+            "additionalProperties": False,
+            "minProperties": 1,
+        }
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> JSONEdits:

@@ -43,6 +43,10 @@ class JSONPath:
     steps: tuple[Step, ...]
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": "string", "pattern": r"^\$"}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> JSONPath:
         scalar = reader.scalar(node, name, "a path such as $.a.b[0]")
         try:

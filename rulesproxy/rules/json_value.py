@@ -70,6 +70,10 @@ class JSONValue:
     part: Part
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> JSONValue:
         return cls(_read(node, reader, name))
 

@@ -1,56 +1,81 @@
 """Rule files: read, checked, and turned into rules, with every mistake in all of them found in one go.
 
-It knows the keys of a rule file. How values are read is in `schema`, how YAML becomes nodes in `nodes`.
+It knows the keys of a rule file and the order in which files are read. What the names of a file mean is in `names`, how
+values are read in `schema`, how YAML becomes nodes in `nodes`.
 """
 
 from __future__ import annotations
 
 import gc
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
-from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Label, Source, Span
+from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Source, Span
+from rulesproxy.diagnostics.ignore import MARK, Ignore, divide, find_ignores
 from rulesproxy.filters import ast
-from rulesproxy.filters.problem import FilterError, Problem
+from rulesproxy.filters.problem import FilterError
+from rulesproxy.limits import INCLUDE_DEPTH
 from rulesproxy.rules import nodes
+from rulesproxy.rules.closure import ENDINGS, Closure, TooMany
 from rulesproxy.rules.entry import read_rule
-from rulesproxy.rules.match import FilterText
+from rulesproxy.rules.include import PACK, Include, included_files, is_include, no_match, pack, read_include
+from rulesproxy.rules.keys import TOP
+from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
+from rulesproxy.rules.names import (
+    AnyEnvironment,
+    Handed,
+    NameReader,
+    Scope,
+    parse_filter,
+    unknown_name,
+)
 from rulesproxy.rules.nodes import File, Node, NodeError, Scalar, read_nodes
+from rulesproxy.rules.profiles import Profiles
 from rulesproxy.rules.schema import Bad, Names, Reader
-from rulesproxy.rules.template import Template
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.cases import Case
 
 VERSION = 1
-ENDINGS = (".yaml", ".yml")
-TOP_KEYS = ("version", "vars", "lists", "filters", "rules")
+TOP_KEYS = tuple(key.name for key in TOP.values() if not key.project)
 PROJECT_FILE = "rulesproxy.yaml"
-PROJECT_KEYS = ("options", "addons")
+PROJECT_KEYS = tuple(key.name for key in TOP.values() if key.project)
 """Further keys, for the project file only; `project` reads them."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*").fullmatch
-_LIST_BYTES = 16 * 1024 * 1024
+_SYNONYMS = {"rule": "rules", "variables": "vars", "list": "lists", "profile": "profiles", "test": "tests"}
 
 
 class RulesError(DiagnosticError):
-    """Rule files that cannot be used."""
+    """Rule files that cannot be used.
 
-    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+    Attributes:
+        watch: what to watch for changes, see `Loaded`: a fix may be made in any of these files.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], watch: Sequence[Path] = ()) -> None:
         super().__init__(diagnostics)
+        self.watch = tuple(watch)
 
 
-def load_files(paths: Sequence[Path], env: Mapping[str, str] | None = None) -> Loaded:
-    """Read rule files; a folder means its `*.yaml` and `*.yml` files by name. Nothing is raised: see `diagnostics`."""
-    loader = _Loader(env)
+def load_files(
+    paths: Sequence[Path],
+    env: Mapping[str, str] | None = None,
+    profiles: Sequence[str] = (),
+    vars: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Read rule files; a folder means its `*.yaml` and `*.yml` files by name, `pack:NAME` a pack.
+
+    Nothing is raised: see `diagnostics`. `profiles` are those that are switched on; a later one wins. `vars` are values
+    for variables of these files, as if they were included with them.
+    """
+    loader = _Loader(env, profiles, vars)
     with _collector_paused():
         for path in paths:
-            for file in loader.expand(path):
-                loader.file(file)
+            loader.named(path)
         return loader.loaded()
 
 
@@ -67,130 +92,132 @@ def _collector_paused() -> Iterator[None]:
         gc.enable()
 
 
-def load_text(text: str, name: str = "<text>", env: Mapping[str, str] | None = None) -> Loaded:
+def load_text(
+    text: str, name: str = "<text>", env: Mapping[str, str] | None = None, profiles: Sequence[str] = ()
+) -> Loaded:
     """Read a text as a rule file that stands in the working folder."""
-    loader = _Loader(env)
-    loader.text(Source(name, text), Path())
+    loader = _Loader(env, profiles)
+    loader.closure.add(name, text.encode("utf-8", "surrogatepass"))
+    loader.text(Source(name, text), Path(), Handed(), True)
     return loader.loaded()
-
-
-@lru_cache(maxsize=20_000)
-def parse_filter(text: str) -> ast.Node:
-    """The tree of a filter. Remembered by its text: a reload parses only what has changed.
-
-    Raises:
-        FilterError: it has a syntax error.
-    """
-    from rulesproxy.filters.parse import parse
-
-    return parse(text)
-
-
-@dataclass(slots=True)
-class Scope:
-    """What the rules of one file may refer to, and the ids of all files so far."""
-
-    names: dict[str, object]
-    places: dict[str, Span]
-    vars: dict[str, str]
-    ids: dict[str, Span]
-    used: set[str]
 
 
 class _Loader:
     """Collects rules and diagnostics over several files."""
 
-    def __init__(self, env: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, env: Mapping[str, str] | None, profiles: Sequence[str], vars: Mapping[str, str] | None = None
+    ) -> None:
         self.env = env
+        self.handed = Handed(vars=dict(vars or {}))
+        self.profiles = Profiles(profiles)
+        self.closure = Closure()
         self.rules: list[Rule] = []
-        self.diagnostics: list[Diagnostic] = []
-        self.files: list[Path] = []
-        self.hash = hashlib.sha256()
+        self.ignores: dict[Span, Ignore] = {}
         self.ids: dict[str, Span] = {}
         self.used: set[str] = set()
+        self.tests: list[Case] = []
+        self.parts: list[tuple[str, list[Diagnostic]]] = []
+        self.secrets: list[set[str]] = []
+        self.chain: list[tuple[Path, str]] = []
 
     def loaded(self) -> Loaded:
-        return Loaded(tuple(self.rules), tuple(self.diagnostics), tuple(self.files), self.hash.hexdigest())
+        self.parts.append(("", list(self.profiles.check())))
+        if self.tests:
+            from rulesproxy.rules.cases import check_names
 
-    def expand(self, path: Path) -> list[Path]:
-        """The rule files that a path stands for."""
+            problems = list(check_names(self.tests, {rule.name for rule in self.rules}, set(self.ids)))
+            self.parts.append(("", problems))
+        # A file that is included twice has its mistakes once.
+        found = {str(each): each for path, part in self.parts for each in sorted(part, key=partial(_place, path))}
+        ignores = tuple(self.ignores.values())
+        said, silenced = divide(found.values(), ignores)
+        return Loaded(
+            tuple(self.rules),
+            said,
+            self.closure.files,
+            tuple(self.closure.paths),
+            self.closure.digest,
+            tuple(self.tests),
+            ignores,
+            silenced,
+            frozenset().union(*self.secrets),
+        )
+
+    # Files
+
+    def named(self, path: Path) -> None:
+        """Read what was named from outside: a file, a folder or a pack."""
+        problems: list[Diagnostic] = []
+        self.parts.append((str(path), problems))
+        try:
+            for file in self._expand(path, problems):
+                self.closure.count()
+                self._file(file, problems, self.handed, True)
+        except TooMany as error:
+            problems.append(Diagnostic("RP809", "error", f"these are {error}", help="name fewer of them"))
+
+    def _expand(self, path: Path, problems: list[Diagnostic]) -> list[Path]:
+        if str(path).startswith(PACK):
+            try:
+                return [pack(str(path))]
+            except FileNotFoundError as error:
+                title = f"there is no pack `{str(path).removeprefix(PACK)}`"
+                problems.append(Diagnostic("RP811", "error", title, help=str(error)))
+                return []
         if not path.is_dir():
             return [path]
         try:
-            found = sorted(entry for entry in path.iterdir() if entry.suffix in ENDINGS and entry.is_file())
+            found = self.closure.folder(path)
         except OSError as error:
-            self._unreadable(path, error)
+            problems.append(_unreadable(path, error))
             return []
         if not found:
-            self.diagnostics.append(
-                Diagnostic(
-                    "RP001", "error", f"the folder `{path}` has no rule files", help="rule files end in .yaml or .yml"
-                )
-            )
+            title = f"the folder `{path}` has no rule files"
+            problems.append(Diagnostic("RP001", "error", title, help=f"rule files end in {' or '.join(ENDINGS)}"))
         return found
 
-    def file(self, path: Path) -> None:
-        data = self._read(path)
-        if data is None:
-            return
-        source = self._decode(path, data)
-        if source is not None:
-            self.text(source, path.parent)
+    def _file(self, path: Path, problems: list[Diagnostic], handed: Handed, on: bool) -> Scope | None:
+        """Read a file; its names, or None where they could not be found out."""
+        try:
+            data = self.closure.read(path, 4 * nodes.MAX_CHARACTERS)
+        except (OSError, ValueError) as error:
+            hint = "the path is relative to the file that it stands in" if self.chain else ""
+            problems.append(_unreadable(path, error, hint))
+            return None
+        source = _decode(path, data, problems)
+        if source is None:
+            return None
+        self.chain.append((_real(path), str(path)))
+        try:
+            return self.text(source, path.parent, handed, on)
+        finally:
+            self.chain.pop()
 
-    def text(self, source: Source, folder: Path) -> None:
-        """Read one file's text."""
-        self.hash.update(source.text.encode("utf-8", "surrogatepass"))
+    def text(self, source: Source, folder: Path, handed: Handed, on: bool) -> Scope | None:
+        """Read one file's text; `on` says whether its rules are there."""
         try:
             root = read_nodes(source)
         except NodeError as error:
-            self.diagnostics.extend(error.diagnostics)
-            return
+            self.parts.append((source.path, list(error.diagnostics)))
+            return None
+        if MARK in source.text:
+            self.ignores.update({ignore.span: ignore for ignore in find_ignores(source, nodes.texts(root))})
         reader = Reader(folder, self.env)
+        reader.closure = self.closure
+        self.parts.append((source.path, reader.problems))
+        # The set is filled while the file is read.
+        self.secrets.append(reader.secrets)
+        scope = Scope(self.ids, self.used)
         try:
-            self._top(root, reader)
+            self._top(root, reader, scope, handed, on)
         except Bad:
             pass
-        self.diagnostics.extend(sorted(reader.problems, key=_place))
-
-    def _read(self, path: Path) -> bytes | None:
-        self.files.append(path)
-        try:
-            if path.exists() and not path.is_file():
-                raise OSError("not a regular file")
-            with path.open("rb") as file:
-                data = file.read(4 * nodes.MAX_CHARACTERS + 1)
-        except (OSError, ValueError) as error:
-            self._unreadable(path, error)
-            return None
-        return data
-
-    def _unreadable(self, path: Path, error: Exception) -> None:
-        words = (getattr(error, "strerror", None) or str(error)).lower()
-        beside = path.parent if not path.exists() else None
-        self.diagnostics.append(
-            Diagnostic("RP001", "error", f"cannot read `{path}`: {words}", help=_nearest(path, beside))
-        )
-
-    def _decode(self, path: Path, data: bytes) -> Source | None:
-        try:
-            return Source(str(path), data.decode("utf-8").removeprefix("\ufeff"))
-        except UnicodeDecodeError as error:
-            before = data[: error.start].decode("utf-8", "replace")
-            source = Source(str(path), data.decode("utf-8", "replace"))
-            self.diagnostics.append(
-                Diagnostic(
-                    "RP002",
-                    "error",
-                    f"byte 0x{data[error.start]:02X} is not UTF-8",
-                    File(source).span(len(before), len(before) + 1),
-                    help="save the file as UTF-8",
-                )
-            )
-            return None
+        return scope
 
     # One file
 
-    def _top(self, root: Node, reader: Reader) -> None:
+    def _top(self, root: Node, reader: Reader, scope: Scope, handed: Handed, on: bool) -> None:
         if isinstance(root, Scalar) and root.empty:
             reader.fail("RP108", root, "this file is empty", "begin with `version: 1` and a list of `rules:`")
         if isinstance(root, nodes.Sequence):
@@ -206,187 +233,189 @@ class _Loader:
                         "RP102", key, f"`{key.text}` is for the project file only", f"move it to {PROJECT_FILE}"
                     )
             elif key.text not in TOP_KEYS:
-                reader.unknown(key, TOP_KEYS, "in a rule file", {"rule": "rules", "variables": "vars", "list": "lists"})
-        self._version(top, reader)
-        scope = Scope({}, {}, {}, self.ids, self.used)
-        for name, read in (("vars", self._vars), ("lists", self._lists), ("filters", self._filters)):
-            node = top.get(name)
-            if node is not None and not (isinstance(node, Scalar) and node.empty):
-                try:
-                    read(reader.mapping(node, name, f"`{name}: {{name: …}}`"), reader, scope)
-                except Bad:
-                    pass
-        self._rules(top.get("rules"), reader, scope)
-
-    def _version(self, top: nodes.Mapping, reader: Reader) -> None:
-        node = top.get("version")
-        if node is None:
-            reader.note("RP108", top, "this file has no `version`", "add `version: 1` as its first line")
-            return
-        text = node.text if isinstance(node, Scalar) else ""
-        if text == str(VERSION):
-            return
-        if text.isdigit():
-            reader.note("RP108", node, f"version {text} is not supported", f"this rulesproxy reads version {VERSION}")
-        else:
-            reader.note("RP108", node, "`version` is a whole number", f"write `version: {VERSION}`")
-
-    def _vars(self, mapping: nodes.Mapping, reader: Reader, scope: Scope) -> None:
-        for key, child in mapping.entries:
-            try:
-                self._name(key, reader, scope)
-                reader.names = Names({}, scope.vars, reader.names.env)
-                template = Template.read(child, reader, key.text)
-                if template.constant is None:
-                    reader.fail(
-                        "RP605",
-                        child,
-                        "a variable is fixed when the file is loaded",
-                        "use ${env:NAME}, ${vars.name} or plain text",
-                    )
-                scope.vars[key.text] = template.constant
-                scope.names[key.text] = template.constant
-            except Bad:
-                # The name is known all the same: a bad value must not make every use of it an error too.
-                scope.vars.setdefault(key.text, "")
-                scope.names.setdefault(key.text, "")
-
-    def _lists(self, mapping: nodes.Mapping, reader: Reader, scope: Scope) -> None:
-        for key, child in mapping.entries:
-            try:
-                self._name(key, reader, scope)
-                if isinstance(child, nodes.Mapping):
-                    scope.names[key.text] = self._list_file(child, reader)
-                elif isinstance(child, nodes.Sequence):
-                    scope.names[key.text] = tuple(reader.text(item, key.text) for item in child.items)
-                else:
-                    reader.fail("RP103", child, f"the list `{key.text}` wants a list", f"write `{key.text}: [a, b]`")
-            except Bad:
-                scope.names.setdefault(key.text, ())
-
-    def _list_file(self, mapping: nodes.Mapping, reader: Reader) -> tuple[str, ...]:
-        node = mapping.get("file")
-        for key, _ in mapping.entries:
-            if key.text != "file":
-                reader.unknown(key, ("file",), "in a list")
-        if node is None:
-            reader.fail("RP103", mapping, "a list is `[a, b]` or `{file: …}`", "add `file: lists/name.txt`")
-        path = reader.folder / reader.text(node, "file")
-        self.files.append(path)
-        try:
-            if not path.is_file():
-                raise FileNotFoundError(2, "no such file")
-            with path.open("rb") as file:
-                data = file.read(_LIST_BYTES)
-            text = data.decode("utf-8").removeprefix("\ufeff")
-        except UnicodeDecodeError:
-            reader.fail("RP806", node, f"the list `{path}` is not UTF-8", "save it as UTF-8")
-        except (OSError, ValueError) as error:
-            words = (getattr(error, "strerror", None) or str(error)).lower()
-            reader.fail(
-                "RP601", node, f"cannot read the list `{path}`: {words}", "the path is relative to the rule file"
-            )
-        self.hash.update(data)
-        lines = [line.partition("#")[0].strip() for line in text.splitlines()]
-        return tuple(line for line in lines if line)
-
-    def _filters(self, mapping: nodes.Mapping, reader: Reader, scope: Scope) -> None:
-        texts: dict[str, FilterText] = {}
-        for key, child in mapping.entries:
-            try:
-                self._name(key, reader, scope)
-                scalar = reader.scalar(child, key.text, "a filter")
-                text = FilterText(scalar.text, scalar.part)
-                try:
-                    scope.names[key.text] = parse_filter(scalar.text)
-                except FilterError as error:
-                    report(error.problems, text, reader)
-                    raise Bad from None
-                texts[key.text] = text
-            except Bad:
-                scope.names.setdefault(key.text, parse_filter("~all"))
-        self._check_filters(texts, reader, scope)
-
-    def _check_filters(self, texts: Mapping[str, FilterText], reader: Reader, scope: Scope) -> None:
-        """Check named filters where they stand. One with a mistake is not asked again by each rule that uses it."""
-        from rulesproxy.filters.check import check
-
-        bad = set()
-        for name, text in texts.items():
-            tree = scope.names[name]
-            try:
-                warnings = check(cast(ast.Node, tree), scope.names).warnings
-            except FilterError as error:
-                # What is wrong in another filter is said there, unless the two need each other.
-                own = [
-                    each
-                    for each in error.problems
-                    if "needs itself" in each.title or not each.title.startswith("in `$")
-                ]
-                report(own, text, reader)
-                bad.add(name)
-            else:
-                # Whose bodies are read is a matter of the rules that use it.
-                report([warning for warning in warnings if warning.code != "RP403"], text, reader)
-        for name in bad:
-            scope.names[name] = parse_filter("~all")
-
-    def _name(self, key: Scalar, reader: Reader, scope: Scope) -> None:
-        """Variables, lists and filters share one name space, since `$name` may mean each of them."""
-        if not _NAME(key.text):
-            reader.fail(
-                "RP807",
-                key,
-                f"`{key.text}` cannot be a name",
-                "a name has letters, digits, `_` and `-`, and starts with a letter",
-            )
-        first = scope.places.get(key.text)
-        if first is not None:
-            reader.note(
-                "RP805",
-                key,
-                f"the name `{key.text}` is used twice",
-                "variables, lists and filters share one name space: rename one",
-                labels=[Label(first, "first used here")],
-            )
-            raise Bad
-        scope.places[key.text] = key.span
-
-    def _rules(self, node: Node | None, reader: Reader, scope: Scope) -> None:
-        if node is None or (isinstance(node, Scalar) and node.empty):
-            return
-        if isinstance(node, nodes.Mapping):
-            reader.fail("RP112", node, "`rules` must be a list", "start every rule with `- `")
-        if not isinstance(node, nodes.Sequence):
-            reader.fail("RP112", node, "`rules` must be a list", "start every rule with `- ` on a line of its own")
+                reader.unknown(key, TOP_KEYS, "in a rule file", _SYNONYMS)
+        _version(top, reader)
+        items = _rule_nodes(top.get("rules"), reader)
+        trees = _trees(top, items, reader) if top.get("lists") is not None else []
+        names = NameReader(reader, scope, self.closure, self.profiles, handed, trees)
         env = reader.names.env
-        for item in node.items:
+        names.read(top)
+        for item in items:
             reader.names = Names({}, scope.vars, env)
             try:
-                rule = read_rule(item, reader, scope)
+                self._entry(item, reader, scope, on, env)
             except Bad:
                 continue
-            if rule is not None:
-                self.rules.append(rule)
+        self._tests(top.get("tests"), reader, scope)
+        if not any(problem.severity == "error" for problem in reader.problems):
+            names.unused()
+
+    def _tests(self, node: Node | None, reader: Reader, scope: Scope) -> None:
+        if node is not None and not (isinstance(node, Scalar) and node.empty):
+            from rulesproxy.rules.cases import read_cases
+
+            self.tests += read_cases(node, reader, scope.names_of("vars"), self.profiles)
+
+    def _entry(self, item: Node, reader: Reader, scope: Scope, on: bool, env: Mapping[str, str]) -> None:
+        if isinstance(item, nodes.Mapping) and is_include(item):
+            tests = len(self.tests)
+            self._include(read_include(item, reader, scope, self.closure, self.profiles), reader, on)
+            # The tests of an included file are about that file alone: its values are other ones here.
+            del self.tests[tests:]
+            return
+        on = on and (not isinstance(item, nodes.Mapping) or self.profiles.allow(item, reader))
+        if not on:
+            # What is not there is checked, but needs no environment.
+            reader.names = Names({}, scope.vars, AnyEnvironment())
+        rule = read_rule(item, reader, scope)
+        if on and rule is not None:
+            self.rules.append(rule)
+
+    # Includes
+
+    def _include(self, include: Include, reader: Reader, on: bool) -> None:
+        if len(self.chain) >= INCLUDE_DEPTH:
+            title = f"more than {INCLUDE_DEPTH} files include one another in a chain"
+            reader.fail("RP809", include.key, title, "include the files from one place")
+        scopes: list[Scope | None] = []
+        for target in include.targets:
+            try:
+                scopes += self._target(target, include, reader, on and include.on)
+            except Bad:
+                scopes.append(None)
+            except TooMany as error:
+                scopes.append(None)
+                title = f"with this include there are {error}"
+                reader.note("RP809", target, title, "join them, or move data to lists")
+        if None in scopes or not scopes:
+            return
+        where = include.targets[0].text if len(include.targets) == 1 else "none of these files"
+        for (kind, name), key in include.handed.keys.items():
+            known = {each for scope in scopes if scope for each in scope.names_of(kind)}
+            if name not in known:
+                unknown_name(key, kind, known, reader, f"`{where}`" if len(include.targets) == 1 else where)
+
+    def _target(self, target: Scalar, include: Include, reader: Reader, on: bool) -> list[Scope | None]:
+        paths, single = included_files(target, reader, self.closure)
+        scopes: list[Scope | None] = []
+        begun = [path for path, _ in self.chain]
+        found = False
+        for path in paths:
+            real = _real(path)
+            if real in begun:
+                if single:
+                    chain = " → ".join([shown for _, shown in self.chain[begun.index(real) :]] + [str(path)])
+                    reader.fail("RP802", target, f"this file includes itself: {chain}", "remove one of the includes")
+                # A pattern means the others.
+                continue
+            found = True
+            self.closure.count()
+            problems: list[Diagnostic] = []
+            scopes.append(self._file(path, problems, include.handed, on))
+            for problem in problems:
+                # What has no place yet is about the file as a whole, and is said where it is asked for.
+                if problem.span is None:
+                    reader.note(problem.code, target, problem.title, problem.help)
+                else:
+                    self.parts.append((str(path), [problem]))
+        if not found:
+            no_match(target, reader)
+        return scopes
 
 
-def report(problems: Sequence[Problem], text: FilterText, reader: Reader) -> None:
-    """Record what is wrong with a filter at its places in the file."""
-    for problem in problems:
-        span = text.place(problem.start, problem.end)
-        reader.note(problem.code, span, problem.title, problem.help, problem.label, severity=problem.severity)
+def _version(top: nodes.Mapping, reader: Reader) -> None:
+    node = top.get("version")
+    if node is None:
+        reader.note("RP108", top, "this file has no `version`", "add `version: 1` as its first line")
+        return
+    text = node.text if isinstance(node, Scalar) else ""
+    if text == str(VERSION):
+        return
+    if text.isdigit():
+        reader.note("RP108", node, f"version {text} is not supported", f"this rulesproxy reads version {VERSION}")
+    else:
+        reader.note("RP108", node, "`version` is a whole number", f"write `version: {VERSION}`")
 
 
-def _place(diagnostic: Diagnostic) -> tuple[int, int]:
-    return (diagnostic.span.line, diagnostic.span.column) if diagnostic.span else (0, 0)
+def _rule_nodes(node: Node | None, reader: Reader) -> list[Node]:
+    if node is None or (isinstance(node, Scalar) and node.empty):
+        return []
+    if isinstance(node, nodes.Sequence):
+        return node.items
+    help = "start every rule with `- `"
+    if not isinstance(node, nodes.Mapping):
+        help += " on a line of its own"
+    reader.note("RP112", node, "`rules` must be a list", help)
+    return []
 
 
-def _nearest(path: Path, folder: Path | None) -> str:
+def _trees(top: nodes.Mapping, items: list[Node], reader: Reader) -> list[ast.Node]:
+    """The filters of a file as far as they can be parsed. Their mistakes are found when they are read."""
+    silent = Reader(reader.folder, {})
+    found = []
+    named = top.get("filters")
+    written = [child for _, child in named.entries] if isinstance(named, nodes.Mapping) else []
+    written += [item.get("match") for item in items if isinstance(item, nodes.Mapping)]  # type: ignore[misc]
+    for node in written:
+        if node is not None:
+            try:
+                found.append(parse_filter(filter_text(node, silent).text))
+            except (Bad, FilterError):
+                continue
+    return found
+
+
+def _decode(path: Path, data: bytes, problems: list[Diagnostic]) -> Source | None:
+    try:
+        return Source(str(path), data.decode("utf-8").removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace")
+        source = Source(str(path), data.decode("utf-8", "replace"))
+        problems.append(
+            Diagnostic(
+                "RP002",
+                "error",
+                f"byte 0x{data[error.start]:02X} is not UTF-8",
+                File(source).span(len(before), len(before) + 1),
+                help="save the file as UTF-8",
+            )
+        )
+        return None
+
+
+def _real(path: Path) -> Path:
+    """The file that a path leads to through all links."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        # Links in a circle, or no possible name: reading it says so.
+        return path
+
+
+def _place(path: str, diagnostic: Diagnostic) -> tuple[str, int, int]:
+    """The order of what was found by reading one file: its list files first, then itself from top to bottom."""
+    span = diagnostic.span
+    if span is None:
+        return "", 0, 0
+    return ("\uffff" if span.source.path == path else span.source.path), span.line, span.column
+
+
+def _unreadable(path: Path, error: Exception, hint: str = "") -> Diagnostic:
+    words = (getattr(error, "strerror", None) or str(error)).lower()
+    missing = isinstance(error, FileNotFoundError)
+    help = _nearest(path) if missing else ""
+    help = help or (missing and hint) or "check the name and the permissions"
+    return Diagnostic("RP001", "error", f"cannot read `{path}`: {words}", help=help)
+
+
+def _nearest(path: Path) -> str:
     from rulesproxy.diagnostics import suggest
 
     try:
-        names = [entry.name for entry in folder.iterdir()] if folder is not None else []
+        names = [entry.name for entry in path.parent.iterdir()]
+    except FileNotFoundError:
+        return f"there is no folder `{path.parent}`"
     except OSError:
-        return f"the folder `{folder}` cannot be read either"
+        return f"the folder `{path.parent}` cannot be read either"
     meant = suggest(path.name, names)
-    return f"did you mean `{path.with_name(meant)}`?" if meant else "check the name and the permissions"
+    return f"did you mean `{path.with_name(meant)}`?" if meant else ""

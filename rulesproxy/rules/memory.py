@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from rulesproxy.rules.outside import Outside, fraction, the_machine
+
 
 class Memory:
-    """The counters of one rule.
+    """The counters of one rule, and the chances that depend on them.
 
     Attributes:
         counts: the counters by name. A reload hands the same mapping to the rule that takes this one's place, so that
             flows that began with either of them count together.
     """
 
-    __slots__ = ("counts",)
+    __slots__ = ("_outside", "_rule", "counts")
 
-    def __init__(self) -> None:
+    def __init__(self, rule: str = "", outside: Outside | None = None) -> None:
+        self._rule = rule
+        self._outside = outside
         self.counts: dict[str, int] = {}
+
+    def count(self, name: str) -> int:
+        """The last number that was given; 0 before the first."""
+        return self.counts.get(name, 0)
 
     def next(self, name: str) -> int:
         """Count one more, and give the number: 1 for the first."""
         count = self.counts[name] = self.counts.get(name, 0) + 1
         return count
+
+    def chance(self, name: str, seed: str = "") -> float:
+        """A number from 0.0 up to but without 1.0, another one at every call; with a seed the same in every run."""
+        number = self.next(name)
+        if seed:
+            return fraction(seed, self._rule, name, number)
+        return (self._outside or the_machine()).chance(self._rule, name, number)
 
     def follow(self, other: Memory) -> None:
         """Go on where another rule's memory is."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rulesproxy.diagnostics import Diagnostic, Span
+from rulesproxy.diagnostics.ignore import Ignore
 from rulesproxy.filters.check import Checked
 from rulesproxy.rules.action import Action
+from rulesproxy.rules.gates import Gates
+from rulesproxy.rules.match import FilterText
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.cases import Case
 
 OnError: TypeAlias = Literal["open", "closed"]
 
@@ -34,9 +40,12 @@ class Rule:
         steps: the actions, in order, an answering one last.
         stop: no rule below applies to a flow that this one matches.
         on_error: whether a flow goes on when an action fails (`open`), or is answered with 502 (`closed`).
+        gates: which of the flows that the filter matches it acts on; None for all.
+        refuses_overflow: a body that it needs and that is over the limit is refused, instead of passing by the rule.
         negated: the opposite of the filter, for rules that let flows pass: what it leaves must still be looked at.
         span: where the rule begins.
         definition: what it says, in a form that is the same as long as the rule says the same.
+        text: the filter as written, which knows the place of each of its terms.
     """
 
     name: str
@@ -50,6 +59,14 @@ class Rule:
     negated: Checked | None
     span: Span
     definition: str = ""
+    gates: Gates | None = None
+    refuses_overflow: bool = False
+    text: FilterText | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def identity(self) -> str:
+        """What stays the same as long as the rule is the same one: its id, or what it says."""
+        return self.id or self.definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +76,25 @@ class Loaded:
     Attributes:
         rules: the enabled rules that are free of errors, in order.
         diagnostics: everything that was found, in order of place; with an error among it the rules must not be used.
-        files: every file that was read, for watching.
-        digest: a hash over the contents of those files.
+        files: every file that was read.
+        watch: what a change of may change these rules: those files, files that were looked for and are missing, and
+            folders that were searched, whose entries count.
+        digest: a hash over the contents of those files, and over what the searches have found.
+        tests: the tests that are free of errors, in order; those of included files are left out.
+        ignores: the comments in them that silence a warning.
+        ignored: what these have silenced.
+        secrets: values of the environment that the rules use; logs and records hide them.
     """
 
     rules: tuple[Rule, ...]
     diagnostics: tuple[Diagnostic, ...]
     files: tuple[Path, ...]
+    watch: tuple[Path, ...]
     digest: str
+    tests: tuple[Case, ...] = ()
+    ignores: tuple[Ignore, ...] = ()
+    ignored: tuple[Diagnostic, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:

@@ -90,6 +90,18 @@ class Scalar:
         return self.file.span(self.start + first, self.start + last)
 
 
+class Constant(Scalar):
+    """A value that stands somewhere else, such as in a variable: every part of it is where it is used."""
+
+    __slots__ = ()
+
+    def __init__(self, place: Scalar, text: str) -> None:
+        super().__init__(place.file, text, '"', place.start, place.end, place.flow)
+
+    def part(self, start: int, end: int) -> Span:
+        return self.span
+
+
 class Sequence:
     """A list."""
 
@@ -144,6 +156,24 @@ class Mapping:
 
 
 Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+def texts(root: Node) -> Iterator[tuple[int, int]]:
+    """The pieces of a file that are quoted or stand as blocks, by offsets: inside of them `#` begins no comment."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Scalar):
+            if node.style:
+                start = node.start
+                if node.style in "|>":
+                    # Behind the mark of a block there may be a comment.
+                    start = node.file.source.text.find("\n", start) + 1 or node.end
+                yield start, node.end
+        elif isinstance(node, Sequence):
+            stack.extend(node.items)
+        else:
+            stack.extend(part for entry in node.entries for part in entry)
 
 
 class NodeError(DiagnosticError):

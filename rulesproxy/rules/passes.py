@@ -9,85 +9,57 @@ which costs nothing where nothing is changed: so the response pass sees for ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TypeAlias
 
-from rulesproxy.engine.dispatch import run_guarded
-from rulesproxy.engine.log import logger
-from rulesproxy.filters.fields.message import is_event_stream
+from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
 from rulesproxy.filters.view import FlowView
-from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest
+from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
-from rulesproxy.rules.index import Index, Numbers, Question, asked_of
+from rulesproxy.rules.index import Index, Numbers, asked_of
+from rulesproxy.rules.position import Pass
+from rulesproxy.rules.state import Store
+from rulesproxy.rules.waiting import Waiting
 
 INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
 
 _NO_CAPTURES: Captures = {}
 
-_Head: TypeAlias = tuple[str, str, str, int, str, str, list[tuple[bytes, bytes, bytes]]]
-
-
-class Pass:
-    """Where a flow is in its passes; kept on `flow.rules`.
-
-    Attributes:
-        owner: the identity of the rule set that made it.
-        numbers: the candidates, in order; cut behind a rule that stops.
-        at: the next candidate of the current pass.
-        reached: the first candidate that the request pass did not come to.
-        waits: the side whose body the pass needs before it can go on.
-        answered: the request pass is over.
-        heads: the request as it stood before each change, with the number of the changing rule.
-        sealed: the request head at the end of the request pass.
-        asked: what the index was asked about.
-        matched: the captures of rules that matched in the request pass and act in the response pass.
-    """
-
-    __slots__ = ("answered", "asked", "at", "heads", "matched", "numbers", "owner", "reached", "sealed", "waits")
-
-    def __init__(self, owner: object, numbers: Numbers) -> None:
-        self.owner = owner
-        self.numbers = numbers
-        self.at = 0
-        self.reached = 0
-        self.waits: Side | None = None
-        self.answered = False
-        self.heads: list[tuple[int, HTTPRequest]] | None = None
-        self.sealed: _Head | None = None
-        self.asked: Question | None = None
-        self.matched: dict[int, Captures] | None = None
+Rest: TypeAlias = Coroutine[object, object, None] | None
+"""The rest of a pass that has to wait for an `async` function; None where the pass is over or lacks a body."""
 
 
 class Runner:
     """Runs the passes of one rule set. Nothing in it points back to itself, so that it dies when it is let go."""
 
     __slots__ = (
+        "_bodies",
         "_editors",
         "_index",
         "_nothing",
         "_numbers",
         "_responds",
         "_rules",
-        "_told",
+        "_store",
         "hosts",
         "owner",
     )
 
-    def __init__(self, rules: Sequence[Compiled]) -> None:
+    def __init__(self, rules: Sequence[Compiled], store: Store) -> None:
         self._rules = tuple(rules)
+        self._store = store if any(rule.uses_state for rule in self._rules) else None
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = Index([rule.keys for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
         if self._index is not None and self._index.useless:
             self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         self._responds = any(rule.acts_on_response for rule in self._rules)
-        self.hosts = Hosts(self._rules, self._index)
-        self._told: set[str] = set()
+        self._bodies = Waiting(self._rules)
+        self.hosts = Hosts(self._rules, self._index, self._store)
         self.owner = object()
         self._nothing = Pass(self.owner, ())
 
@@ -112,35 +84,37 @@ class Runner:
 
     # The request pass
 
-    def requestheaders(self, flow: HTTPFlow) -> None:
+    def requestheaders(self, flow: HTTPFlow) -> Rest:
         request = flow.request
         numbers = self._numbers if self._index is None else self._index.candidates(request)
         if not numbers:
             flow.rules = self._nothing
-            return
+            return None
         state = flow.rules = Pass(self.owner, numbers)
+        if self._store is not None:
+            self._store.attach(flow)
         if self._index is not None:
             state.asked = asked_of(request)
         if over(flow):
             # Somebody in front of the rules has answered: the response pass is all that is left.
             self._seal(flow, state, False)
-            return
-        self._request_pass(flow, state, FlowView(flow), False)
+            return None
+        return self._request_pass(flow, state, FlowView(flow), False)
 
-    def request(self, flow: HTTPFlow) -> None:
+    def request(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if type(state) is not Pass or state.owner is not self.owner or state.waits != "request":
-            return
+            return None
         state.waits = None
         if state.answered:
-            return
+            return None
         if over(flow):
             self._seal(flow, state, False)
-            return
+            return None
         self._ask_again(flow, state, state.at)
-        self._request_pass(flow, state, FlowView(flow), True)
+        return self._request_pass(flow, state, FlowView(flow), True)
 
-    def _request_pass(self, flow: HTTPFlow, state: Pass, view: FlowView, whole: bool) -> None:
+    def _request_pass(self, flow: HTTPFlow, state: Pass, view: FlowView, whole: bool) -> Rest:
         rules = self._rules
         at = state.at
         while at < len(state.numbers):
@@ -153,40 +127,63 @@ class Runner:
                     if not rule.near(view):
                         continue
                     state.at = at - 1
-                    state.waits = "request"
-                    return
+                    self._bodies.wait_for_request(flow, state, view, state.numbers[state.at :])
+                    return None
                 if rule.uses_response:
                     continue
                 if flow.request.body_source is None:
                     if rule.near(view):
-                        self._tell(rule, flow, "request body was streamed or is over the limit")
+                        self._bodies.tell(rule, flow, "request body was streamed or is over the limit")
                     continue
-            if not rule.matches(view):
+            if not rule.matches(view) or (rule.gate is not None and not state.opens(rule, view)):
                 continue
             state.at = at
-            if self._apply_request(flow, state, view, rule, whole):
+            captures = self._enter_request(flow, state, view, rule)
+            if captures is None:
+                continue
+            bound = rule.bound("request" if whole else "requestheaders")
+            if rule.awaits_request:
+                return self._await_request(flow, state, rule, bound, captures, whole)
+            run_guarded(bound, flow, captures)
+            if self._leave_request(flow, state, rule):
                 break
             if rule.edits_request:
                 # A new view is cheaper than making the old one forget what it has read.
                 view = FlowView(flow)
         state.at = at
         self._seal(flow, state, whole)
+        return None
 
-    def _apply_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled, whole: bool) -> bool:
-        """Do what a matching rule does in the request pass; whether the pass is over."""
+    async def _await_request(
+        self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound, captures: Captures, whole: bool
+    ) -> None:
+        """Act with a rule whose function is `async`, and go on behind it."""
+        await dispatch((bound,), flow, captures)
+        if self._leave_request(flow, state, rule):
+            self._seal(flow, state, whole)
+            return
+        rest = self._request_pass(flow, state, FlowView(flow), whole)
+        if rest is not None:
+            await rest
+
+    def _enter_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled) -> Captures | None:
+        """A rule matches in the request pass: its captures, or None where it does nothing before the response."""
         captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
         if rule.acts_on_response and not rule.either_side:
             if state.matched is None:
                 state.matched = {}
             state.matched[rule.number] = captures
         if not rule.acts_on_request:
-            return False
+            return None
         hit(flow, rule)
         if rule.edits_request and self._responds:
             if state.heads is None:
                 state.heads = []
             state.heads.append((rule.number, flow.request.copy()))
-        run_guarded(rule.bound("request" if whole else "requestheaders"), flow, captures)
+        return captures
+
+    def _leave_request(self, flow: HTTPFlow, state: Pass, rule: Compiled) -> bool:
+        """A rule has acted in the request pass; whether the pass is over."""
         if rule.edits_request:
             self._ask_again(flow, state, state.at)
         if rule.stop:
@@ -213,11 +210,7 @@ class Runner:
         state.at = 0
         if not self._responds:
             return
-        request = flow.request
-        state.sealed = (
-            request.method, request.scheme, request.host, request.port, request.path, request.http_version,
-            request.headers.raw,
-        )  # fmt: skip
+        state.seal(flow.request)
         below = state.numbers[state.reached :]
         if over(flow):
             if not whole and below:
@@ -231,7 +224,7 @@ class Runner:
         for number in below:
             rule = self._rules[number]
             if rule.acts_on_response and rule.reads_request and rule.near(view):
-                state.waits = "request"
+                self._bodies.wait_for_request(flow, state, view, below)
                 return
 
     def _prepare(self, flow: HTTPFlow, state: Pass, view: FlowView) -> None:
@@ -240,16 +233,16 @@ class Runner:
             if number not in self._editors:
                 continue
             rule = self._rules[number]
-            if rule.near(self._view(flow, state, view, number)):
+            if rule.near(state.view(view, number)):
                 prepare_for_body_edit(flow.request)
                 return
 
     # The response pass
 
-    def responseheaders(self, flow: HTTPFlow) -> None:
+    def responseheaders(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if state is self._nothing or flow.response is None:
-            return
+            return None
         if type(state) is not Pass or state.owner is not self.owner:
             state = self._late(flow)
         if not state.answered:
@@ -257,24 +250,25 @@ class Runner:
             self._seal(flow, state, True)
         state.waits = None
         state.at = 0
-        self._response_pass(flow, state, False)
+        return self._response_pass(flow, state, False)
 
-    def response(self, flow: HTTPFlow) -> None:
+    def response(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
         if type(state) is not Pass or state.owner is not self.owner or state.waits != "response":
-            return
+            return None
         state.waits = None
-        if flow.response is not None:
-            self._response_pass(flow, state, True)
+        return None if flow.response is None else self._response_pass(flow, state, True)
 
     def _late(self, flow: HTTPFlow) -> Pass:
         """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""
         numbers = self._numbers if self._index is None else self._index.candidates(flow.request)
         state = flow.rules = Pass(self.owner, numbers)
+        if self._store is not None:
+            self._store.attach(flow)
         self._seal(flow, state, True)
         return state
 
-    def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> None:
+    def _response_pass(self, flow: HTTPFlow, state: Pass, whole: bool) -> Rest:
         rules = self._rules
         view: FlowView | None = None
         at = state.at
@@ -291,79 +285,51 @@ class Runner:
                     # The request pass has been at this rule, and it did not match.
                     continue
                 if view is None:
-                    view = self._base_view(flow, state)
-                seen = self._view(flow, state, view, number)
+                    view = state.base_view(flow)
+                seen = state.view(view, number)
                 if holds:
                     if not rule.may(seen):
                         continue
                 elif not rule.matches(seen):
                     if (rule.reads_request or rule.reads_response) and rule.may(seen):
-                        self._lacks(rule, flow, rule.reads_request)
+                        self._bodies.lacks(rule, flow, rule.reads_request)
                     continue
-                else:
-                    captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
-            if captures is None or holds:
-                if self._is_endless(rule, flow):
+            if holds:
+                if self._bodies.is_endless(rule, flow):
                     continue
                 state.at = at - 1
-                state.waits = "response"
-                return
-            if self._lacks(rule, flow, False):
+                self._bodies.wait_for_response(flow, state, state.numbers[state.at :])
+                return None
+            if self._bodies.lacks(rule, flow, False):
                 continue
+            if captures is None:
+                if rule.gate is not None and not state.opens(rule, seen):
+                    continue
+                captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
             hit(flow, rule)
-            run_guarded(rule.bound("response" if whole else "responseheaders"), flow, captures)
+            bound = rule.bound("response" if whole else "responseheaders")
+            if rule.awaits_response:
+                state.at = at
+                return self._await_response(flow, state, rule, bound, captures, whole)
+            run_guarded(bound, flow, captures)
             # A new view is cheaper than making the old one forget what it has read.
             view = None
             if rule.stop or ended(flow):
                 break
         state.at = len(state.numbers)
+        return None
 
-    def _lacks(self, rule: Compiled, flow: HTTPFlow, request: bool) -> bool:
-        """Whether a body that this rule needs was not kept, the request's only if `request`; it does not apply then."""
-        response = flow.response
-        if rule.holds_response and response is not None and response.body_source is None and rule.waits_for(response):
-            self._tell(rule, flow, "response body was streamed or is over the limit")
-            return True
-        if request and flow.request.body_source is None:
-            self._tell(rule, flow, "request body was streamed or is over the limit")
-            return True
-        return False
-
-    def _is_endless(self, rule: Compiled, flow: HTTPFlow) -> bool:
-        """Whether this rule would wait for the end of an event stream, which does not come."""
-        response = flow.response
-        if response is None or not is_event_stream(response.headers):
-            return False
-        if response.body_source and not rule.reads_response:
-            # A stream that was made here has its end.
-            return False
-        self._tell(rule, flow, "response is an event stream")
-        return True
-
-    def _base_view(self, flow: HTTPFlow, state: Pass) -> FlowView:
-        """A view whose request is the one at the end of the request pass."""
-        sealed, request = state.sealed, flow.request
-        view = FlowView(flow)
-        if sealed is None:
-            return view
-        method, scheme, host, port, path, version, raw = sealed
-        if (
-            raw is request.headers.raw and path == request.path and host == request.host and method == request.method
-            and port == request.port and scheme == request.scheme
-        ):  # fmt: skip
-            return view
-        earlier = HTTPRequest(method, scheme, host, port, path, version, Headers.of(raw))
-        earlier.body_source = request.body_source
-        return view.at(earlier)
-
-    def _view(self, flow: HTTPFlow, state: Pass, view: FlowView, number: int) -> FlowView:
-        """A view whose request is the one that this rule saw."""
-        if state.heads is not None:
-            for changer, head in state.heads:
-                if changer >= number:
-                    # A copy from before the body was read has none, but then no rule above wanted it.
-                    return view.at(head)
-        return view
+    async def _await_response(
+        self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound, captures: Captures, whole: bool
+    ) -> None:
+        """The same for the response pass."""
+        await dispatch((bound,), flow, captures)
+        if rule.stop or ended(flow):
+            state.at = len(state.numbers)
+            return
+        rest = self._response_pass(flow, state, whole)
+        if rest is not None:
+            await rest
 
     # Bodies
 
@@ -371,12 +337,3 @@ class Runner:
         """Whether the pass of this flow waits for the body of this side."""
         state = flow.rules
         return type(state) is Pass and state.waits == side and state.owner is self.owner
-
-    def _tell(self, rule: Compiled, flow: HTTPFlow, why: str) -> None:
-        """Say once per rule that it could not apply because a body is missing."""
-        if rule.name not in self._told:
-            self._told.add(rule.name)
-            logger.warning(
-                "rule %s did not apply to %s %s: the %s (said once)",
-                rule.name, flow.request.method, flow.request.url, why,
-            )  # fmt: skip

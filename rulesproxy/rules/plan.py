@@ -1,31 +1,75 @@
-"""What a set of rules makes the proxy do, in words: rules per event, bodies that are read, hosts that are decrypted."""
+"""What a set of rules makes the proxy do: rules per moment, bodies that are read and why, hosts that are decrypted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from rulesproxy.filters.analysis import reads
+from rulesproxy.filters.phases import Phase
+from rulesproxy.rules.action import Side
 from rulesproxy.rules.compile import Compiled
 
 _NAMES = 8
 """Names in one line of the plan; more are counted."""
+_BODY: dict[Side, Phase] = {"request": Phase.B, "response": Phase.S}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a set of rules makes the proxy do, by the names of the rules.
+
+    Attributes:
+        rules: all of them.
+        connect: those that refuse at CONNECT.
+        request: those that act in the request pass.
+        response: those that act in the response pass.
+        request_bodies: those for which the request body is read, each with the reason.
+        response_bodies: those for which the response body is read, each with the reason.
+        passes: those that leave TLS undecrypted.
+        hosts: the hosts whose TLS they have to see.
+    """
+
+    rules: tuple[str, ...]
+    connect: tuple[str, ...]
+    request: tuple[str, ...]
+    response: tuple[str, ...]
+    request_bodies: dict[str, str]
+    response_bodies: dict[str, str]
+    passes: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+
+def make_plan(rules: Sequence[Compiled]) -> Plan:
+    """The plan of a set of rules."""
+    return Plan(
+        tuple([rule.name for rule in rules]),
+        tuple([rule.name for rule in rules if rule.connect is not None]),
+        tuple([rule.name for rule in rules if rule.acts_on_request]),
+        tuple([rule.name for rule in rules if rule.acts_on_response]),
+        {rule.name: _why(rule, "request") for rule in rules if rule.holds_request},
+        {rule.name: _why(rule, "response") for rule in rules if rule.holds_response},
+        tuple([rule.name for rule in rules if rule.passes]),
+        tuple(decrypted_hosts(rules)),
+    )
 
 
 def describe_plan(rules: Sequence[Compiled]) -> str:
     """The plan as lines of text."""
-    number = len(rules)
+    plan = make_plan(rules)
+    number = len(plan.rules)
     lines = [f"{number} rule{'' if number == 1 else 's'}"]
     for title, names in (
-        ("refused at CONNECT", [rule.name for rule in rules if rule.connect is not None]),
-        ("in the request pass", [rule.name for rule in rules if rule.acts_on_request]),
-        ("in the response pass", [rule.name for rule in rules if rule.acts_on_response]),
-        ("request body read for", [rule.name for rule in rules if rule.holds_request]),
-        ("response body read for", [rule.name for rule in rules if rule.holds_response]),
-        ("hosts decrypted", decrypted_hosts(rules)),
+        ("refused at CONNECT", plan.connect),
+        ("in the request pass", plan.request),
+        ("in the response pass", plan.response),
+        ("request body read for", [f"{name} ({why})" for name, why in plan.request_bodies.items()]),
+        ("response body read for", [f"{name} ({why})" for name, why in plan.response_bodies.items()]),
+        ("hosts decrypted", plan.hosts),
     ):
         lines.append(f"  {title}: {_list(names)}")
-    passing = [rule.name for rule in rules if rule.passes]
-    if passing:
-        lines.append(f"  TLS passed through: {_list(passing)}")
+    if plan.passes:
+        lines.append(f"  TLS passed through: {_list(plan.passes)}")
     return "\n".join(lines)
 
 
@@ -46,7 +90,21 @@ def decrypted_hosts(rules: Sequence[Compiled]) -> list[str]:
     return list(hosts)
 
 
-def _list(names: list[str]) -> str:
+def _why(rule: Compiled, side: Side) -> str:
+    """Why a rule waits for a body: what its filter reads, what edits it, or whose value is made of it."""
+    names = [read.field.name for read in reads(rule.rule.filter.node) if read.field.body & _BODY[side]]
+    shown = [name for name in dict.fromkeys(names) if not name.startswith("~kept")]
+    if shown:
+        return f"match reads {', '.join(shown)}"
+    for step in rule.rule.steps:
+        if step.action.edits_body == side:
+            return f"{step.action.key.partition('.')[0]} edits it"
+        if side in step.action.reads_body:
+            return f"{step.action.key.partition('.')[0]} uses it"
+    return "an action needs it"
+
+
+def _list(names: Sequence[str]) -> str:
     if not names:
         return "none"
     more = len(names) - _NAMES

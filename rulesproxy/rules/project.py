@@ -1,14 +1,17 @@
 """The project file: the options and addons in `rulesproxy.yaml`. Its rules are read like those of any rule file.
 
-It knows which keys may stand there. What an option means, and whether there is one, is the engine's business.
+It knows which keys may stand there, and where each value stands. What an option means, and whether there is one, is the
+engine's business.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rulesproxy.diagnostics import Source
+from rulesproxy.diagnostics import Diagnostic, Source, Span
+from rulesproxy.engine.options import Options, OptionsError
 from rulesproxy.rules import nodes
 from rulesproxy.rules.load import RulesError
 from rulesproxy.rules.nodes import Node, NodeError, Scalar, read_nodes
@@ -25,10 +28,44 @@ class Project:
     Attributes:
         options: values by name, as text, lists of text, or mappings of both.
         addons: files of Python addons, in order; the word `rules` marks where the rules stand among them.
+        places: where the key and the value of each option stand, by its name as `Options` spells it.
     """
 
     options: dict[str, object]
     addons: tuple[str, ...]
+    places: dict[str, tuple[Span, Span]] = field(default_factory=dict, compare=False)
+
+    def set_options(self, options: Options) -> None:
+        """Set the options. Names that are not known yet are kept for addons to declare.
+
+        Raises:
+            RulesError: values that do not do, all of them.
+        """
+        problems: list[Diagnostic] = []
+        for name, value in self._flat("", self.options):
+            try:
+                options.set_values({name: value}, "project file", later=True)
+            except OptionsError as error:
+                problems += self.explain(error)
+        if problems:
+            raise RulesError(problems)
+
+    def explain(self, error: OptionsError) -> list[Diagnostic]:
+        """The lines of an error that are about this file, at their places."""
+        found = []
+        for line, (name, source) in zip(str(error).split("\n"), error.about, strict=False):
+            if source == "project file" and name in self.places:
+                key, value = self.places[name]
+                title, _, help = line.partition("; ")
+                unknown = title.startswith("no option")
+                found.append(Diagnostic("RP113", "error", title, key if unknown else value, help))
+        return found
+
+    def _flat(self, prefix: str, values: Mapping[str, object]) -> list[tuple[str, object]]:
+        flat: list[tuple[str, object]] = []
+        for name, value in values.items():
+            flat += self._flat(f"{prefix}{name}_", value) if isinstance(value, Mapping) else [(prefix + name, value)]
+        return flat
 
 
 def read_project(path: Path) -> Project:
@@ -47,34 +84,39 @@ def read_project(path: Path) -> Project:
     reader = Reader(path.parent)
     options: dict[str, object] = {}
     addons: tuple[str, ...] = ()
+    places: dict[str, tuple[Span, Span]] = {}
     if isinstance(root, nodes.Mapping):
-        for key, read in (("options", _options), ("addons", _addons)):
+        for key in ("options", "addons"):
             node = root.get(key)
             if node is None or (isinstance(node, Scalar) and node.empty):
                 continue
             try:
-                found = read(node, reader)
+                if key == "options":
+                    options = _options(node, reader, "", places)
+                else:
+                    addons = _addons(node, reader)
             except Bad:
                 continue
-            if isinstance(found, dict):
-                options = found
-            else:
-                addons = found
     if reader.problems:
         raise RulesError(reader.problems)
-    return Project(options, addons)
+    return Project(options, addons, places)
 
 
-def _options(node: Node, reader: Reader) -> dict[str, object]:
+def _options(node: Node, reader: Reader, prefix: str, places: dict[str, tuple[Span, Span]]) -> dict[str, object]:
     mapping = reader.mapping(node, "options", "`options: {name: value}`")
-    return {key.text: _value(child, reader, key.text) for key, child in mapping.entries}
+    found: dict[str, object] = {}
+    for key, child in mapping.entries:
+        name = prefix + key.text.strip().lower().replace("-", "_").replace(".", "_")
+        places[name] = key.span, child.span
+        found[key.text] = _value(child, reader, key.text, name, places)
+    return found
 
 
-def _value(node: Node, reader: Reader, name: str) -> object:
+def _value(node: Node, reader: Reader, key: str, name: str, places: dict[str, tuple[Span, Span]]) -> object:
     if isinstance(node, nodes.Mapping):
-        return _options(node, reader)
+        return _options(node, reader, f"{name}_", places)
     if isinstance(node, nodes.Sequence):
-        return [reader.scalar(item, name, "a text").text for item in node.items]
+        return [reader.scalar(item, key, "a text").text for item in node.items]
     return node.text
 
 

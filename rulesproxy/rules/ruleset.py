@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic
+from rulesproxy.engine.secrets import hide
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Side
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.load import RulesError, load_files, load_text
 from rulesproxy.rules.model import Loaded, Rule
+from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.passes import Runner
+from rulesproxy.rules.state import Store
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.dry_run import DryRun
+    from rulesproxy.rules.trace import Result
 
 
 class RuleAddon:
@@ -22,10 +33,11 @@ class RuleAddon:
         events: the events that it needs.
     """
 
-    __slots__ = ("__weakref__", "_alone", "compiled")
+    __slots__ = ("__weakref__", "_alone", "_store", "compiled")
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, store: Store) -> None:
         self.compiled = compiled
+        self._store = store
         self._alone: Runner | None = None
 
     @property
@@ -51,7 +63,8 @@ class RuleAddon:
     @property
     def _runner(self) -> Runner:
         if self._alone is None:
-            self._alone = Runner([Compiled(self.compiled.rule, 0, self.compiled.memory)])
+            alone = Compiled(self.compiled.rule, 0, self.compiled.memory, self.compiled.outside)
+            self._alone = Runner([alone], self._store)
         return self._alone
 
     def __getattr__(self, event: str) -> object:
@@ -75,27 +88,40 @@ class RuleSet:
 
     Attributes:
         rules: the rules, each an addon of its own.
-        files: the files they come from, for watching.
+        files: the files they come from.
+        watch: what to watch for changes of them: see `Loaded`.
         digest: a hash over the contents of those files.
         warnings: what is doubtful about them.
+        store: what its rules remember under a name.
+        outside: where its rules get time and chance from.
+        secrets: values of the environment that they use; logs and records hide them.
     """
 
     def __init__(
         self,
         rules: tuple[Rule, ...] = (),
         files: tuple[Path, ...] = (),
+        watch: tuple[Path, ...] = (),
         digest: str = "",
         warnings: tuple[Diagnostic, ...] = (),
+        outside: Outside | None = None,
+        secrets: frozenset[str] = frozenset(),
     ) -> None:
-        compiled = [Compiled(rule, number) for number, rule in enumerate(rules)]
-        self.rules = tuple(RuleAddon(rule) for rule in compiled)
+        self.secrets = secrets
+        self.outside = outside or the_machine()
+        self.store = Store()
+        compiled = [Compiled(rule, number, outside=self.outside) for number, rule in enumerate(rules)]
+        self.rules = tuple(RuleAddon(rule, self.store) for rule in compiled)
         self.files = files
+        self.watch = watch
         self.digest = digest
         self.warnings = warnings
         # The runner knows nothing of this object: a set that was replaced is gone with its last reference.
-        runner = Runner(compiled)
+        runner = Runner(compiled, self.store)
         for event, handler in runner.handlers.items():
             setattr(self, event, handler)
+        self._dry: DryRun | None = None
+        self._running = threading.Lock()
         self.wants_host = runner.hosts.wants_host
         self.wants_body = runner.wants_body
 
@@ -105,23 +131,52 @@ class RuleSet:
         return cls()
 
     @classmethod
-    def of(cls, loaded: Loaded) -> RuleSet:
+    def of(cls, loaded: Loaded, outside: Outside | None = None) -> RuleSet:
         """The set of what was loaded.
 
         Raises:
             RulesError: there is an error in it.
         """
         if not loaded.ok:
-            raise RulesError(loaded.diagnostics)
-        return cls(loaded.rules, loaded.files, loaded.digest, loaded.diagnostics)
+            raise RulesError(loaded.diagnostics, loaded.watch)
+        hide(loaded.secrets)
+        return cls(
+            loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside, loaded.secrets
+        )  # fmt: skip
+
+    def run(self, flow: HTTPFlow) -> Result:
+        """What these rules do with a flow, without a network: hits, the flow behind them, and why.
+
+        The flow is left as it is, and so is everything that live traffic counts: time stands still, and every run
+        begins with fresh counters. Its response is what the server would answer. For several flows on one state there
+        is `DryRun`.
+        """
+        with self._running:
+            if self._dry is None:
+                from rulesproxy.rules.dry_run import DryRun
+
+                self._dry = DryRun([addon.rule for addon in self.rules])
+            self._dry.reset()
+            return self._dry.run(flow)
 
     def follow(self, other: RuleSet) -> None:
-        """Go on counting where another set is: in every rule whose id and definition have not changed."""
-        before = {addon.rule.id: addon for addon in other.rules if addon.rule.id is not None}
-        for addon in self.rules:
-            old = before.get(addon.rule.id or "")
-            if old is not None and old.rule.definition == addon.rule.definition:
+        """Go on where another set is: with the named state, and the counters of rules that have not changed."""
+        self.store.follow(other.store)
+        before = dict(zip(_identities(other.rules), other.rules, strict=True))
+        for identity, addon in zip(_identities(self.rules), self.rules, strict=True):
+            old = before.get(identity)
+            if old is not None:
                 addon.compiled.memory.follow(old.compiled.memory)
+
+    def changes(self, other: RuleSet) -> str:
+        """What is other here than in an earlier set, counted: `+1 ~2 -0` for added, changed and removed rules.
+
+        A rule without an id has changed when its definition has: it counts as removed and added.
+        """
+        now, before = set(_identities(self.rules)), set(_identities(other.rules))
+        new, gone = now - before, before - now
+        changed = len({id for id, _, _ in new if id} & {id for id, _, _ in gone})
+        return f"+{len(new) - changed} ~{changed} -{len(gone) - changed}"
 
     def plan(self) -> str:
         """What these rules make the proxy do: rules per event, bodies that are read, hosts that are decrypted."""
@@ -133,17 +188,32 @@ class RuleSet:
         return f"<RuleSet of {len(self.rules)} rules>"
 
 
-def load_rules(*paths: str | Path, text: str | None = None) -> RuleSet:
-    """The rules of files and folders, or of a text.
+def load_rules(
+    *paths: str | Path, text: str | None = None, profiles: Sequence[str] = (), outside: Outside | None = None
+) -> RuleSet:
+    """The rules of files, folders and packs (`pack:NAME`), or of a text.
 
-    Relative paths inside a rule file are relative to that file, inside a text to the working folder.
+    Relative paths inside a rule file are relative to that file, inside a text to the working folder. `profiles` are
+    those that are switched on; a later one wins. Time and chance are those of the machine, unless `outside` brings
+    others.
 
     Raises:
         RulesError: with every diagnostic.
     """
     if text is not None:
-        return RuleSet.of(load_text(text))
-    return RuleSet.of(load_files([Path(path) for path in paths]))
+        return RuleSet.of(load_text(text, profiles=profiles), outside)
+    return RuleSet.of(load_files([Path(path) for path in paths], profiles=profiles), outside)
+
+
+def _identities(rules: tuple[RuleAddon, ...]) -> list[tuple[str, str, int]]:
+    """What tells the rules of a set apart, over a reload too: id, definition, and a number for those that are alike."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for addon in rules:
+        key = (addon.rule.id or "", addon.rule.definition)
+        found.append((*key, seen[key]))
+        seen[key] += 1
+    return found
 
 
 __all__ = ["RuleAddon", "RuleSet", "RulesError", "load_rules"]

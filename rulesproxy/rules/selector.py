@@ -70,6 +70,10 @@ class Selector:
     compounds: tuple[Compound, ...]
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": "string"}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Selector:
         scalar = reader.scalar(node, name, "a selector")
         try:

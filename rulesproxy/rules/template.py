@@ -1,68 +1,32 @@
 """Templates: text with `${…}` in it, read once and filled per flow, in a way that no value can break out of its place.
 
-It knows the names that a template may use and how values are escaped for a URL, a path or a header. It does not know
-where the text is put.
+It knows how templates are written. What the names in them mean is in `template_names`, what stands behind a `|` in
+`template_filters`, and how values are escaped for a URL, a path or a cookie is known by whoever puts them there.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import quote
 
 from rulesproxy.diagnostics import suggest
-from rulesproxy.filters.fields import public_names
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules import template_fields
-from rulesproxy.rules.schema import Names
-from rulesproxy.rules.template_fields import Shown
+from rulesproxy.rules import template_filters as filters
+from rulesproxy.rules.template_filters import Captures as Captures
+from rulesproxy.rules.template_filters import Read
+from rulesproxy.rules.template_filters import TemplateError as TemplateError
+from rulesproxy.rules.template_names import NOW, Meaning, hint, meaning
 
 if TYPE_CHECKING:
     from rulesproxy.rules.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
-Captures: TypeAlias = Mapping[str, str]
-Read: TypeAlias = Callable[[HTTPFlow, Captures], str | None]
 Escape: TypeAlias = Callable[[str, bool], str]
 """Makes a value safe for its place; the flag says that the value was captured from a path."""
 
 NO_CAPTURES: Captures = {}
-
-_INDEXED = re.compile(r"""(query|request\.header|request\.cookie|response\.header)\[\s*(["'])(.*?)\2\s*\]""")
-_DEFAULT = re.compile(r"""default\(\s*(["'])(.*)\1\s*\)""")
-_PLAIN: dict[str, Callable[[HTTPFlow], str | None]] = {
-    "method": lambda flow: flow.request.method,
-    "scheme": lambda flow: flow.request.scheme,
-    "host": lambda flow: flow.request.host,
-    "port": lambda flow: str(flow.request.port),
-    "path": lambda flow: flow.request.path.partition("?")[0],
-    "url": lambda flow: flow.request.url,
-    "http.version": lambda flow: flow.request.http_version,
-    "client.ip": lambda flow: flow.client_conn.address[0],
-    "orig.method": lambda flow: flow.orig.method,
-    "orig.host": lambda flow: flow.orig.host,
-    "orig.path": lambda flow: flow.orig.path.partition("?")[0],
-    "orig.url": lambda flow: flow.orig.url,
-    "request.text": lambda flow: flow.request.text,
-    "response.status": lambda flow: None if flow.response is None else str(flow.response.status_code),
-    "response.text": lambda flow: None if flow.response is None else flow.response.text,
-}
-COUNTER = "counter"
-"""The name of the number of flows on which a rule has acted."""
-
-_FROM_PATH = frozenset({"path", "path.raw", "orig.path"})
-_FILTERS: dict[str, Callable[[str], str]] = {
-    "json": lambda value: value.json if isinstance(value, Shown) else json.dumps(value, ensure_ascii=False),
-    "url": lambda value: quote(value, safe="", errors="surrogateescape"),
-    "lower": str.lower,
-}
-
-
-class TemplateError(ValueError):
-    """A template could not be filled: a value would break out of its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +71,13 @@ class Template:
         return cls(text, (text,), text)
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": ["string", "number", "boolean"]}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Template:
         """The template in a scalar."""
-        scalar = reader.scalar(node, name, "text")
+        scalar = reader.raw(node, name, "text")
         if "${" not in scalar.text:
             return cls.of(scalar.text)
         return parse(scalar, reader)
@@ -231,122 +199,75 @@ def _closing(text: str, at: int) -> int:
 
 def _place(inner: str, scalar: Scalar, start: int, end: int, reader: Reader) -> Place | str | None:
     """A place, the literal text of one that is known at load, or None after a diagnostic."""
-    name, *filters = [piece.strip() for piece in _pipes(inner)]
+    name, *pipes = [piece.strip() for piece in _pipes(inner)]
     names = reader.names
     if name in names.conditional:
         title = f"`${{{name}}}` is not set whenever this filter is true"
         reader.note("RP604", scalar.part(start, end), title, "take its group out of `or` and `not`, or write two rules")
         return None
-    known = _value(name, names)
-    if isinstance(known, str):
-        hint = known
-        reader.note("RP605", scalar.part(start, end), f"unknown name `${{{name}}}`", hint)
+    meant = meaning(name, names)
+    if meant is None and name.startswith("env:") and any(filters.is_default(pipe) for pipe in pipes):
+        meant = Meaning(lambda flow, captures: None, fixed=True)
+    if meant is None:
+        reader.note("RP605", scalar.part(start, end), f"unknown name `${{{name}}}`", hint(name, names))
         return None
-    read, fixed, from_path = known
-    for text in filters:
-        applied = _filter(text, read)
+    if meant.hides:
+        reader.note(
+            "RP805", scalar.part(start, end), f"`${{{name}}}` is what the filter captures, not the field `{name}`",
+            "give the capture another name, unless that is meant", severity="warning",
+        )  # fmt: skip
+    read = _filtered(name, pipes, meant.read, scalar, start, end, reader)
+    if read is None:
+        return None
+    typed = bool(pipes) and pipes[-1] in filters.TYPED
+    if meant.fixed:
+        text = _fixed(read, scalar, start, end, reader)
+        _keep_secret(name, _constant(meant.read), text or "", reader)
+        if text is None or not typed:
+            return text
+    return Place(name, read, meant.from_path and not {"url", "json", "html", "base64"} & set(pipes), typed)
+
+
+def _filtered(
+    name: str, pipes: list[str], read: Read, scalar: Scalar, start: int, end: int, reader: Reader
+) -> Read | None:
+    """A value behind its filters; None after a diagnostic."""
+    for pipe in pipes:
+        applied = filters.applied(pipe, read)
         if applied is None:
-            meant = suggest(text.partition("(")[0], [*_FILTERS, "int", "default"])
-            help = f"did you mean `{meant}`?" if meant else "the filters are default('…'), int, json, lower, url"
-            reader.note("RP615", scalar.part(start, end), f"unknown template filter `{text}`", help)
+            near = suggest(pipe.partition("(")[0], filters.NAMES)
+            known = ", ".join(sorted(filters.FILTERS))
+            help = f"did you mean `{near}`?" if near else f"the filters are default('…'), {known}"
+            reader.note("RP615", scalar.part(start, end), f"unknown template filter `{pipe}`", help)
+            return None
+        if pipe in filters.OF_TIME and (name != NOW or pipe != pipes[0]):
+            title = f"`{pipe}` is a form of the time, which `{name}` is not"
+            reader.note("RP615", scalar.part(start, end), title, f"write `${{now | {pipe}}}`")
             return None
         read = applied
-        from_path = from_path and text not in ("url", "json")
-    if fixed and not filters:
+    return read
+
+
+def _fixed(read: Read, scalar: Scalar, start: int, end: int, reader: Reader) -> str | None:
+    """The text of a value that is known already; None after a diagnostic."""
+    try:
         return _constant(read)
-    return Place(name, read, from_path, filters[-1:] in (["int"], ["json"]))
-
-
-def _pipes(inner: str) -> list[str]:
-    return re.split(r"""\|(?=(?:[^"']|"[^"]*"|'[^']*')*$)""", inner)
+    except TemplateError as error:
+        reader.note("RP615", scalar.part(start, end), f"this template can never be filled: {error}")
+        return None
 
 
 def _constant(read: Read) -> str:
     return read(None, NO_CAPTURES) or ""  # type: ignore[arg-type]
 
 
-def _value(name: str, names: Names) -> tuple[Read, bool, bool] | str:
-    """How a name is read, whether its value is known at load, and whether it is a piece of a path; or a hint."""
-    if names.captures is None or name in names.captures:
-        field = (names.captures or {}).get(name, "")
-        if names.captures is not None or re.fullmatch(r"[A-Za-z_]\w*", name):
-            return _capture(name), False, field in _FROM_PATH
+def _keep_secret(name: str, value: str, text: str, reader: Reader) -> None:
+    """A value of the environment is a secret, and so is what filters make of it, such as its Base64."""
     if name.startswith("env:"):
-        value = names.env.get(name[4:])
-        if value is None:
-            return f"set the environment variable {name[4:]} before this file is loaded"
-        return _literal(value), True, False
-    if name.startswith("vars."):
-        found = names.vars.get(name[5:])
-        if found is None:
-            meant = suggest(name[5:], names.vars)
-            return f"did you mean `${{vars.{meant}}}`?" if meant else "define it under `vars:`"
-        return _literal(found), True, False
-    if name == COUNTER:
-        return _capture(f"${COUNTER}"), False, False
-    if name in _PLAIN:
-        reader = _PLAIN[name]
-        return (lambda flow, captures: reader(flow)), False, name in _FROM_PATH
-    indexed = _INDEXED.fullmatch(name)
-    if indexed is not None:
-        return _indexed(indexed.group(1), indexed.group(3)), False, False
-    read = template_fields.reader(name)
-    if read is not None:
-        return (lambda flow, captures: read(flow)), False, False
-    candidates = [*(names.captures or ()), *(f"vars.{key}" for key in names.vars), *_PLAIN, *public_names(), COUNTER]
-    if name in names.vars:
-        return f"write `${{vars.{name}}}`"
-    meant = suggest(name, candidates)
-    if meant:
-        return f"did you mean `${{{meant}}}`?"
-    captured = ", ".join(names.captures or ())
-    return (
-        f"this filter captures {captured}"
-        if captured
-        else "this filter captures nothing: name a group, as in `(?P<rest>.*)`"
-    )
+        reader.keep_secret(value)
+    if any(secret in value for secret in reader.secrets):
+        reader.keep_secret(text)
 
 
-def _capture(name: str) -> Read:
-    return lambda flow, captures: captures.get(name)
-
-
-def _literal(value: str) -> Read:
-    return lambda flow, captures: value
-
-
-def _indexed(kind: str, key: str) -> Read:
-    def read(flow: HTTPFlow, captures: Captures) -> str | None:
-        if kind == "query":
-            return flow.request.query.get(key)
-        if kind == "request.cookie":
-            return flow.request.cookies.get(key)
-        message = flow.request if kind == "request.header" else flow.response
-        values = message.headers.get_all(key) if message is not None else ()
-        return values[0] if values else None
-
-    return read
-
-
-def _filter(text: str, read: Read) -> Read | None:
-    if text in _FILTERS:
-        apply = _FILTERS[text]
-        return lambda flow, captures: None if (value := read(flow, captures)) is None else apply(value)
-    if text == "int":
-        return lambda flow, captures: _number(read(flow, captures))
-    default = _DEFAULT.fullmatch(text)
-    if default is not None:
-        instead = default.group(2)
-        return lambda flow, captures: read(flow, captures) or instead
-    return None
-
-
-def _number(value: str | None) -> str | None:
-    if value is None:
-        return None
-    if len(value) > 20:
-        raise TemplateError(f"{value[:20]!r}… is no number")
-    try:
-        return str(int(value))
-    except ValueError:
-        raise TemplateError(f"{value!r} is no number") from None
+def _pipes(inner: str) -> list[str]:
+    return re.split(r"""\|(?=(?:[^"']|"[^"]*"|'[^']*')*$)""", inner)

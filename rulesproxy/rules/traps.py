@@ -92,6 +92,11 @@ def explain_error(file: File, error: yaml.YAMLError) -> Diagnostic:
     line = text[line_start : line_end if line_end >= 0 else len(text)].rstrip("\r")
     problem = str(getattr(error, "problem", ""))
     context = str(getattr(error, "context", "") or "")
+    if "nesting depth" in problem:
+        # Some versions of the parser give up by themselves, before a node so deep is seen.
+        return Diagnostic(
+            "RP006", "error", "nested too deeply", file.span(at, at + 1), help="a rule file needs about ten levels"
+        )
     return (
         _tab(file, line, line_start, problem)
         or _in_flow(file, text, at, line, line_start, context)
@@ -220,6 +225,15 @@ def _last_open(text: str) -> int:
 
 def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: str) -> Diagnostic:
     """Everything else is a matter of indentation, a missing colon, or a quote or bracket that is never closed."""
+    named = {"while scanning an alias": ("*", "an alias"), "while scanning an anchor": ("&", "an anchor")}.get(context)
+    if "cannot start any token" in problem and file.source.text[at : at + 1] in tuple(_FORBIDDEN_START):
+        title = f"a plain YAML value cannot start with {_named(file.source.text[at])}"
+        return Diagnostic("RP014", "error", title, file.span(at, at + 1), help="quote the value with single quotes")
+    if named is not None:
+        start = max(file.source.text.rfind(named[0], 0, at + 1), 0)
+        title = f"YAML reads a value that starts with `{named[0]}` as {named[1]}"
+        help = "quote the value with single quotes"
+        return Diagnostic("RP014", "error", title, file.span(start, start + 1), help=help)
     if at >= len(file.source.text):
         at = max(0, len(file.source.text.rstrip()) - 1)
     forgotten = _MISSING_BLANK.match(_line_above(file, at)) if "mapping values" in problem else None

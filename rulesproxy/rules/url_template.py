@@ -73,6 +73,10 @@ class URLTemplate:
     local: bool
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": "string"}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> URLTemplate:
         template = Template.read(node, reader, name)
         hosts, seen = 0, ""

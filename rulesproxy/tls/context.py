@@ -10,13 +10,14 @@ import ssl
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from rulesproxy.flow.route import ClientCert
 from rulesproxy.limits import DEFAULT, Limits
 from rulesproxy.tls import leaf
 from rulesproxy.tls.authority import Authority
@@ -82,6 +83,7 @@ class ServerContexts:
 
 
 _Stamp: TypeAlias = tuple[str, int, int]
+_Key: TypeAlias = tuple[bool, tuple[_Stamp, ...], tuple[_Stamp, ...], tuple[str, ...]]
 
 
 class ClientContexts:
@@ -96,16 +98,16 @@ class ClientContexts:
 
     def __init__(self, limits: Limits = DEFAULT) -> None:
         self._limit = limits.trusts
-        self._kept: OrderedDict[tuple[bool, tuple[_Stamp, ...], _Stamp | None, tuple[str, ...]], ssl.SSLContext] = (
-            OrderedDict()
-        )
+        self._kept: OrderedDict[
+            tuple[bool, tuple[_Stamp, ...], tuple[_Stamp, ...], tuple[str, ...]], ssl.SSLContext
+        ] = OrderedDict()
 
     def get(
         self,
         *,
         verify: bool = True,
         ca: tuple[Path, ...] = (),
-        client_cert: Path | None = None,
+        client_cert: ClientCert | None = None,
         alpn: tuple[str, ...] = (),
     ) -> ssl.SSLContext:
         """The context for a server.
@@ -116,13 +118,13 @@ class ClientContexts:
             ca: PEM files with CAs to trust besides the system's. They may be what a test bench makes: with them the
                 strict checks of RFC 5280 (key identifiers, key usage) are off, and an intermediate or the server's
                 own certificate is trusted as it stands.
-            client_cert: a PEM file with our certificate, its chain and its key.
+            client_cert: PEM files with our certificate, its chain and its key.
             alpn: the protocols to offer, our favourite first.
 
         Raises:
             ContextError: a file is missing or is not what it should be.
         """
-        stamp = _stamp(client_cert) if client_cert else None
+        stamp = tuple([_stamp(path) for path in client_cert or () if path is not None])
         key = (verify, tuple(_stamp(path) for path in ca) if verify else (), stamp, alpn)
         context = self._kept.get(key)
         if context is None:
@@ -134,7 +136,7 @@ class ClientContexts:
 
 
 def _towards_servers(
-    verify: bool, ca: tuple[Path, ...], client_cert: Path | None, alpn: tuple[str, ...]
+    verify: bool, ca: tuple[Path, ...], client_cert: ClientCert | None, alpn: tuple[str, ...]
 ) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if verify:
@@ -166,12 +168,29 @@ def _trust(context: ssl.SSLContext, ca: tuple[Path, ...]) -> None:
         return
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     for path in ca:
-        try:
-            context.load_verify_locations(path)
-        except ssl.SSLError:
-            raise ContextError(f"{path} has no certificate in PEM: name a file with the CA to trust") from None
-        except OSError as error:
-            raise _unreadable(path, error) from None
+        _load_ca(context, path)
+
+
+def check_files(ca: Iterable[Path] = (), client_cert: ClientCert | None = None) -> None:
+    """Find out before the first connection whether these files can be used.
+
+    Raises:
+        ContextError: as `ClientContexts.get`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for path in ca:
+        _load_ca(context, path)
+    if client_cert is not None:
+        _load_client_cert(context, client_cert)
+
+
+def _load_ca(context: ssl.SSLContext, path: Path) -> None:
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        raise ContextError(f"{path} has no certificate in PEM: name a file with the CA to trust") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _has_folder() -> bool:
@@ -192,17 +211,24 @@ def _trust_certifi(context: ssl.SSLContext) -> None:
     context.load_verify_locations(certifi.where())
 
 
-def _load_client_cert(context: ssl.SSLContext, path: Path) -> None:
+def _load_client_cert(context: ssl.SSLContext, files: ClientCert) -> None:
+    path, key = files.cert, files.key or files.cert
+
     def refuse() -> NoReturn:
         # Without this OpenSSL would ask on the terminal.
-        raise ContextError(f"the key in {path} is encrypted: take the passphrase off with `openssl pkey`")
+        raise ContextError(f"the key in {key} is encrypted: take the passphrase off with `openssl pkey`")
 
+    # OpenSSL does not tell which of two files is missing.
+    for file in (path, key):
+        _stamp(file)
     try:
-        context.load_cert_chain(path, password=refuse)
+        context.load_cert_chain(path, files.key, password=refuse)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise ContextError(f"the key in {path} does not belong to its certificate") from None
-        raise ContextError(f"{path} is not a client certificate: it needs certificate and key, both PEM") from None
+            raise ContextError(f"the key in {key} does not belong to its certificate") from None
+        if files.key is None:
+            raise ContextError(f"{path} is not a client certificate: it needs certificate and key, both PEM") from None
+        raise ContextError(f"{path} and {key} are not a certificate and its key, both PEM") from None
     except OSError as error:
         raise _unreadable(path, error) from None
 

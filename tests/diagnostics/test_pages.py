@@ -9,26 +9,35 @@ import pytest
 
 from rulesproxy.cli import main
 from rulesproxy.diagnostics.codes import CODES, Code
+from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 
-WITHOUT_EXAMPLE = {"RP001", "RP002", "RP217", "RP806"}
+WITHOUT_EXAMPLE = {"RP001", "RP002", "RP113", "RP217", "RP802", "RP809", "RP902", "RP910", "RP920"}
 """Their mistakes are no piece of text that fits a page."""
-ACTIONS = re.compile(r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|stop|do|blok):", re.M)
+ACTIONS = re.compile(
+    r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|delay|fault|record|run|stop|do|blok):", re.M
+)
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mocks").mkdir()
     (tmp_path / "mocks" / "me.json").write_text("{}")
+    (tmp_path / "helpers.py").write_text("def sign(flow):\n    pass\n")
+    (tmp_path / "broken.py").write_text("import a_module_that_is_not_there\n")
+    (tmp_path / "rules.d").mkdir()
+    (tmp_path / "rules.d" / "one.yaml").write_text("version: 1\nrules: []\n")
     monkeypatch.chdir(tmp_path)
 
 
 def rule_file(piece: str) -> str:
     """A whole rule file around a piece of one: a list of rules, one rule, or only its filter."""
-    if re.match("version:|rules:", piece):
+    if re.match("version:", piece):
         return piece + "\n"
+    if re.match("rules:", piece):
+        return f"version: 1\n{piece}\n"
     if re.match("vars:|lists:|filters:", piece):
-        return f"version: 1\n{piece}\nrules: []\n"
+        return f"version: 1\n{piece}\n"
     lines = piece.split("\n")
     if not piece.startswith("-"):
         lines = [f"{'  ' if index else '- '}{line}" for index, line in enumerate(lines)]
@@ -39,7 +48,7 @@ def rule_file(piece: str) -> str:
 
 
 def found(piece: str) -> list[str]:
-    return [diagnostic.code for diagnostic in load_text(rule_file(piece)).diagnostics]
+    return [diagnostic.code for diagnostic in diagnose(load_text(rule_file(piece)))]
 
 
 SHOWN = [pytest.param(code, id=code.code) for code in CODES.values() if code.code not in WITHOUT_EXAMPLE]

@@ -245,7 +245,7 @@ def test_every_field_is_documented_and_has_a_slot_of_its_own():
 
 @pytest.mark.parametrize("name", public_names())
 def test_every_field_can_be_read_from_a_bare_flow(name):
-    index = '["x"]' if FIELDS[name.removeprefix("orig.")].keyed else ""
+    index = '["flow.x"]' if FIELDS[name.removeprefix("orig.")].keyed else ""
     found = checked(f"has({name}{index})")
     flow = HTTPFlow.make("", "")
     assert compile_filter(found)(FlowView(flow)) is matches(found, flow)

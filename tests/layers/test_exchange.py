@@ -9,7 +9,7 @@ import pytest
 
 from rulesproxy.events import EVENTS
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
-from rulesproxy.layers.root import Mode
+from rulesproxy.layers.modes import Mode
 from rulesproxy.layers.upstream import DialError
 from tests.layers.rig import Rig, settle
 

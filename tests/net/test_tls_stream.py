@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from rulesproxy.flow.route import ClientCert
 from rulesproxy.layers.stream import StreamClosed
 from rulesproxy.layers.tls_stream import TLSStream, distrust
 from rulesproxy.net.stream import SocketStream
@@ -316,7 +317,7 @@ async def s_server(folder: Path, *arguments: str) -> AsyncIterator[tuple[Command
     async with openssl("s_server", "-accept", "127.0.0.1:0", *files, *arguments) as command:
         await command.hear("ACCEPT 127.0.0.1:")
         port = int((await command.hear("\n")).strip())
-        context = ClientContexts().get(ca=(folder / "ca.pem",), client_cert=folder / "me.pem")
+        context = ClientContexts().get(ca=(folder / "ca.pem",), client_cert=ClientCert(folder / "me.pem"))
         stream = await connect(port, context)
         await asyncio.wait_for(stream.handshake(), 10)
         yield command, stream

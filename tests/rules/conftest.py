@@ -77,7 +77,10 @@ def run_exchange(
             before(flow)
         handler = getattr(rules, event, None)
         if handler is not None:
-            handler(flow)
+            rest = handler(flow)
+            if rest is not None:
+                with pytest.raises(StopIteration):
+                    rest.send(None)
         if between is not None and event == "requestheaders":
             between(flow)
 

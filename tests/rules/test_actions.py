@@ -17,6 +17,15 @@ from rulesproxy.rules.schema import schema_of
 
 Exchange = Callable[..., Any]
 
+HELPERS = """\
+def sign(flow):
+    flow.request.headers["x-signature"] = "4a2b"
+
+
+async def shout(flow):
+    flow.response.text = flow.response.text.upper()
+"""
+
 EXAMPLES = [
     pytest.param(action, example, id=f"{action.key}-{number}")
     for action in ACTIONS.values()
@@ -38,6 +47,7 @@ def test_an_example_does_what_it_says(
 ) -> None:
     (tmp_path / "mocks").mkdir()
     (tmp_path / "mocks" / "me.json").write_text("{}")
+    (tmp_path / "helpers.py").write_text(HELPERS)
     monkeypatch.chdir(tmp_path)
     first, fields, _, body = parts(example.request)
     method, _, url = first.partition(" ")

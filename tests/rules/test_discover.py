@@ -42,13 +42,13 @@ def test_the_nearest_counts(
     folder.mkdir(parents=True, exist_ok=True)
     found = find_rule_files([], {}, folder)
     assert [(folder / path).resolve() for path in found.paths] == [(folder / path).resolve() for path in paths]
-    assert found.project == (tmp_path / project if project else None)
+    assert (found.project and (folder / found.project).resolve()) == (tmp_path / project if project else None)
 
 
 def test_arguments_win_over_the_variable_over_folders(tmp_path: Path) -> None:
     tree(tmp_path, ".git/", "rules.yaml", "rulesproxy.yaml")
     env = {"RULESPROXY_RULES": os.pathsep.join(["one.yaml", "two"])}
-    project = tmp_path / "rulesproxy.yaml"
+    project = Path("rulesproxy.yaml")
     assert find_rule_files(["x.yaml"], env, tmp_path) == Found((Path("x.yaml"),), project)
     assert find_rule_files([], env, tmp_path) == Found((Path("one.yaml"), Path("two")), project)
     assert find_rule_files([], {"RULESPROXY_RULES": ""}, tmp_path) == Found((Path("rulesproxy.yaml"),), project)

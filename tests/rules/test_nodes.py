@@ -98,7 +98,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 HOSTILE = [
     pytest.param("[" * 100_000, "RP006", id="brackets"),
     pytest.param("[\n" * 100_000, "RP006", id="brackets-over-lines"),
-    pytest.param("{" * 100_000, "RP004", id="braces"),
+    pytest.param("{" * 100_000, "RP004 RP006", id="braces"),
     pytest.param("- " * 100_000, "RP006", id="dashes"),
     pytest.param("? " * 50_000, "RP004", id="question-marks"),
     pytest.param(BOMB, "RP006", id="billion-laughs"),
@@ -124,7 +124,8 @@ def test_a_hostile_file_is_refused_at_once(text: str, code: str) -> None:
     began = time.process_time()
     with pytest.raises(NodeError) as caught:
         read_nodes(Source("r.yaml", text))
-    assert code in [diagnostic.code for diagnostic in caught.value.diagnostics]
+    # Versions of the parser differ in which of two limits is met first.
+    assert {diagnostic.code for diagnostic in caught.value.diagnostics} & set(code.split())
     assert all(diagnostic.span is not None for diagnostic in caught.value.diagnostics)
     assert time.process_time() - began < 2
 

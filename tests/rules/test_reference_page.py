@@ -7,9 +7,10 @@ import re
 import pytest
 
 from rulesproxy.rules.actions import ACTIONS
-from rulesproxy.rules.entry import RULE_KEYS
+from rulesproxy.rules.json_schema import attributes
 from rulesproxy.rules.load import load_text
-from tests.rule_reference import PAGE, attributes, page
+from rulesproxy.rules.written import RULE_KEYS
+from tests.rule_reference import PAGE, page
 
 TEXT = PAGE.read_text(encoding="utf-8")
 FILES = [block for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if block.startswith("version:")]

@@ -165,8 +165,8 @@ def test_the_plan_names_what_is_read_and_decrypted() -> None:
         "  refused at CONNECT: ads",
         "  in the request pass: ads, sub",
         "  in the response pass: edit",
-        "  request body read for: sub",
-        "  response body read for: edit",
+        "  request body read for: sub (rewrite edits it)",
+        "  response body read for: edit (rewrite edits it)",
         "  hosts decrypted: a.test, *.b.test",
     ]
 

@@ -161,8 +161,8 @@ class RawClient:
         async with asyncio.timeout(LIMIT):
             await self._writer.start_tls(pki.client_context(ca, alpn), server_hostname=host)
 
-    async def tunnel(self, authority: str, ca: Path | str | None, alpn: tuple[str, ...] = ()) -> None:
-        """A tunnel to `authority` with TLS in it."""
+    async def tunnel(self, authority: str, ca: Path | str | None, alpn: tuple[str, ...] = ("http/1.1",)) -> None:
+        """A tunnel to `authority` with TLS in it, offering what clients of HTTPS offer."""
         response = await self.connect_to(authority)
         assert response.status == 200, response
         await self.start_tls(ca, authority.rpartition(":")[0].strip("[]"), alpn)

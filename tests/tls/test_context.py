@@ -14,6 +14,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from rulesproxy.flow.route import ClientCert
 from rulesproxy.limits import Limits
 from rulesproxy.tls import context as module
 from rulesproxy.tls.authority import Authority
@@ -269,7 +270,7 @@ def test_a_client_certificate(bench: trustme.CA, bench_pem: Path, tmp_path: Path
     server.maximum_version = version
     bench.issue_cert("me@a.example").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "me.pem"))
     contexts = ClientContexts()
-    assert handshake(contexts.get(ca=(bench_pem,), client_cert=tmp_path / "me.pem"), server, "a.example")
+    assert handshake(contexts.get(ca=(bench_pem,), client_cert=ClientCert(tmp_path / "me.pem")), server, "a.example")
     with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
         handshake(contexts.get(ca=(bench_pem,)), server, "a.example")
 
@@ -344,7 +345,7 @@ def files(folder: Path, bench: trustme.CA) -> dict[str, Path]:
 def test_a_bad_file_is_one_clear_line(bench: trustme.CA, tmp_path: Path, option: str, name: str, words: str) -> None:
     path = files(tmp_path, bench)[name]
     contexts = ClientContexts()
-    ca, client_cert = ((path,), None) if option == "ca" else ((), path)
+    ca, client_cert = ((path,), None) if option == "ca" else ((), ClientCert(path))
     with pytest.raises(ContextError, match=words) as caught:
         contexts.get(ca=ca, client_cert=client_cert, verify=bool(ca))
     assert str(path) in str(caught.value)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rulesproxy.filters.fields.base import Field, Kind
-from rulesproxy.filters.fields.message import PairValues
 from rulesproxy.filters.phases import ALL, FROM_REQUEST
 
 if TYPE_CHECKING:
     from rulesproxy.filters.view import FlowView
 
 STATE = "state"
-"""The key in the metadata of a flow under which its state is."""
+"""The key in the metadata of a flow under which its state is, as a mapping from names to values."""
+SCOPES = ("flow", "client", "global")
+"""Who remembers a value: what the names in it begin with."""
 
 
 def tags(view: FlowView) -> tuple[str, ...]:
@@ -20,10 +22,25 @@ def tags(view: FlowView) -> tuple[str, ...]:
     return tuple([tag for tag in view.flow.tags if isinstance(tag, str)])
 
 
-def state(view: FlowView) -> PairValues:
-    """A value that a rule has remembered, such as `state["flow.step"]`."""
+class StateValues:
+    """The remembered values by name; None is for all of them."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, kept: Mapping[object, object]) -> None:
+        self._kept = kept
+
+    def __getitem__(self, name: str | None) -> tuple[str, ...]:
+        if name is None:
+            return tuple([str(value) for value in self._kept.values()])
+        value = self._kept.get(name)
+        return () if value is None else (str(value),)
+
+
+def state(view: FlowView) -> StateValues:
+    """A value that a rule has remembered with `set-state`, such as `state["client.step"]`."""
     kept = view.flow.metadata.get(STATE)
-    return PairValues([(str(name), str(value)) for name, value in kept.items()] if isinstance(kept, dict) else [])
+    return StateValues(kept if isinstance(kept, Mapping) else {})
 
 
 def replay(view: FlowView) -> str | None:

@@ -51,6 +51,12 @@ class Block(Action):
     )  # fmt: skip
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import action_schema
+
+        return action_schema(cls, {"type": "integer", "minimum": 200, "maximum": 599}, {"enum": list(_ENDS)})
+
+    @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Block:
         if isinstance(node, nodes.Scalar) and node.text in _ENDS:
             return cls(end=node.text)

@@ -33,6 +33,10 @@ class Root:
     folder: bool
 
     @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"type": "string"}
+
+    @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Root:
         scalar = reader.scalar(node, name, "a file or a folder")
         path = reader.folder / scalar.text
@@ -84,6 +88,12 @@ class MapLocal(Action):
             "match: path under '/app'\nmap-local: {dir: mocks, strip: /app}", "GET http://a.test/app/../me.json", "404"
         ),
     )  # fmt: skip
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        from rulesproxy.rules.json_schema import action_schema
+
+        return action_schema(cls, {"type": "string"})
 
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> MapLocal:

@@ -1,0 +1,119 @@
+"""`rulesproxy try`: what the rules do with a request, or with a recording, without a network."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rulesproxy.cli._paint import Paint
+    from rulesproxy.flow.http import HTTPFlow
+    from rulesproxy.rules.ruleset import RuleSet
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    from rulesproxy.cli._flows import add_har, add_request, add_rules
+
+    parser = commands.add_parser(
+        "try",
+        help="show what the rules do with a request, without sending it",
+        description="Show which rules match a request and what they change, without sending anything. The server is"
+        " taken to answer 200 without a body, unless arguments say otherwise. Exit status: 0, 1 mistakes in the rules,"
+        " 2 wrong usage.",
+    )
+    parser.add_argument("request", nargs="*", metavar="'METHOD URL'", help="such as 'GET https://api.example.com/v1'")
+    add_rules(parser)
+    add_request(parser)
+    add_har(parser)
+    parser.add_argument(
+        "--against", metavar="FILE", action="append", help="show what would be different with these rules"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the request or the recording through the rules; the exit code."""
+    from rulesproxy.cli import fail
+    from rulesproxy.cli._flows import BadRules, UsageError, load, recording_of, request_of
+    from rulesproxy.cli._paint import Paint
+
+    try:
+        if bool(args.request) == (args.har is not None):
+            raise UsageError("give one request, such as 'GET https://api.example.com/v1', or a recording with --har")
+        rules = load(args)
+        others = None if args.against is None else load(args, args.against)
+        if args.har is not None:
+            recording = recording_of(args.har)
+            flows, left_out = list(recording.flows), recording.left_out
+        else:
+            flows, left_out = [request_of(args, args.request)], 0
+    except UsageError as error:
+        return fail(str(error))
+    except BadRules:
+        return 1
+    paint = Paint()
+    if others is not None:
+        _compare(rules, others, flows, paint)
+    elif args.har is None:
+        _show(rules, flows[0], paint)
+    else:
+        _summarize(rules, flows, paint)
+    if left_out:
+        print(f"left out, for they are no HTTP: {left_out}")
+    return 0
+
+
+def _show(rules: RuleSet, flow: HTTPFlow, paint: Paint) -> None:
+    from rulesproxy.cli._show import show_hits, show_messages
+
+    result = rules.run(flow)
+    if result.tunnel == "passed":
+        print(paint("doubt", "its TLS is passed through undecrypted: other rules see nothing of it"))
+    elif result.tunnel == "refused":
+        print(paint("doubt", "refused before there is a request: at the CONNECT of the client"))
+    for line in (*show_hits(result, paint), *show_messages(result, paint)):
+        print(line)
+
+
+def _summarize(rules: RuleSet, flows: list[HTTPFlow], paint: Paint) -> None:
+    """The requests of a recording that rules match, and how many each rule does."""
+    from rulesproxy.engine.log import escape
+
+    counts: Counter[str] = Counter()
+    for flow in flows:
+        result = rules.run(flow)
+        counts.update(result.hits)
+        if result.hits:
+            given = flow.response.status_code if flow.response is not None else "no answer"
+            became = result.status or "no answer"
+            status = str(given) if given == became else f"{given} → {became}"
+            hits = paint("good", ", ".join(result.hits))
+            print(f"{escape(f'{flow.request.method} {flow.request.url}')}  {status}  {hits}")
+    print(f"\n{len(flows)} requests" if flows else "this recording has no requests")
+    width = max((len(addon.name) for addon in rules.rules), default=0)
+    for addon in rules.rules:
+        number = counts[addon.name]
+        print(f"  {paint('good' if number else 'faint', addon.name.ljust(width))}  {number}")
+
+
+def _compare(rules: RuleSet, others: RuleSet, flows: list[HTTPFlow], paint: Paint) -> None:
+    """The requests with which something else happens under the other rules."""
+    from rulesproxy.engine.log import escape
+    from rulesproxy.rules.trace import differences
+
+    changed = 0
+    for flow in flows:
+        before, after = rules.run(flow), others.run(flow)
+        found = differences(before, after)
+        if not found:
+            continue
+        changed += 1
+        print(paint("strong", escape(f"{flow.request.method} {flow.request.url}")))
+        if before.hits != after.hits:
+            print(f"    rules: {', '.join(before.hits) or 'none'} → {', '.join(after.hits) or 'none'}")
+        for change in found:
+            print(f"    {escape(str(change))}")
+    number = "1 request" if len(flows) == 1 else f"{len(flows)} requests"
+    print(f"{changed or 'none'} of {number} would change")

@@ -1,0 +1,230 @@
+"""How a response gets to the client: as it arrives, or when it is whole; and how both connections go on behind it.
+
+It knows framing and what keeps a connection. It does not know where the response came from, nor what was wanted of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from rulesproxy.flow.headers import Headers
+from rulesproxy.flow.plan import FileBody
+from rulesproxy.layers.effects import obey, unslowed
+from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_response, framed, pieces
+from rulesproxy.layers.outcome import FlowFailed, taken
+from rulesproxy.layers.stream import FOREVER
+from rulesproxy.proto.http1 import (
+    CHUNKED,
+    NEED_DATA,
+    End,
+    encode_chunk,
+    encode_last_chunk,
+    encode_response_head,
+)
+
+if TYPE_CHECKING:
+    from rulesproxy.layers.exchange import Exchange
+
+_BATCH = 64
+"""Pieces of a body that are joined before they are written, where many small ones have arrived."""
+
+
+async def stream_response(exchange: Exchange, parts: list[bytes]) -> bool:
+    """Pass the body on as it arrives, held back by a client that reads slowly; `parts` has arrived already.
+
+    Gives whether the client's connection can carry another exchange.
+    """
+    response, upstream = exchange.flow.response, exchange.server.upstream
+    assert response is not None
+    assert upstream is not None
+    response.body_source = None
+    framing = frame_response(exchange.flow, exchange.server.head, streamed=True)
+    if exchange.fault is not None:
+        return await _spoil(exchange, framing, _arriving(exchange, parts), whole=False)
+    keep = keeps(exchange, framing)
+    chunked, plain = framing.length == CHUNKED, not callable(response.stream)
+    out = [encode_head(exchange, framing, keep)]
+    exchange.answered = True
+    for part in parts:
+        out += framed(response, part, chunked)
+    next_message = upstream.reader.next_message
+    while True:
+        message = next_message()
+        if message is NEED_DATA or len(out) > _BATCH:
+            if out:
+                await write(exchange, out)
+            if message is NEED_DATA:
+                message = await exchange.server.next_message(exchange)
+        if isinstance(message, bytes):
+            if plain:
+                out.append(encode_chunk(message) if chunked else message)
+            else:
+                out += framed(response, message, chunked)
+        else:
+            break
+    assert isinstance(message, End)
+    finish_response(exchange, message)
+    if not plain:
+        out += framed(response, b"", chunked)
+    if chunked:
+        out.append(encode_last_chunk(message.trailers))
+    await write(exchange, out)
+    await exchange.fire_response()
+    return await finish(exchange, keep)
+
+
+async def send_whole(exchange: Exchange) -> bool:
+    """Show a response that is in hand to the addons, and send it. Gives what `stream_response` gives."""
+    flow = exchange.flow
+    await exchange.fire_response()
+    if flow.error is not None or flow.planned is not None:
+        await obey(exchange)
+    response = flow.response
+    if response is None:
+        raise taken()
+    framing = frame_response(flow, exchange.server.head, streamed=False)
+    if exchange.fault is not None:
+        return await _spoil(exchange, framing, _held(exchange, response.body_source), whole=True)
+    keep = keeps(exchange, framing)
+    out = [encode_head(exchange, framing, keep)]
+    exchange.answered = True
+    if framing.length != BODILESS:
+        body = response.body_source
+        if isinstance(body, FileBody):
+            async with aclosing(file_pieces(exchange, body)) as read:
+                async for piece in read:
+                    out.append(piece)
+                    await write(exchange, out)
+        elif body:
+            out.append(encode_chunk(body) if framing.length == CHUNKED else body)
+        if framing.length == CHUNKED:
+            out.append(encode_last_chunk(None if response.trailers is None else response.trailers.raw))
+    if out:
+        await write(exchange, out)
+    return await finish(exchange, keep)
+
+
+async def write(exchange: Exchange, parts: list[bytes]) -> None:
+    """Send `parts`, which is empty then, and wait for a client that is behind."""
+    client = exchange.client
+    client.write(parts[0] if len(parts) == 1 else b"".join(parts))
+    parts.clear()
+    client.deadline = exchange.now() + exchange.limits.body_stall
+    await client.drain()
+
+
+def finish_response(exchange: Exchange, end: End) -> None:
+    """The end of the server's response was read."""
+    response = exchange.flow.response
+    assert response is not None
+    if end.trailers:
+        response.trailers = Headers.of(end.trailers)
+    response.timestamp_end = exchange.services.clock.wall()
+
+
+async def file_pieces(exchange: Exchange, body: FileBody) -> AsyncGenerator[bytes, None]:
+    """A part of a file, piece by piece; disks are slow, so the loop does not read.
+
+    Raises:
+        FlowFailed: the file cannot be read, or has become shorter.
+    """
+    loop = asyncio.get_running_loop()
+    left = body.length
+    try:
+        file = await loop.run_in_executor(None, body.path.open, "rb")
+        with file:
+            file.seek(body.start)
+            while left:
+                data = await loop.run_in_executor(None, file.read, min(left, exchange.limits.write_buffer))
+                if not data:
+                    raise FlowFailed("handler", f"{body.path} became shorter while it was sent")
+                left -= len(data)
+                yield data
+    except OSError as exc:
+        raise FlowFailed("handler", f"cannot read {body.path}: {exc.strerror}") from None
+
+
+def keeps(exchange: Exchange, framing: Framing) -> bool:
+    """Whether the client's connection goes on behind this response."""
+    if not exchange.keep or framing.length == CLOSE or exchange.services.closing:
+        return False
+    if exchange.upload is None or not exchange.upload.running:
+        return True
+    # The answer overtakes the request. What is left of it must be worth the wait.
+    return 0 < exchange.head.length <= exchange.limits.drain_request and not exchange.head.expect
+
+
+def encode_head(exchange: Exchange, framing: Framing, keep: bool) -> bytes:
+    """The head of the response for the wire.
+
+    Raises:
+        FlowFailed: a handler has made a response that cannot be sent.
+    """
+    response = exchange.flow.response
+    assert response is not None
+    fields = framing.fields
+    if not keep:
+        fields = [*fields, (b"connection", b"Connection", b"close")]
+    if response.status_code < 200:
+        # It would be an interim response, and its client would wait for the final one (RFC 9110 section 15.2).
+        raise FlowFailed("handler", f"a rule or an addon answered with {response.status_code}, which ends nothing")
+    try:
+        return encode_response_head(response.status_code, response.reason, fields)
+    except ValueError as exc:
+        raise FlowFailed("handler", f"a rule or an addon made a response that cannot be sent: {exc}") from None
+
+
+async def finish(exchange: Exchange, keep: bool) -> bool:
+    """The response is out: settle both connections. Gives whether the client's goes on."""
+    upload = exchange.upload
+    if upload is not None:
+        if keep and upload.running:
+            await upload.wait(exchange.limits.close_linger)
+        keep = keep and not upload.running and upload.error is None
+    if exchange.throttled:
+        exchange.client = unslowed(exchange.client)
+    client = exchange.client
+    client.on_end(None)
+    client.deadline = FOREVER
+    await exchange.server.release(exchange)
+    if not keep and (exchange.flow.request.timestamp_end is None or client.pending or exchange.reader.started):
+        # Something of the client's is unread, and closing on it would reset the connection.
+        await exchange.layer.linger()
+    return keep
+
+
+# Answers that are meant to go wrong
+
+
+async def _spoil(exchange: Exchange, framing: Framing, body: AsyncGenerator[bytes, None], whole: bool) -> bool:
+    from rulesproxy.layers.faults import send_spoiled
+
+    return await send_spoiled(exchange, framing, body, whole)
+
+
+async def _arriving(exchange: Exchange, parts: list[bytes]) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives, through the function that an addon may have put in its way."""
+    response = exchange.flow.response
+    assert response is not None
+    for part in parts:
+        for piece in pieces(response, part):
+            yield piece
+    while isinstance(message := await exchange.server.next_message(exchange), bytes):
+        for piece in pieces(response, message):
+            yield piece
+    finish_response(exchange, message)
+    for piece in pieces(response, b""):
+        yield piece
+
+
+async def _held(exchange: Exchange, body: bytes | FileBody | None) -> AsyncGenerator[bytes, None]:
+    """A body that is in hand."""
+    if isinstance(body, FileBody):
+        async with aclosing(file_pieces(exchange, body)) as read:
+            async for piece in read:
+                yield piece
+    elif body:
+        yield body

@@ -1,0 +1,151 @@
+"""The action `throttle`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+from weakref import WeakValueDictionary
+
+from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.flow.plan import Rate
+from rulesproxy.flow.plan import Throttle as Slow
+from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
+from rulesproxy.rules.amounts import Speed, Wait
+from rulesproxy.rules.memory import Memory
+from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.schema import Reader
+
+
+class Line(NamedTuple):
+    """A kind of line: rates in kbit/s, and the time of a round trip in milliseconds."""
+
+    down: float
+    up: float
+    latency: float
+
+
+PROFILES: dict[str, Line] = {
+    "dial": Line(49, 30, 120),
+    "2g": Line(280, 256, 800),
+    "edge": Line(240, 200, 840),
+    "3g-slow": Line(400, 400, 400),
+    "3g": Line(1600, 768, 300),
+    "3g-fast": Line(1600, 768, 150),
+    "4g": Line(9000, 9000, 170),
+    "lte": Line(12000, 12000, 70),
+    "dsl": Line(1500, 384, 50),
+    "cable": Line(5000, 1000, 28),
+    "fios": Line(20000, 5000, 4),
+    "devtools-3g": Line(400, 400, 2000),
+    "devtools-slow-4g": Line(1440, 675, 562.5),
+    "devtools-fast-4g": Line(8100, 1350, 165),
+}
+"""The lines of WebPageTest, and those of Chrome's DevTools, whose latencies are longer than a line's: they are for
+requests as a whole."""
+
+Profile = Literal[
+    "dial", "2g", "edge", "3g-slow", "3g", "3g-fast", "4g", "lte", "dsl", "cable", "fios", "devtools-3g",
+    "devtools-slow-4g", "devtools-fast-4g",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle(Action):
+    """Slow the line to the client down: bytes move at a rate, in small pieces, and the server is held back.
+
+    Rates are in bytes (`50KB/s`) or bits (`400kbit/s`, `1.6Mbps`). A rule that is decided on the response slows only
+    the response. A line that becomes a WebSocket stays slow.
+
+    Attributes:
+        down: the rate of responses.
+        up: the rate of request bodies.
+        latency: a time such as `200ms`, or any time between two, that passes before a response begins, and in a stream
+            before what comes after a silence.
+        profile: a line with its rates and latency; keys beside it change single figures.
+        scope: who shares the rate: every `flow` has its own, all flows of a `client` address have one, or all flows of
+            the `rule`.
+        seed: what the chance of a latency between two times depends on.
+    """
+
+    key: ClassVar = "throttle"
+    events: ClassVar = REQUEST | RESPONSE
+    short: ClassVar = "down"
+    synonyms: ClassVar = {
+        "download": "down", "upload": "up", "rate": "down", "speed": "down", "bandwidth": "down", "delay": "latency",
+        "rtt": "latency", "preset": "profile", "network": "profile", "per": "scope",
+    }  # fmt: skip
+
+    down: Speed | None = None
+    up: Speed | None = None
+    latency: Wait | None = None
+    profile: Profile | None = None
+    scope: Literal["flow", "client", "rule"] = "flow"
+    seed: str = ""
+
+    examples: ClassVar = (
+        Example("match: path under '/video'\nthrottle: 50KB/s", "GET http://a.test/video", "GET http://a.test/video"),
+        Example(
+            "match: ~all\nthrottle:\n  profile: 3g\n  latency: 200ms..400ms\n  scope: client",
+            "GET http://a.test/", "GET http://a.test/",
+        ),
+        Example(
+            "match: response.content_type startswith 'image/'\nthrottle:\n  down: 400kbit/s\n  scope: rule",
+            "GET http://a.test/a.png", "200", response="200\ncontent-type: image/png",
+        ),
+    )  # fmt: skip
+
+    def check(self, node: Node, reader: Reader) -> None:
+        if self.down is None and self.up is None and self.latency is None and self.profile is None:
+            reader.note("RP106", node, "`throttle` slows nothing down", "add `down: 50KB/s`, or `profile: 3g`")
+
+    def bind_for(self, side: Side, memory: Memory) -> Handler:
+        line = PROFILES[self.profile] if self.profile is not None else None
+        down = _rate(self.down, None if line is None else line.down)
+        up = _rate(self.up, None if line is None else line.up)
+        latency = self.latency
+        fixed = 0.0 if line is None else line.latency / 1000
+        downs, ups = _Rates(down, self.scope), _Rates(up, self.scope)
+
+        def throttle(flow: HTTPFlow, captures: Captures) -> None:
+            slow = Slow(downs.of(flow), ups.of(flow), fixed)
+            if latency is not None:
+                chance = memory.chance("latency", self.seed) if latency.low != latency.high else 0.0
+                slow = Slow(slow.down, slow.up, latency.between(chance))
+            flow.plan.throttles.append(slow)
+
+        return throttle
+
+    def bind(self) -> Handler:
+        return self.bind_for("request", Memory())
+
+
+class _Rates:
+    """The rates of one direction, by who shares them."""
+
+    __slots__ = ("_clients", "_scope", "_shared", "_speed")
+
+    def __init__(self, speed: float | None, scope: str) -> None:
+        self._speed = speed
+        self._scope = scope
+        self._shared = Rate(speed) if speed is not None and scope == "rule" else None
+        # A client's rate lives as long as a flow of it does.
+        self._clients: WeakValueDictionary[str, Rate] = WeakValueDictionary()
+
+    def of(self, flow: HTTPFlow) -> Rate | None:
+        """The rate that a flow is bound to."""
+        if self._speed is None or self._shared is not None:
+            return self._shared
+        if self._scope == "flow":
+            return Rate(self._speed)
+        host = flow.client_conn.address[0]
+        rate = self._clients.get(host)
+        if rate is None:
+            rate = self._clients[host] = Rate(self._speed)
+        return rate
+
+
+def _rate(given: Speed | None, kbits: float | None) -> float | None:
+    """Bytes a second."""
+    if given is not None:
+        return given.bytes_per_second
+    return None if kbits is None else kbits * 125

@@ -1,0 +1,329 @@
+"""The JSON Schema of rule files for editors, made from the registries: keys, actions, and the types of their fields.
+
+Draft 7 without `oneOf`: what fits several ways is no error in an editor, and `anyOf` gives the better messages. It
+says less than `check`, which alone reads filters and templates, and nothing that `check` would not say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from rulesproxy.diagnostics import Source
+from rulesproxy.flow.http import reason_phrase
+from rulesproxy.rules import keys, nodes
+from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.json_value import core_scalar
+from rulesproxy.rules.keys import TEXT, Key
+from rulesproxy.rules.nodes import Node, read_nodes
+from rulesproxy.rules.schema import Range, schema_of
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.action import Action
+
+NAME = "rules.schema.json"
+"""The file in `grammar/` that is shipped."""
+CONSTANT: Mapping[str, object] = {"type": "string", "pattern": r"^\$\{\s*(vars\.|env:)[^}]*\}$"}
+"""A value that is given under `vars`, or in the environment."""
+Fragment = dict[str, object]
+
+_MOMENTS = {
+    "http_connect": "at CONNECT", "clienthello": "before TLS is decrypted", "requestheaders": "on the request",
+    "request": "on the request", "responseheaders": "on the response", "response": "on the response",
+}  # fmt: skip
+_SNIPPET_SPECIAL = re.compile(r"([\\$}])")
+
+
+class NoSchemaError(TypeError):
+    """A type that reads itself and does not say what it accepts."""
+
+
+def rules_schema() -> Fragment:
+    """The schema of a rule file.
+
+    Raises:
+        NoSchemaError: some type has no `json_schema`.
+    """
+    actions = action_properties()
+    rule_keys = {key.name: key_schema(key) for key in keys.RULE.values()}
+    definitions: dict[str, object] = {
+        "rule": {
+            "type": "object",
+            "properties": {**rule_keys, **{key: {"$ref": f"#/definitions/{key}"} for key in actions}},
+            "required": ["match"],
+            "additionalProperties": False,
+            "defaultSnippets": _rule_snippets(),
+        },
+        "include": {
+            "type": "object",
+            "properties": {key.name: key_schema(key) for key in keys.INCLUDE.values()},
+            "required": ["include"],
+            "additionalProperties": False,
+        },
+        "actions": {
+            "type": "object",
+            "description": "An action with its value.",
+            "properties": {key: {"$ref": f"#/definitions/{key}"} for key in actions},
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+        **actions,
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "rulesproxy rules",
+        "description": "A rule file of rulesproxy, or its project file rulesproxy.yaml.",
+        "type": "object",
+        "properties": {key.name: key_schema(key) for key in keys.TOP.values()},
+        "required": ["version"],
+        "additionalProperties": False,
+        "definitions": definitions,
+    }
+
+
+def action_properties() -> dict[str, Fragment]:
+    """The schema of each action by its first key; those of `rewrite` are below it."""
+    found: dict[str, Fragment] = {}
+    for key, action in ACTIONS.items():
+        group, dot, side = key.partition(".")
+        fragment = {**action.json_schema(), **_described(action)}
+        if not dot:
+            found[group] = fragment
+            continue
+        outer = found.setdefault(
+            group,
+            {
+                "type": "object",
+                "description": "",
+                "properties": {},
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
+        )
+        outer["description"] = f"{outer['description']} {summary(action)}".strip()
+        inner = outer["properties"]
+        assert isinstance(inner, dict)
+        inner[side] = fragment
+    return found
+
+
+def key_schema(key: Key) -> Fragment:
+    """The schema of a key of a rule file or of a rule."""
+    fragment = dict(key.kind) if isinstance(key.kind, Mapping) else kind_schema(key.kind)
+    fragment["description"] = plain(key.doc)
+    fragment["markdownDescription"] = key.doc + (f"\n\nDefault: `{key.default}`" if key.default else "")
+    if key.default:
+        fragment["default"] = json.loads(core_scalar(key.default) or json.dumps(key.default))
+    if key.words:
+        fragment["enumDescriptions"] = [key.words[str(word)] for word in _choices(key.kind)]
+    return fragment
+
+
+def action_schema(action: type[Action], *scalars: Mapping[str, object]) -> Fragment:
+    """What an action accepts: its keys, the short form, nothing where it may be bare, and the `scalars` that it reads
+    in a way of its own."""
+    arms: list[Mapping[str, object]] = []
+    known = schema_of(action)
+    if action.bare:
+        arms.append({"enum": [None, True]})
+    arms.extend(scalars)
+    if action.short is not None:
+        arms.append(kind_schema(known[action.short].kind))
+    if action.whole is not None:
+        arms.append(kind_schema(known[action.whole].kind))
+    elif known:
+        arms.append(record_schema(action))
+    return dict(arms[0]) if len(arms) == 1 else {"anyOf": _flat(arms)}
+
+
+def record_schema(cls: type) -> Fragment:
+    """A mapping whose keys are the fields of a dataclass; their sentences are in its docstring."""
+    known = schema_of(cls)
+    docs = attributes(cls)
+    defaults = {field.name: field.default for field in fields(cls)}
+    properties: dict[str, object] = {}
+    for key, field in known.items():
+        fragment = kind_schema(field.kind)
+        if "enum" in fragment:
+            fragment = {"anyOf": [fragment, dict(CONSTANT)]}
+        if field.attribute in docs:
+            fragment["description"] = plain(docs[field.attribute])
+            fragment["markdownDescription"] = docs[field.attribute]
+        default = defaults[field.attribute]
+        if default is not MISSING and isinstance(default, (bool, int, str)) and default != "":
+            fragment["default"] = default
+        properties[key] = fragment
+    schema: Fragment = {"type": "object", "properties": properties, "additionalProperties": False}
+    required = [key for key, field in known.items() if field.required]
+    if required:
+        schema["required"] = required
+    return schema
+
+
+def kind_schema(kind: Any) -> Fragment:
+    """What `Reader.value` accepts for a type.
+
+    Raises:
+        NoSchemaError: the type reads itself and has no `json_schema`.
+    """
+    fragment = _kind_schema(kind)
+    if "pattern" in fragment or fragment.get("type") in ("integer", "boolean"):
+        return {"anyOf": [fragment, dict(CONSTANT)]}
+    return fragment
+
+
+def _kind_schema(kind: Any) -> Fragment:
+    origin = get_origin(kind)
+    if origin is Annotated:
+        inner, bounds = get_args(kind)[:2]
+        if inner is int and isinstance(bounds, Range):
+            return {"type": "integer", "minimum": bounds.low, "maximum": bounds.high}
+        return kind_schema(inner)
+    if origin in (Union, types.UnionType):
+        return kind_schema(next(arm for arm in get_args(kind) if arm is not type(None)))
+    if origin is Literal:
+        return _enum(_choices(kind))
+    if origin is tuple:
+        item = kind_schema(get_args(kind)[0])
+        return {"anyOf": _flat([item, {"type": "array", "items": item}])}
+    if kind is str:
+        return dict(TEXT)
+    if kind is bool:
+        return {"type": "boolean"}
+    if kind is int:
+        return {"type": "integer"}
+    say = getattr(kind, "json_schema", None)
+    if say is None and isinstance(kind, type) and is_dataclass(kind):
+        return record_schema(kind)
+    if say is None:
+        raise NoSchemaError(f"{kind.__module__}.{kind.__qualname__} has no json_schema()")
+    fragment: Fragment = say()
+    return fragment
+
+
+def summary(cls: type) -> str:
+    """The first sentence of a docstring, on one line."""
+    return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+
+
+def attributes(cls: type) -> dict[str, str]:
+    """The sentences of a docstring about attributes, each beginning with a capital."""
+    _, _, text = (cls.__doc__ or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        start = re.match(r" {8}(\w+): (.*)", line)
+        if start:
+            name = start[1]
+            found[name] = start[2].strip()
+        elif name and line.strip():
+            found[name] += f" {line.strip()}"
+    return {name: f"{text[0].upper()}{text[1:]}" for name, text in found.items()}
+
+
+def moments(action: type[Action]) -> str:
+    """When an action can act, in words."""
+    assert action.events <= set(_MOMENTS), f"no words for {sorted(action.events - set(_MOMENTS))}"
+    return ", ".join(dict.fromkeys(text for event, text in _MOMENTS.items() if event in action.events))
+
+
+def facts(action: type[Action]) -> str:
+    """What holds for an action as a whole, in sentences."""
+    found = [f"Acts {moments(action)}."]
+    if action.answers:
+        found.append("Ends the request pass, and runs last in its rule.")
+    if action.bare:
+        found.append("May stand without a value.")
+    if action.short is not None:
+        found.append(f"A value without keys is `{action.short.replace('_', '-')}`.")
+    return " ".join(found)
+
+
+def paragraphs(action: type[Action]) -> list[str]:
+    """The docstring of an action without its list of attributes."""
+    parts = [" ".join(part.split()) for part in (action.__doc__ or "").split("\n\n")]
+    return [part for part in parts if part and not part.startswith("Attributes:")]
+
+
+def plain(text: str) -> str:
+    """A sentence without its marks for code."""
+    return text.replace("`", "")
+
+
+def _described(action: type[Action]) -> Fragment:
+    example = action.examples[0].rule if action.examples else ""
+    parts = [*paragraphs(action), facts(action)]
+    if example:
+        parts.append(f"```yaml\n- {example.replace(chr(10), chr(10) + '  ')}\n```")
+    described: Fragment = {"description": plain(summary(action)), "markdownDescription": "\n\n".join(parts)}
+    snippets: list[Fragment] = []
+    for shown in action.examples:
+        value = _at(_value(shown.rule), action.key.split("."))
+        if isinstance(value, (dict, list)) and value not in [snippet["body"] for snippet in snippets]:
+            snippets.append({"label": _label(value), "description": shown.rule, "body": value})
+    if snippets:
+        described["defaultSnippets"] = snippets
+    return described
+
+
+def _rule_snippets() -> list[Fragment]:
+    """For each action the first rule that shows it."""
+    found: list[Fragment] = []
+    for action in ACTIONS.values():
+        if action.examples:
+            example = action.examples[0]
+            found.append({
+                "label": f"rule: {action.key}", "description": summary(action), "body": _value(example.rule),
+            })  # fmt: skip
+    return found
+
+
+def _value(text: str) -> Any:
+    """A piece of YAML as plain values whose texts are snippets: what is special there is escaped."""
+    return _plain_value(read_nodes(Source("<example>", text)))
+
+
+def _plain_value(node: Node) -> Any:
+    if isinstance(node, nodes.Mapping):
+        return {key.text: _plain_value(child) for key, child in node.entries}
+    if isinstance(node, nodes.Sequence):
+        return [_plain_value(item) for item in node.items]
+    core = core_scalar(node.text) if node.plain else None
+    return json.loads(core) if core is not None else _SNIPPET_SPECIAL.sub(r"\\\1", node.text)
+
+
+def _at(value: Any, path: Iterable[str]) -> Any:
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def _label(value: Any) -> str:
+    names = ", ".join(value) if isinstance(value, dict) else "list"
+    return f"with {names}"
+
+
+def _enum(choices: tuple[Any, ...]) -> Fragment:
+    fragment: Fragment = {"enum": list(choices)}
+    if all(isinstance(choice, int) and 100 <= choice < 600 for choice in choices):
+        fragment["enumDescriptions"] = [reason_phrase(choice) for choice in choices]
+    return fragment
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind)
+
+
+def _flat(arms: Iterable[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    """Arms without arms of their own, each once."""
+    found: list[Mapping[str, object]] = []
+    for arm in arms:
+        inner = arm.get("anyOf") if set(arm) == {"anyOf"} else None
+        for each in inner if isinstance(inner, list) else [arm]:
+            if each not in found:
+                found.append(each)
+    return found

@@ -1,0 +1,3 @@
+"""A file that cannot be imported."""
+
+raise ValueError("no settings")

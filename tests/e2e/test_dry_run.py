@@ -1,0 +1,234 @@
+"""A dry run is the live proxy without the network: the same rules and flows give the same hits, request and answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rulesproxy import HTTPFlow, load_rules
+from rulesproxy.flow.connection import ServerConn
+from rulesproxy.flow.headers import to_str
+from rulesproxy.flow.http import HTTPMessage
+from tests.rules.test_oracle import requests, rule_sets
+from tests.support.origin import Origin, answer
+from tests.support.running import client_of, running
+from tests.support.wire import Message
+
+FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
+"""Hop by hop: made anew on every connection, and no business of the rules."""
+
+make = HTTPFlow.make
+
+
+class Watcher:
+    """Stands for DNS, and looks on: every server is the origin that speaks its protocol, every hit is written down."""
+
+    observes = True
+
+    def __init__(self, plain: Origin, secure: Origin) -> None:
+        self.origins = (plain, secure)
+        self.hits: tuple[str, ...] = ()
+
+    def serverconnect(self, server_conn: ServerConn) -> None:
+        server_conn.address = ("127.0.0.1", self.origins[server_conn.tls].port)
+
+    def http_connect(self, flow: HTTPFlow) -> None:
+        self.hits = tuple(flow.hits)
+
+    def response(self, flow: HTTPFlow) -> None:
+        self.hits = tuple(flow.hits)
+
+    error = response
+
+
+def lines(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name.lower(), value) for name, value in fields if name.lower() not in FRAMING]
+
+
+def wired(message: Message | None) -> list[tuple[str, str]]:
+    return [] if message is None else lines([(to_str(name), to_str(value)) for name, value in message.fields])
+
+
+def held(message: HTTPMessage | None) -> list[tuple[str, str]]:
+    return [] if message is None else lines(list(message.headers.items(multi=True)))
+
+
+async def live(text: str, flow: HTTPFlow) -> tuple[object, ...]:
+    """What hits, goes upstream and comes back on real sockets."""
+    request, given = flow.request, flow.response
+    assert given is not None
+    tls = request.scheme == "https"
+    reply = answer(given.status_code, given.raw_content or b"", given.headers.items(multi=True), reason=given.reason)
+    body = request.raw_content or b""
+    target = request.path if tls else request.url
+    head = [f"{request.method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in request.headers.items(True)]]
+    head += [f"Content-Length: {len(body)}"] if body else []
+    sent = "\r\n".join([*head, "", ""]).encode() + body
+    async with Origin.http(reply) as plain, Origin.http(reply, tls="good") as secure:
+        watcher = Watcher(plain, secure)
+        async with (
+            running(watcher, rules=load_rules(text=text), verify_upstream=False, intercept="all") as proxy,
+            client_of(proxy) as client,
+        ):
+            refused = None
+            if tls:
+                tunnel = await client.connect_to(f"{request.host}:{request.port}")
+                if tunnel.status == 200:
+                    await client.start_tls(proxy.ca_path, request.host)
+                else:
+                    refused = tunnel
+            response = refused or await ended(client, sent, request.method)
+        asked = [*plain.requests, *secure.requests]
+        upstream = asked[0] if asked else None
+    assert len(asked) < 2
+    got = None if upstream is None else (upstream.method, upstream.target, wired(upstream), upstream.body)
+    answered = None if response is None else (response.status, wired(response), response.body)
+    return watcher.hits, got, answered
+
+
+async def ended(client: Any, sent: bytes, method: str) -> Any:
+    """The response; None where the connection ends without one."""
+    client.send(sent)
+    await client.read()
+    return None if client.ended and not client.received else await client.read_response(method)
+
+
+def dry(text: str, flow: HTTPFlow) -> tuple[object, ...]:
+    result = load_rules(text=text).run(flow)
+    upstream, response = result.upstream, result.flow.response
+    got = None
+    if upstream is not None:
+        got = (upstream.method, upstream.path, held(upstream), upstream.raw_content or b"")
+    if result.status is None:
+        return result.hits, got, None
+    assert response is not None
+    coded = response.raw_content or b"" if result.body else b""
+    return result.hits, got, (result.status, held(response), coded)
+
+
+def rules(text: str) -> str:
+    return f"version: 1\nrules:\n{text}"
+
+
+STRIP = """
+  - match: ~all
+    rewrite:
+      request: {query: {remove: ["utm_*", gclid]}, headers: {x-debug: "1", remove: [cookie]}}
+      response: {headers: {remove: [content-security-policy]}, cookies: {remove: [track]}}
+"""
+CASES = {
+    "nothing": ("  - match: host == 'b.t'\n    block:\n", make("GET", "http://a.t/", status=204)),
+    "block": ("  - match: host == 'a.t'\n    block:\n", make("GET", "http://a.t/", status=200)),
+    "refused tunnel": ("  - match: host == 'a.t'\n    block: 410\n", make("GET", "https://a.t/", status=200)),
+    "a redirect of a tunnel": (
+        "  - match: host == 'a.t'\n    block: {status: 302}\n",
+        make("GET", "https://a.t/", status=200),
+    ),
+    "tag above a refusal": (
+        "  - id: t\n    match: ~all\n    tag: x\n  - id: b\n    match: host == 'a.t'\n    block:\n",
+        make("GET", "https://a.t/", status=200),
+    ),
+    "mock through TLS": (
+        "  - match: path like '/u/{id}'\n    respond: {json: {id: '${id | int}'}, headers: {x-a: '${host}'}}\n",
+        make("GET", "https://example.test/u/7", status=500),
+    ),
+    "inside TLS": (
+        "  - match: tls and sni == 'example.test'\n    rewrite: {response: {headers: {x-tls: '1'}}}\n",
+        make("GET", "https://example.test/u/7", status=200),
+    ),
+    "a rule edits what the next one sees": (
+        "  - match: path == '/a'\n    rewrite: {request: {path: /b}}\n  - match: path == '/b'\n    block: 404\n",
+        make("GET", "http://a.t/a", status=200),
+    ),
+    "strip": (
+        STRIP,
+        make(
+            "GET", "http://a.t/x?a=%20&utm_source=1&b=+", [("Cookie", "a=1"), ("X-B", "1")], b"", 200,
+            [("Content-Security-Policy", "none"), ("Set-Cookie", "track=1"), ("Set-Cookie", "b=2")], b"page",
+        ),
+    ),
+    "request body": (
+        "  - match: request.json['a'] == 1\n    rewrite: {request: {json: {set: {$.b: 2}}}}\n",
+        make("POST", "http://a.t/", [("content-type", "application/json")], b'{"a": 1}', 200),
+    ),
+    "response body": (
+        "  - match: response.status in {500..599}\n    rewrite: {response: {status: 502, json: {set: {$.error: no}}}}\n",
+        make("GET", "http://a.t/", (), b"", 503, [("Content-Type", "application/json")], b'{"error": "db"}'),
+    ),
+    "a coded body": (
+        "  - match: response.text contains 'secret'\n    rewrite: {response: {body: {replace: [{text: secret, with: public}]}}}\n",
+        make("GET", "http://a.t/", (), b"", 200, [("Content-Encoding", "gzip")], gzip.compress(b"a secret", mtime=0)),
+    ),
+    "a body that nobody wants": (
+        "  - match: response.status == 500 and response.text contains 'x'\n    block: 502\n",
+        make("POST", "http://a.t/", (), b"up" * 9000, 200, [], b"down" * 9000),
+    ),
+    "cors on a mock": (
+        "  - match: path == '/d'\n    respond: {json: {a: 1}}\n  - match: host == 'a.t'\n    cors: unlock\n",
+        make("GET", "http://a.t/d", [("Origin", "http://app.t")], b"", 200),
+    ),
+    "a preflight": (
+        "  - match: host == 'a.t'\n    cors: unlock\n",
+        make("OPTIONS", "http://a.t/d", [("Origin", "http://x.t"), ("Access-Control-Request-Method", "PUT")], b"", 500),
+    ),
+    "no-cache": (
+        "  - match: host == 'a.t'\n    no-cache:\n",
+        make("GET", "http://a.t/d", [("If-None-Match", '"1"')], b"", 200, [("ETag", '"1"'), ("Age", "5")], b"x"),
+    ),
+    "another server": (
+        "  - match: host == 'prod.t'\n    map-remote: http://stg.t:8443\n",
+        make(
+            "GET", "http://prod.t/a?x=1", [("Origin", "http://prod.t")], b"", 302,
+            [("Location", "http://stg.t:8443/b"), ("Set-Cookie", "s=1; Domain=stg.t")],
+        ),
+    ),
+    "stop": (
+        "  - match: path under '/ok'\n    stop: true\n  - match: ~all\n    block:\n",
+        make("GET", "http://a.t/ok/x", status=200),
+    ),
+    "close": ("  - match: ~all\n    block: close\n", make("GET", "http://a.t/", status=200)),
+    "reset behind the response": (
+        "  - match: response.status == 200\n    block: reset\n",
+        make("GET", "http://a.t/", status=200),
+    ),
+    "HEAD": (
+        "  - match: path == '/m'\n    respond: {body: hello}\n  - match: ~all\n    rewrite: {response: {headers: {x-a: '1'}}}\n",
+        make("HEAD", "http://a.t/m", status=200),
+    ),
+    "a replaced answer": (
+        "  - match: response.status == 404\n    respond: {status: 200, body: found}\n  - match: response.status == 200\n"
+        "    rewrite: {response: {headers: {x-late: '1'}}}\n",
+        make("GET", "http://a.t/m", (), b"", 404, [("X-Old", "1")], b"gone"),
+    ),
+    "the early request for a late rule": (
+        "  - match: path == '/a'\n    rewrite: {request: {path: /b}, response: {headers: {x-saw: '${orig.path}'}}}\n"
+        "  - match: path == '/a' and response.status == 200\n    block: 502\n",
+        make("GET", "http://a.t/a", status=200),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_one_case_both_ways(name: str) -> None:
+    text, flow = CASES[name]
+    text = rules(text)
+    before = flow.copy()
+    expected = await live(text, flow)
+    assert dry(text, flow) == expected
+    assert dry(text, flow) == expected, "a second run differs from the first"
+    assert (flow.request.headers, flow.request.url, flow.hits) == (before.request.headers, before.request.url, [])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rule_sets(), requests(), st.sampled_from(["http", "https"]))
+def test_any_rules_both_ways(text: str, sent: dict[str, Any], scheme: str) -> None:
+    url = sent["url"] if scheme == "http" else sent["url"].replace("http://", "https://").lower()
+    flow = make(
+        sent["method"], url, sent["headers"], sent["body"], sent["status"], [("X-R", "1")], sent["response_body"]
+    )
+    assert dry(text, flow) == asyncio.run(live(text, flow)), text

@@ -1,0 +1,167 @@
+"""Rules that are saved all the time while 64 clients ask at full speed: nothing fails, and no flow sees two versions."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rulesproxy import Proxy
+from tests.support.command import Command, run_command
+from tests.support.origin import LIMIT
+from tests.support.running import running
+
+pytestmark = pytest.mark.e2e
+
+SECONDS = 10.0
+SAVES = 100
+CLIENTS = 64
+DOWNLOADS = 4
+
+GOOD = """version: 1
+rules:
+  - match: path == "/flow"
+    rewrite:
+      request: {headers: {x-revision: "N"}}
+  - match: host under "never.test"
+    block:
+  - match: has(request.header["x-revision"]) and response.status == 200
+    rewrite:
+      response: {headers: {x-revision: "N"}}
+"""
+BROKEN = (
+    GOOD.replace("host under", "hots under"), GOOD[: len(GOOD) // 2], GOOD.replace("version: 1", ""), "",
+    GOOD.replace("block:", "block: {status: 4711}"),
+)  # fmt: skip
+
+
+class Echo:
+    """A server that is fast enough: it sends back the revision that it sees; `/slow` takes as long as the test."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                seen = [line[12:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"x-revision:")]
+                if head.startswith(b"GET /slow"):
+                    await self._slow(writer)
+                else:
+                    writer.write(b"HTTP/1.1 200 OK\r\nX-Saw: %b\r\nContent-Length: 2\r\n\r\nok" % b"|".join(seen))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            self.tasks.discard(task)
+
+    async def _slow(self, writer: asyncio.StreamWriter) -> None:
+        pieces = int(SECONDS * 10)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (pieces * 1000))
+        for _ in range(pieces):
+            writer.write(bytes(1000))
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+
+async def _ask(port: int, origin: int, over: asyncio.Event, seen: Counter[str]) -> None:
+    """Ask for `/flow` until it is over. Every answer proves which one revision made both of its halves."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    request = b"GET http://127.0.0.1:%d/flow HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (origin, origin)
+    while not over.is_set():
+        writer.write(request)
+        async with asyncio.timeout(LIMIT):
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            assert head.startswith(b"http/1.1 200 "), head
+            assert await reader.readexactly(2) == b"ok"
+        fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
+        assert fields[b"x-saw"] == fields[b"x-revision"], "both halves are of one revision"
+        seen[fields[b"x-saw"].decode()] += 1
+    writer.close()
+
+
+async def _download(port: int, origin: int) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET http://127.0.0.1:%d/slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % origin)
+    async with asyncio.timeout(3 * SECONDS):
+        data = await reader.read(-1)
+        while more := await reader.read(-1):
+            data += more
+    writer.close()
+    return len(data.partition(b"\r\n\r\n")[2])
+
+
+async def _save(rules: Path, port: int) -> list[str]:
+    """Save good and broken versions in turns; the good ones."""
+    chance = random.Random(1)
+    good = []
+    for number in range(SAVES):
+        if number % 3 == 2 and number < SAVES - 1:
+            rules.write_text(chance.choice(BROKEN))
+        else:
+            good.append(f"r{number}")
+            rules.write_text(GOOD.replace('"N"', f'"r{number}"'))
+        await asyncio.sleep(SECONDS / SAVES)
+    return good
+
+
+@pytest.mark.timeout(120)
+async def test_a_hundred_saves_under_load(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(GOOD.replace('"N"', '"first"'))
+    echo = Echo()
+    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
+    origin = server.sockets[0].getsockname()[1]
+    seen: Counter[str] = Counter()
+    over = asyncio.Event()
+    async with server, run_command(rules, "-q") as proxy:
+        async with asyncio.TaskGroup() as group:
+            downloads = [group.create_task(_download(proxy.port, origin)) for _ in range(DOWNLOADS)]
+            for _ in range(CLIENTS):
+                group.create_task(_ask(proxy.port, origin, over, seen))
+            good = await _save(rules, proxy.port)
+            await _until_last(proxy, seen, good[-1])
+            over.set()
+        assert [task.result() for task in downloads] == [int(SECONDS * 10) * 1000] * DOWNLOADS
+        assert set(seen) <= {"first", *good}
+        assert len(seen) > 10, f"so many versions were in force: {seen}"
+        for task in echo.tasks:
+            task.cancel()
+
+
+async def _until_last(proxy: Command, seen: Counter[str], last: str) -> None:
+    async with asyncio.timeout(LIMIT):
+        while not seen[last]:  # noqa: ASYNC110  (there is nothing to wait on: another process decides)
+            await asyncio.sleep(0.05)
+
+
+async def test_a_thousand_reloads_leave_nothing(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    texts = [GOOD.replace('"N"', f'"r{number}"') for number in range(2)]
+    rules.write_text(texts[0])
+    async with running(rules=rules) as proxy:
+        await _reload(proxy, rules, texts, 100)
+        before = _objects()
+        await _reload(proxy, rules, texts, 1000)
+        # What is cached by text is there since the first hundred.
+        assert _objects() - before < 200
+        assert proxy.revision == 1101
+
+
+async def _reload(proxy: Proxy, rules: Path, texts: list[str], times: int) -> None:
+    for number in range(times):
+        rules.write_text(texts[(number + 1) % 2])
+        assert await proxy.reload([rules])
+
+
+def _objects() -> int:
+    gc.collect()
+    return len(gc.get_objects())
