@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rulesproxy.addons.har import Har
 from rulesproxy.addons.hits import Hits
 from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options, OptionsError
@@ -181,7 +182,7 @@ class Proxy:
                 self.listeners.append(Listening(mode.name, *listener.address, mode.scheme))
                 self.dialer.own.add(listener.address)
                 self.dialer.redirected |= mode.name == "transparent"
-            await self.engine.startup([*chain, self.hits])
+            await self.engine.startup([*chain, self.hits, Har()])
         except BaseException:
             self.server.close_listeners()
             raise

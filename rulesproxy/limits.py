@@ -17,6 +17,10 @@ INCLUDE_DEPTH = 16
 """Files that include one another in a chain. Two or three are usual."""
 SEARCHED_FOLDERS = 1000
 """Folders that globs look into: the answer to `/**/*.yaml`."""
+HAR_IMPORT = 64 * MIB
+"""A HAR file of another program that is gone on with: it is read whole."""
+HAR_BACKLOG = 16 * MIB
+"""What may wait for a slow disk before flows wait for it."""
 LIST_FILE = 16 * MIB
 """The file of a list: about a million hosts."""
 LIST_PROBLEMS = 10

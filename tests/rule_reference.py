@@ -19,6 +19,7 @@ from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
 from rulesproxy.rules.actions.fault import Dribbling
 from rulesproxy.rules.actions.map_local import Root
+from rulesproxy.rules.actions.record import NewFile
 from rulesproxy.rules.actions.respond import Answer
 from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
@@ -46,7 +47,7 @@ KINDS: dict[type, str] = {
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
     Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
     Dribbling: "`{chunks, over}`",
-    Function: "`file.py:function`", HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
+    Function: "`file.py:function`", NewFile: "file", HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 
 

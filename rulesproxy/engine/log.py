@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Literal, TextIO, TypeAlias
 
+from rulesproxy.engine.secrets import masked
+
 ALERT = 21
 """Worth a look although nothing is wrong. It is shown wherever `info` is."""
 
@@ -102,10 +104,10 @@ class TextFormatter(logging.Formatter):
             self._second = second
             self._clock = self.formatTime(record, "%H:%M:%S")
         word = f"{_COLOURS[level]}{level:5}\x1b[0m" if self.colour else f"{level:5}"
-        head = f"{self._clock} {word} {escape(record.getMessage())}"
+        head = f"{self._clock} {word} {escape(masked(record.getMessage()))}"
         if not record.exc_info and not hasattr(record, "lines"):
             return head
-        return "\n".join([head, *[f"    {escape(line)}" for line in _more_lines(self, record)]])
+        return "\n".join([head, *[f"    {escape(masked(line))}" for line in _more_lines(self, record)]])
 
 
 class JSONFormatter(logging.Formatter):
@@ -117,11 +119,12 @@ class JSONFormatter(logging.Formatter):
             "time": moment.isoformat(timespec="milliseconds"),
             "level": level_name(record.levelno),
             "logger": record.name,
-            "message": escape(record.getMessage()),
+            "message": escape(masked(record.getMessage())),
         }
-        entry.update(getattr(record, "fields", {}))
+        fields: dict[str, object] = getattr(record, "fields", {})
+        entry.update({name: masked(value) if isinstance(value, str) else value for name, value in fields.items()})
         if lines := _more_lines(self, record):
-            entry["lines"] = lines
+            entry["lines"] = [masked(line) for line in lines]
         # ASCII only: no control character and no bidi mark of a peer reaches a terminal unescaped.
         return json.dumps(entry, default=str)
 
@@ -175,7 +178,7 @@ class EntryHandler(logging.Handler):
         if self._wanted is not None and not self._wanted():
             return
         try:
-            self._sink(LogEntry(escape(record.getMessage()), level_name(record.levelno)))
+            self._sink(LogEntry(escape(masked(record.getMessage())), level_name(record.levelno)))
         except Exception:
             self.handleError(record)
 

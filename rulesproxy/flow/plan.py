@@ -29,10 +29,11 @@ class Plan:
         throttles: how fast bytes may move from here on; with several of them every one holds.
         fault: how the answer is spoiled on its way to the client.
         records: the files that this exchange is written to when it is over.
+        keep_bodies: keep both bodies until the flow is over, as far as `limits.body` allows; set in the headers events.
         upstream: how the server is reached, where it is not as the mode and the options have it.
     """
 
-    __slots__ = ("delay", "end", "fault", "records", "refuses_big", "throttles", "upstream")
+    __slots__ = ("delay", "end", "fault", "keep_bodies", "records", "refuses_big", "throttles", "upstream")
 
     def __init__(self) -> None:
         self.end: End | None = None
@@ -41,6 +42,7 @@ class Plan:
         self.throttles: list[Throttle] = []
         self.fault: Fault | None = None
         self.records: list[Record] = []
+        self.keep_bodies = False
         self.upstream: Route | None = None
 
 
@@ -121,7 +123,7 @@ class Record:
     Attributes:
         path: the file.
         append: add to a file that is there already; else the first record of this process begins it anew.
-        bodies: whether bodies are written too, which keeps them in memory until the flow is over.
+        bodies: whether bodies are written too, where they were kept: see `Plan.keep_bodies`.
         body_limit: how many bytes of a body are written; longer ones are cut, and say so.
         keep_secrets: write credentials and cookies as they are, instead of `***`.
     """

@@ -177,7 +177,7 @@ class Exchange:
             await self.server.next_message(self)
             return await send_whole(self)
         parts: list[bytes] = []
-        if not response.stream and (chain.wants_body(flow, "response") or self._fault_wants(response)):
+        if not response.stream and (chain.wants_body(flow, "response") or self._plan_wants(response)):
             if head.length <= self.limits.body and await self._buffer_response(parts):
                 response.body_source = b"".join(parts)
                 return await send_whole(self)
@@ -207,12 +207,14 @@ class Exchange:
         response.timestamp_end = self.services.clock.wall()
         return await send_whole(self)
 
-    def _fault_wants(self, response: HTTPResponse) -> bool:
-        if self.fault is None or self.server.head is None:
+    def _plan_wants(self, response: HTTPResponse) -> bool:
+        """Whether the plan asks for the whole body. The end of an event stream does not come."""
+        plan, head = self.flow.planned, self.server.head
+        if plan is None or head is None:
             return False
-        from rulesproxy.layers.faults import needs_whole
-
-        return needs_whole(self.fault, response, self.server.head.length)
+        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+            return False
+        return plan.keep_bodies or (plan.fault is not None and plan.fault.dribble is not None and head.length < 0)
 
     async def _buffer_response(self, parts: list[bytes]) -> bool:
         """Read the whole body into `parts`; False, with what was read, if it is over the limit."""

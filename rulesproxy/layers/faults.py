@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from rulesproxy.flow.http import HTTPResponse
-from rulesproxy.flow.plan import Fault, FileBody
+from rulesproxy.flow.plan import FileBody
 from rulesproxy.layers.delivery import encode_head, finish, keeps, write
 from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, as_chunked
 from rulesproxy.layers.pacing import pause
@@ -26,14 +26,6 @@ _log = logging.getLogger("rulesproxy")
 
 _NO_CHUNK = b"this is no chunk\r\n"
 """A chunk-size line without a size (RFC 9112 section 7.1)."""
-
-
-def needs_whole(fault: Fault, response: HTTPResponse, length: int) -> bool:
-    """Whether a body of `length`, negative where nobody knows it, has to be kept before it can go wrong like this."""
-    if fault.dribble is None or length >= 0:
-        return False
-    # The end of an event stream does not come.
-    return not response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
 
 async def send_spoiled(exchange: Exchange, framing: Framing, body: AsyncGenerator[bytes, None], whole: bool) -> bool:

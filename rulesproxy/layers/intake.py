@@ -21,7 +21,9 @@ async def take_request_body(exchange: Exchange) -> None:
     """Read the request body, or pass it on, and fire `request` behind its last byte."""
     flow, head, limit = exchange.flow, exchange.head, exchange.limits.body
     request = flow.request
-    wanted = not request.stream and exchange.chain.wants_body(flow, "request")
+    wanted = not request.stream and (
+        exchange.chain.wants_body(flow, "request") or (flow.planned is not None and flow.planned.keep_bodies)
+    )
     parts: list[bytes] = []
     if wanted and head.length <= limit and await _keep(exchange, parts):
         request.body_source = b"".join(parts)

@@ -104,9 +104,14 @@ class Size:
 
     Attributes:
         bytes: the number.
+        text: as it is written.
     """
 
     bytes: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Size:
@@ -124,7 +129,7 @@ class Size:
                 "RP103", scalar, f"`{name}` wants a size such as `1000` or `10KB`, got {describe(scalar)}",
                 "the units are B, KB, MB, GB, KiB, MiB and GiB",
             )  # fmt: skip
-        return cls(int(size))
+        return cls(int(size), scalar.text)
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:

@@ -242,7 +242,7 @@ class Case(_Record):
 
     synonyms: ClassVar = {
         "id": "name", "title": "name", "description": "name", "expected": "expect", "then": "expect",
-        "given": "response", "requests": "steps", "profiles": "profile", "variables": "vars",
+        "given": "response", "profiles": "profile", "variables": "vars",
     }  # fmt: skip
 
     name: str = ""

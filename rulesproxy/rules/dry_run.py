@@ -88,6 +88,10 @@ class DryRun:
             if rest is not None:
                 _complete(rest)
 
+    def remember(self, flow: HTTPFlow) -> None:
+        """Let a flow see what the flows before it have left."""
+        self._store.attach(flow)
+
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether some rule waits for the body of this side."""
         return self._runner.wants_body(flow, side)
@@ -182,6 +186,7 @@ class _Exchange:
             _give_length(self.server_answer, self.server_answer.body_source)
         self.failure = given.error
         self.flow = _fresh(given)
+        dry.remember(self.flow)
         self.body = given.request.raw_content or b""
         self.upstream: HTTPRequest | None = None
         self.received = Moment(self.flow)

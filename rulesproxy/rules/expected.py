@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from rulesproxy.diagnostics import Span
-from rulesproxy.flow.headers import check_field
+from rulesproxy.flow.headers import check_field, is_token
 from rulesproxy.flow.http import HTTPMessage, HTTPRequest
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
@@ -303,10 +303,9 @@ def _text() -> dict[str, object]:
 
 
 def _check_header(key: nodes.Scalar, node: Node, value: str, reader: Reader) -> None:
-    try:
-        check_field(key.text, "")
-    except ValueError as error:
-        reader.fail("RP609", key, str(error).replace("'", "`"))
+    if not is_token(key.text.encode("utf-8", "replace")):
+        help = "a name has letters, digits, `-`, `_` and some other marks, and no blank"
+        reader.fail("RP609", key, f"`{key.text}` is not a header name", help)
     try:
         check_field(key.text, value)
     except ValueError:

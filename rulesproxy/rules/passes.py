@@ -13,8 +13,6 @@ from collections.abc import Coroutine, Sequence
 from typing import TypeAlias
 
 from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
-from rulesproxy.engine.log import logger
-from rulesproxy.filters.fields.message import is_event_stream
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
@@ -24,6 +22,7 @@ from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of
 from rulesproxy.rules.position import Pass
 from rulesproxy.rules.state import Store
+from rulesproxy.rules.waiting import Waiting
 
 INDEXED_FROM = 4
 """With fewer rules their filters are tried one by one, which is cheaper than the index."""
@@ -38,6 +37,7 @@ class Runner:
     """Runs the passes of one rule set. Nothing in it points back to itself, so that it dies when it is let go."""
 
     __slots__ = (
+        "_bodies",
         "_editors",
         "_index",
         "_nothing",
@@ -45,8 +45,6 @@ class Runner:
         "_responds",
         "_rules",
         "_store",
-        "_strict",
-        "_told",
         "hosts",
         "owner",
     )
@@ -60,9 +58,8 @@ class Runner:
             self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         self._responds = any(rule.acts_on_response for rule in self._rules)
-        self._strict = frozenset(rule.number for rule in self._rules if rule.refuses_overflow)
+        self._bodies = Waiting(self._rules)
         self.hosts = Hosts(self._rules, self._index, self._store)
-        self._told: set[str] = set()
         self.owner = object()
         self._nothing = Pass(self.owner, ())
 
@@ -130,13 +127,13 @@ class Runner:
                     if not rule.near(view):
                         continue
                     state.at = at - 1
-                    self._wait_for_request(flow, state, view, state.numbers[state.at :])
+                    self._bodies.wait_for_request(flow, state, view, state.numbers[state.at :])
                     return None
                 if rule.uses_response:
                     continue
                 if flow.request.body_source is None:
                     if rule.near(view):
-                        self._tell(rule, flow, "request body was streamed or is over the limit")
+                        self._bodies.tell(rule, flow, "request body was streamed or is over the limit")
                     continue
             if not rule.matches(view) or (rule.gate is not None and not state.opens(rule, view)):
                 continue
@@ -227,7 +224,7 @@ class Runner:
         for number in below:
             rule = self._rules[number]
             if rule.acts_on_response and rule.reads_request and rule.near(view):
-                self._wait_for_request(flow, state, view, below)
+                self._bodies.wait_for_request(flow, state, view, below)
                 return
 
     def _prepare(self, flow: HTTPFlow, state: Pass, view: FlowView) -> None:
@@ -295,15 +292,15 @@ class Runner:
                         continue
                 elif not rule.matches(seen):
                     if (rule.reads_request or rule.reads_response) and rule.may(seen):
-                        self._lacks(rule, flow, rule.reads_request)
+                        self._bodies.lacks(rule, flow, rule.reads_request)
                     continue
             if holds:
-                if self._is_endless(rule, flow):
+                if self._bodies.is_endless(rule, flow):
                     continue
                 state.at = at - 1
-                self._wait_for_response(flow, state, state.numbers[state.at :])
+                self._bodies.wait_for_response(flow, state, state.numbers[state.at :])
                 return None
-            if self._lacks(rule, flow, False):
+            if self._bodies.lacks(rule, flow, False):
                 continue
             if captures is None:
                 if rule.gate is not None and not state.opens(rule, seen):
@@ -334,72 +331,9 @@ class Runner:
         if rest is not None:
             await rest
 
-    def _lacks(self, rule: Compiled, flow: HTTPFlow, request: bool) -> bool:
-        """Whether a body that this rule needs was not kept, the request's only if `request`; it does not apply then."""
-        response = flow.response
-        if rule.holds_response and response is not None and response.body_source is None and rule.waits_for(response):
-            self._tell(rule, flow, "response body was streamed or is over the limit")
-            return True
-        if request and flow.request.body_source is None:
-            self._tell(rule, flow, "request body was streamed or is over the limit")
-            return True
-        return False
-
-    def _is_endless(self, rule: Compiled, flow: HTTPFlow) -> bool:
-        """Whether this rule would wait for the end of an event stream, which does not come."""
-        response = flow.response
-        if response is None or not is_event_stream(response.headers):
-            return False
-        if response.body_source and not rule.reads_response:
-            # A stream that was made here has its end.
-            return False
-        self._tell(rule, flow, "response is an event stream")
-        return True
-
     # Bodies
-
-    def _wait_for_request(self, flow: HTTPFlow, state: Pass, view: FlowView, numbers: Numbers) -> None:
-        """The pass goes on at the first of `numbers` when the request body is there, or was not kept."""
-        state.waits = "request"
-        if not self._strict:
-            return
-        for number in numbers:
-            rule = self._rules[number]
-            if number in self._strict and rule.holds_request and rule.near(view):
-                flow.plan.refuses_big |= {"request"}
-                return
-            if rule.ends_here(view):
-                return
-
-    def _wait_for_response(self, flow: HTTPFlow, state: Pass, numbers: Numbers) -> None:
-        """The same for the response body."""
-        state.waits = "response"
-        if not self._strict:
-            return
-        base = state.base_view(flow)
-        for at, number in enumerate(numbers, state.at):
-            rule = self._rules[number]
-            view = state.view(base, number)
-            matched = state.matched is not None and number in state.matched
-            if not matched and rule.decides_on_request and not rule.either_side and at < state.reached:
-                continue
-            holds = rule.acts_on_response and rule.holds_response and rule.waits_for(flow.response)
-            if holds and number in self._strict and (matched or rule.may(view)) and not self._is_endless(rule, flow):
-                flow.plan.refuses_big |= {"response"}
-                return
-            if not holds and rule.ends_here(view):
-                return
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether the pass of this flow waits for the body of this side."""
         state = flow.rules
         return type(state) is Pass and state.waits == side and state.owner is self.owner
-
-    def _tell(self, rule: Compiled, flow: HTTPFlow, why: str) -> None:
-        """Say once per rule that it could not apply because a body is missing."""
-        if rule.name not in self._told:
-            self._told.add(rule.name)
-            logger.warning(
-                "rule %s did not apply to %s %s: the %s (said once)",
-                rule.name, flow.request.method, flow.request.url, why,
-            )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic
+from rulesproxy.engine.secrets import hide
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Side
 from rulesproxy.rules.compile import Compiled
@@ -138,6 +139,7 @@ class RuleSet:
         """
         if not loaded.ok:
             raise RulesError(loaded.diagnostics, loaded.watch)
+        hide(loaded.secrets)
         return cls(
             loaded.rules, loaded.files, loaded.watch, loaded.digest, loaded.diagnostics, outside, loaded.secrets
         )  # fmt: skip

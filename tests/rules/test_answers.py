@@ -13,7 +13,7 @@ from rulesproxy.flow.connection import ClientConn
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.proto.clienthello import ClientHello
 from rulesproxy.rules.actions.map_remote import Origin, moved
-from rulesproxy.rules.ruleset import load_rules
+from rulesproxy.rules.ruleset import RulesError, load_rules
 
 Exchange = Callable[..., Any]
 ALL = "  - match: ~all\n    "
@@ -53,6 +53,62 @@ def test_respond(exchange: Exchange, keys: str, status: int, fields: list[tuple[
     asked = exchange(rule, method="HEAD")
     assert asked.flow.response.raw_content == b""
     assert head(asked) == head(outcome)
+
+
+FILE = ALL + "respond: {file: FILE, template: true}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind", "body"),
+    [
+        ("me.json", '{"q": "${query[\'q\']}", "n": ${query[\'n\'] | int}, "all": ${query[\'q\'] | json}, "no": ${query[\'x\'] | int}}',
+         "application/json", rb'{"q": "a\"<b>", "n": 7, "all": "a\"<b>", "no": null}'),
+        ("me.html", "<p>${query['q']}</p> $${x}", "text/html; charset=utf-8", b"<p>a&quot;&lt;b&gt;</p> ${x}"),
+        ("me.txt", "${query['q']}", "text/plain; charset=utf-8", b'a"<b>'),
+        ("plain.json", "{}", "application/json", b"{}"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_a_template(
+    exchange: Exchange, tmp_path: Path, name: str, text: str, kind: str, body: bytes
+) -> None:
+    (tmp_path / name).write_text(text)
+    outcome = exchange(FILE.replace("FILE", str(tmp_path / name)), url='http://a.test/?q=a"<b>&n=7')
+    assert outcome.flow.response.raw_content == body
+    assert outcome.flow.response.headers["content-type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("me.json", '{\n  "a": ${a}}', "me.json:2:8: error[RP605]: unknown name `${a}`"),
+        ("me.json", '{"a": ${path}}', "error[RP615]: with its values filled in this is no JSON"),
+        ("me.txt", "a ${ b", "me.txt:1:3: error[RP615]: this `${` is never closed"),
+    ],
+)
+def test_mistakes_in_a_file_that_is_a_template(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RulesError) as caught:
+        load_rules(text="version: 1\nrules:\n" + FILE.replace("FILE", str(tmp_path / name)))
+    assert says in str(caught.value)
+
+
+def test_what_cannot_be_a_template(tmp_path: Path) -> None:
+    (tmp_path / "bytes.txt").write_bytes(b"\xff")
+    (tmp_path / "big.txt").write_text("x" * (1024 * 1024 + 1))
+    for name, says in (("bytes.txt", "is not UTF-8"), ("big.txt", "is over 1 MiB")):
+        with pytest.raises(RulesError, match=says):
+            load_rules(text="version: 1\nrules:\n" + FILE.replace("FILE", str(tmp_path / name)))
+    with pytest.raises(RulesError, match="`template` is about `file`"):
+        load_rules(text=f"version: 1\nrules:\n{ALL}respond: {{body: x, template: true}}\n")
+
+
+def test_a_template_is_a_file_of_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "me.txt").write_text("one")
+    text = "version: 1\nrules:\n" + FILE.replace("FILE", str(tmp_path / "me.txt"))
+    first = load_rules(text=text)
+    (tmp_path / "me.txt").write_text("two")
+    assert tmp_path / "me.txt" in first.watch
+    assert load_rules(text=text).digest != first.digest
 
 
 def test_a_file_is_read_for_every_answer(exchange: Exchange, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rulesproxy.rules.actions.map_local import MapLocal
 from rulesproxy.rules.actions.map_remote import MapRemote
 from rulesproxy.rules.actions.no_cache import NoCache
 from rulesproxy.rules.actions.passthrough import Passthrough
+from rulesproxy.rules.actions.record import Record
 from rulesproxy.rules.actions.redirect import Redirect
 from rulesproxy.rules.actions.respond import Respond
 from rulesproxy.rules.actions.rewrite import RewriteRequest, RewriteResponse
@@ -24,7 +25,7 @@ ACTIONS: dict[str, type[Action]] = {
     action.key: action
     for action in (
         Block, Redirect, MapLocal, MapRemote, Respond, RewriteRequest, RewriteResponse, Passthrough, Cors, NoCache,
-        Delay, Throttle, Fault, SetState, Tag, Log, Run,
+        Delay, Throttle, Fault, SetState, Tag, Log, Record, Run,
     )
 }  # fmt: skip
 

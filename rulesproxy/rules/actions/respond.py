@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, TypeVar
 
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
@@ -11,6 +11,7 @@ from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
 from rulesproxy.rules.bodies import FilePath
 from rulesproxy.rules.edits import HeaderEdits
+from rulesproxy.rules.file_template import FileTemplate
 from rulesproxy.rules.json_value import JSONValue
 from rulesproxy.rules.media import content_type
 from rulesproxy.rules.memory import Memory
@@ -31,6 +32,8 @@ class Answer:
     body: Template | None = None
     json: JSONValue | None = None
     file: FilePath | None = None
+    template: bool = False
+    _filled: FileTemplate | None = None
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
@@ -44,7 +47,7 @@ class Answer:
             return cls(status=reader.integer(node, name, Range(200, 599)))
         answer = reader.record(cls, reader.mapping(node, name), name)
         _check(node, reader, answer.status)
-        return answer
+        return _with_template(answer, node, reader)
 
     def make(self, flow: HTTPFlow, captures: Captures) -> HTTPResponse:
         """The answer for one flow. To HEAD it has the length that a body would have, and no body.
@@ -72,6 +75,8 @@ class Answer:
     def _body(self, flow: HTTPFlow, captures: Captures) -> tuple[str, str | FileBody]:
         if self.json is not None:
             return "application/json", self.json.fill(flow, captures)
+        if self._filled is not None:
+            return self._filled.kind, self._filled.fill(flow, captures)
         if self.file is not None:
             return content_type(self.file.path.name), self.file.body()
         if self.body is not None:
@@ -89,6 +94,8 @@ class Respond(Action):
         body: the body as text.
         json: the body as JSON, written in YAML; `${… | int}` and `${… | json}` keep their type.
         file: the body from a file, which is read for every answer.
+        template: the file is a template. It is read with the rules, and again when it changes. In a JSON file `${name}`
+            stays inside its quotes and `${name | json}` is a whole value; in HTML and XML values are text.
         sequence: answers for one flow after the other, each with these keys; the last one stays.
     """
 
@@ -105,7 +112,9 @@ class Respond(Action):
     body: Template | None = None
     json: JSONValue | None = None
     file: FilePath | None = None
+    template: bool = False
     sequence: tuple[Answer, ...] = ()
+    _filled: FileTemplate | None = None
 
     examples: ClassVar = (
         Example(
@@ -139,7 +148,7 @@ class Respond(Action):
     def from_node(cls, node: Node, reader: Reader) -> Respond:
         if isinstance(node, nodes.Scalar) and not node.empty:
             return cls(status=reader.integer(node, "respond", Range(200, 599)))
-        return super(Respond, cls).from_node(node, reader)
+        return _with_template(super(Respond, cls).from_node(node, reader), node, reader)
 
     def check(self, node: Node, reader: Reader) -> None:
         if not isinstance(node, nodes.Mapping):
@@ -156,7 +165,8 @@ class Respond(Action):
                 reader.note("RP607", key, title, "move it into the answers of the sequence")
 
     def bind_for(self, side: Side, memory: Memory) -> Handler:
-        answers = self.sequence or (Answer(self.status, self.headers, self.body, self.json, self.file),)
+        alone = Answer(self.status, self.headers, self.body, self.json, self.file, self.template, self._filled)
+        answers = self.sequence or (alone,)
 
         def respond(flow: HTTPFlow, captures: Captures) -> None:
             if side == "request" and flow.response is not None:
@@ -169,6 +179,19 @@ class Respond(Action):
 
     def bind(self) -> Handler:
         return self.bind_for("response", Memory())
+
+
+A = TypeVar("A", Answer, Respond)
+
+
+def _with_template(answer: A, node: Node, reader: Reader) -> A:
+    """An answer whose file is a template has read it."""
+    if not answer.template or not isinstance(node, nodes.Mapping):
+        return answer
+    where = node.key("template")
+    if answer.file is None:
+        reader.fail("RP607", where or node, "`template` is about `file`, and there is none", "`body` is one always")
+    return replace(answer, _filled=FileTemplate.of(answer.file, node.get("file") or node, reader))
 
 
 def _check(node: Node, reader: Reader, status: int) -> None:
