@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 NAME = "rules.schema.json"
 """The file in `grammar/` that is shipped."""
+CONSTANT: Mapping[str, object] = {"type": "string", "pattern": r"^\$\{\s*(vars\.|env:)[^}]*\}$"}
+"""A value that is given under `vars`, or in the environment."""
 Fragment = dict[str, object]
 
 _MOMENTS = {
@@ -146,6 +148,8 @@ def record_schema(cls: type) -> Fragment:
     properties: dict[str, object] = {}
     for key, field in known.items():
         fragment = kind_schema(field.kind)
+        if "enum" in fragment:
+            fragment = {"anyOf": [fragment, dict(CONSTANT)]}
         if field.attribute in docs:
             fragment["description"] = plain(docs[field.attribute])
             fragment["markdownDescription"] = docs[field.attribute]
@@ -166,6 +170,13 @@ def kind_schema(kind: Any) -> Fragment:
     Raises:
         NoSchemaError: the type reads itself and has no `json_schema`.
     """
+    fragment = _kind_schema(kind)
+    if "pattern" in fragment or fragment.get("type") in ("integer", "boolean"):
+        return {"anyOf": [fragment, dict(CONSTANT)]}
+    return fragment
+
+
+def _kind_schema(kind: Any) -> Fragment:
     origin = get_origin(kind)
     if origin is Annotated:
         inner, bounds = get_args(kind)[:2]

@@ -57,7 +57,7 @@ def filter_text(node: Node, reader: Reader) -> FilterText:
             f"join the filters: `{joined[0]}` or `{joined[1]}`" if len(texts) > 1 else "write the filter without a list"
         )
         reader.fail("RP109", node, "`match` wants one filter, got a list", help)
-    scalar = reader.scalar(node, "match", "a filter")
+    scalar = reader.raw(node, "match", "a filter")
     return FilterText(scalar.text, scalar.part)
 
 

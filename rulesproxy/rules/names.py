@@ -288,7 +288,7 @@ def read_filter(node: Node, name: str, reader: Reader) -> tuple[FilterText, ast.
     Raises:
         Bad: it has a syntax error.
     """
-    scalar = reader.scalar(node, name, "a filter")
+    scalar = reader.raw(node, name, "a filter")
     text = FilterText(scalar.text, scalar.part)
     try:
         return text, parse_filter(scalar.text)

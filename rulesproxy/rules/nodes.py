@@ -90,6 +90,18 @@ class Scalar:
         return self.file.span(self.start + first, self.start + last)
 
 
+class Constant(Scalar):
+    """A value that stands somewhere else, such as in a variable: every part of it is where it is used."""
+
+    __slots__ = ()
+
+    def __init__(self, place: Scalar, text: str) -> None:
+        super().__init__(place.file, text, '"', place.start, place.end, place.flow)
+
+    def part(self, start: int, end: int) -> Span:
+        return self.span
+
+
 class Sequence:
     """A list."""
 

@@ -7,6 +7,7 @@ into: a field is a key, its type is what the key accepts, its default makes it o
 from __future__ import annotations
 
 import os
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -27,7 +28,7 @@ from typing import (
 
 from rulesproxy.diagnostics import Diagnostic, Label, Severity, Span, suggest
 from rulesproxy.rules import nodes
-from rulesproxy.rules.nodes import Node, Scalar
+from rulesproxy.rules.nodes import Constant, Node, Scalar
 
 if TYPE_CHECKING:
     from rulesproxy.rules.closure import Closure
@@ -70,6 +71,20 @@ class Names:
     vars: Mapping[str, str]
     env: Mapping[str, str]
     conditional: frozenset[str] = frozenset()
+
+
+_CONSTANT = re.compile(r"\$\{\s*(vars\.[A-Za-z_][A-Za-z0-9_-]*|env:[A-Za-z0-9_]+)\s*\}").fullmatch
+
+
+def constant(name: str, names: Names) -> tuple[str | None, str]:
+    """The value of `vars.x` or `env:X`; or None, and what to do."""
+    if name.startswith("env:"):
+        return names.env.get(name[4:]), f"set the environment variable {name[4:]} before this file is loaded"
+    found = names.vars.get(name[5:])
+    if found is not None:
+        return found, ""
+    meant = suggest(name[5:], names.vars)
+    return None, f"did you mean `${{vars.{meant}}}`?" if meant else "define it under `vars:`"
 
 
 class Readable(Protocol):
@@ -140,7 +155,18 @@ class Reader:
         return node.items if isinstance(node, nodes.Sequence) else [node]
 
     def scalar(self, node: Node, name: str, wanted: str) -> Scalar:
-        """The node as a scalar that is not empty."""
+        """The node as a scalar that is not empty. `${vars.x}` and `${env:X}` stand for their values."""
+        scalar = self.raw(node, name, wanted)
+        found = _CONSTANT(scalar.text) if "${" in scalar.text else None
+        if found is None:
+            return scalar
+        value, hint = constant(found[1], self.names)
+        if value is None:
+            self.fail("RP605", scalar, f"unknown name `{scalar.text}`", hint)
+        return Constant(scalar, value)
+
+    def raw(self, node: Node, name: str, wanted: str) -> Scalar:
+        """The node as a scalar that is not empty, as it is written."""
         if isinstance(node, nodes.Sequence):
             self.fail("RP109", node, f"`{name}` wants one value, got a list", f"give {wanted} without `- ` or brackets")
         if isinstance(node, nodes.Mapping):

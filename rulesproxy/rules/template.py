@@ -77,7 +77,7 @@ class Template:
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Template:
         """The template in a scalar."""
-        scalar = reader.scalar(node, name, "text")
+        scalar = reader.raw(node, name, "text")
         if "${" not in scalar.text:
             return cls.of(scalar.text)
         return parse(scalar, reader)

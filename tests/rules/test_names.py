@@ -268,3 +268,54 @@ def test_a_long_list_is_read_in_time_that_grows_with_it(tmp_path: Path) -> None:
     """Looking for what covers what must not compare all with all: 20,000 networks would take minutes."""
     lines = "".join(f"10.{n >> 12 & 255}.{n >> 4 & 255}.{(n & 15) << 4}/28\n" for n in range(20_000))
     assert listed(tmp_path, lines.encode(), "client.ip in $l").diagnostics == ()
+
+
+# Values in the place of numbers and words
+
+
+@pytest.mark.parametrize(
+    ("rule", "found"),
+    [
+        ("block: ${vars.status}", []),
+        ("respond: {status: '${vars.status}'}", []),
+        ("respond: {status: '${env:STATUS}'}", []),
+        ("sample: ${vars.share}\n    block:", []),
+        ("nth: ['${vars.number}', 3]\n    block:", []),
+        ("enabled: ${env:ON}\n    block:", []),
+        ("delay: ${vars.time}", []),
+        ("throttle: {profile: '${vars.line}'}", []),
+        ("on-error: ${vars.word}\n    block:", ["RP104"]),
+        ("block: ${vars.statsu}", ["RP605"]),
+        ("block: ${env:NONE}", ["RP605"]),
+        ("block: ${vars.word}", ["RP104"]),
+        ("respond: {status: '5${vars.number}'}", ["RP103"]),
+        ("respond: {status: '${method}'}", ["RP103"]),
+    ],
+)
+def test_a_whole_value_may_be_a_variable(rule: str, found: list[str]) -> None:
+    head = "vars: {status: '451', share: 5%, number: '2', time: 20ms, line: 3g, word: sometimes}\n"
+    names = "".join(
+        f"  - match: host == ${name}\n    block:\n" for name in ("status", "share", "number", "time", "line", "word")
+    )
+    text = f"{head}rules:\n{names}  - match: tls\n    {rule}\n"
+    assert codes(text, env={"STATUS": "404", "ON": "false"}) == found
+
+
+def test_a_variable_is_no_template_of_its_own() -> None:
+    """A value that looks like a template, from the environment, is the text that it is."""
+    text = "version: 1\nvars: {a: '${env:A}'}\nrules:\n  - match: ~all\n    tag: ['${vars.a}', '${env:A}']\n"
+    loaded = load_text(text, env={"A": "${method}"})
+    assert loaded.ok
+    from rulesproxy.rules.ruleset import RuleSet
+
+    assert RuleSet.of(loaded).run(HTTPFlow.make("GET", "http://a.test/")).flow.tags == ["${method}"]
+
+
+def test_variables_in_conditions_and_lists() -> None:
+    text = (
+        "vars: {api: a.test, way: /x}\nlists: {l: ['${vars.api}', b.test]}\nrules:\n"
+        "  - match: {host: '${vars.api}', path: '${vars.way}'}\n    tag: one\n"
+        "  - match: {host: $l}\n    tag: two\n"
+    )
+    assert tags(text, "http://a.test/x") == ["one", "two"]
+    assert tags(text, "http://b.test/x") == ["two"]
