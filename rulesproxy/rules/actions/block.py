@@ -70,6 +70,14 @@ class Block(Action):
             return cls(status=reader.integer(node, "block", Range(200, 599)))
         return super(Block, cls).from_node(node, reader)
 
+    def check(self, node: Node, reader: Reader) -> None:
+        if self.body is not None and self.status in (204, 304):
+            where = node.get("body") if isinstance(node, nodes.Mapping) else None
+            reader.note(
+                "RP610", where or node, f"an answer with status {self.status} has no body",
+                "remove `body`, or use 200", severity="warning",
+            )  # fmt: skip
+
     def bind(self) -> Handler:
         end = self.end
         if end is not None:
