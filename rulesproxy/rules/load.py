@@ -6,7 +6,9 @@ values are read in `schema`, how YAML becomes nodes in `nodes`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,9 +74,23 @@ def load_files(
     for variables of these files, as if they were included with them.
     """
     loader = _Loader(env, profiles, vars)
-    for path in paths:
-        loader.named(path)
-    return loader.loaded()
+    with _collector_paused():
+        for path in paths:
+            loader.named(path)
+        return loader.loaded()
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """What is made while rules are read is kept, or dies by its reference count: the collector would find nothing."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def load_text(
