@@ -209,7 +209,7 @@ class _Loader:
         self.parts.append((source.path, reader.problems))
         # The set is filled while the file is read.
         self.secrets.append(reader.secrets)
-        scope = Scope(self.ids, self.used)
+        scope = Scope(self.ids, self.used, handed.prefix)
         try:
             self._top(root, reader, scope, handed, on)
         except Bad:
