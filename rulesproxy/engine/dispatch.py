@@ -82,7 +82,7 @@ class Bound:
         return f"<Bound {self.kind} {self.name} {self.event}>"
 
 
-_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_routes", "addons")
+_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_messages", "_routes", "addons")
 
 
 class Chain:
@@ -112,6 +112,7 @@ class Chain:
         request_bodies: tuple[Bound, ...] = (),
         response_bodies: tuple[Bound, ...] = (),
         routes: tuple[Bound, ...] = (),
+        messages: tuple[Bound, ...] = (),
     ) -> None:
         for event in EVENTS:
             setattr(self, event, tuple([bound for bound in handlers if bound.event == event]))
@@ -123,6 +124,7 @@ class Chain:
         self._bodies_request = request_bodies
         self._bodies_response = response_bodies
         self._routes = routes
+        self._messages = messages
 
     def wants_host(self, host: str) -> bool:
         """Whether some addon may want to see inside TLS to this host (`--intercept auto`)."""
@@ -135,6 +137,10 @@ class Chain:
             if _wants(bound, flow, side):
                 return True
         return False
+
+    def wants_messages(self, flow: HTTPFlow) -> bool:
+        """Whether some addon wants the messages of the WebSocket that this request asks for."""
+        return any(_wants(bound, flow) for bound in self._messages)
 
     def route_tunnel(self, client_conn: ClientConn, address: Address) -> Route | None:
         """How the server of a connection is reached of which we see no request. A later addon has the last word."""

@@ -69,6 +69,11 @@ class Engine:
         """The current snapshot of the chain. A flow takes it once and holds it: `chain.hold()`."""
         return self._chain
 
+    @property
+    def chains(self) -> list[Chain]:
+        """The current snapshot, and the earlier ones that flows still hold."""
+        return [self._chain, *self._retired]
+
     async def startup(self, addons: Sequence[object]) -> None:
         """Load the addons, in order, and configure them once.
 
