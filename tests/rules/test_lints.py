@@ -93,6 +93,7 @@ SAID = [
     (("match: path glob '/img/*.png'\nblock:", "match: path == '/img/x.png'\nredirect: /x"), ["RP701"]),
     (("match: path ~ '^/v[0-9]/'\nblock:", "match: path ~ '^/v[0-9]/' and tls\nredirect: /x"), ["RP701"]),
     (("match: path == '/a'\nblock:", "match: host == 'b.test'\nrewrite: {request: {headers: {x-a: '1'}}}", "match: path == '/a'\nredirect: /x"), ["RP701"]),
+    (("match: host under 'a.test'\nblock:", "match: host == 'x.a.test'\nblock: 404"), ["RP701"]),
     (("match: method == GET and not method == GET\nblock:",), ["RP703"]),
     (("match: host == 'a.test' and not host under 'test'\nblock:",), ["RP703"]),
     (("match: path startswith '/a' and path startswith '/b'\nblock:",), ["RP703"]),
