@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
 from rulesproxy.flow.plan import Side as Side
+from rulesproxy.flow.route import Route
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -108,6 +109,11 @@ class Action:
 
     @property
     def edits_body(self) -> Side | None:
+        return None
+
+    @property
+    def route(self) -> Route | None:
+        """How it has the server reached, where it does."""
         return None
 
     def touches(self, message: HTTPMessage) -> bool:

@@ -14,6 +14,7 @@ from rulesproxy.filters.compile import Filter, compile_captures, compile_filter,
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.route import Route
 from rulesproxy.rules.action import Action, Captures, Handler
 from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.memory import Memory
@@ -90,6 +91,8 @@ class Compiled:
         holds_response: the response body must be there before it can run in the response pass.
         edits_request: it may change the request.
         edits_response_body: it may change the body of the response.
+        route: how it has the server of a tunnel reached; None where it does not, or cannot tell from the host.
+        only_routes: and does nothing else, nor needs to see inside TLS for it.
         connect: how it refuses a CONNECT; None where it does not, or cannot tell from the host.
         decides_connect: its filter is decided at CONNECT.
         shadows_connect: it may end or change the request, so that no rule below it may decide on CONNECT.
@@ -104,7 +107,8 @@ class Compiled:
         "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "awaits_request", "awaits_response",
         "captures", "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body",
         "either_side", "gate", "holds_request", "holds_response", "matches", "may", "memory", "name", "number",
-        "only_passes", "outside", "passes", "reads_request", "reads_response", "refuses_overflow", "rule",
+        "only_passes", "only_routes", "outside", "passes", "reads_request", "reads_response", "refuses_overflow",
+        "route", "rule",
         "shadows_connect", "stop", "uses_response", "uses_state",
     )  # fmt: skip
 
@@ -190,6 +194,16 @@ class Compiled:
         # Gates count requests, not tunnels: such a rule waits for the requests inside.
         self.decides_connect = bool(checked.phases & Phase.C) and not self.either_side and self.gate is None
         self.connect: Handler | None = blocks[0].bind() if blocks and self.decides_connect else None
+        self.route: Route | None = None
+        for action in actions:
+            if action.route is not None and self.decides_connect:
+                self.route = action.route.over(self.route)
+        self.only_routes = (
+            self.route is not None
+            and self.route.blind
+            and not self.stop
+            and all(action.route is not None for action in actions)
+        )
         self.shadows_connect = self.edits_request or (
             self.acts_on_request and (self.stop or any(action.answers or action.may_answer for action in actions))
         )

@@ -18,6 +18,7 @@ from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.flow.url import split_authority
+from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.limits import DEFAULT
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.changes import Moment
@@ -362,9 +363,10 @@ def _fresh(given: HTTPFlow) -> HTTPFlow:
     server = ServerConn((request.host, request.port), tls=request.scheme == "https")
     server.peername = given.server_conn.peername
     flow = HTTPFlow(request, conn, server)
-    flow.websocket = given.websocket or _asks_for_websocket(request)
     flow.tags, flow.metadata, flow.is_replay = list(given.tags), dict(given.metadata), given.is_replay
     flow.timestamp_start = request.timestamp_start = given.timestamp_start or WALL
+    if given.websocket or _asks_for_websocket(request):
+        flow.websocket = WebSocketFlow(flow, flow.timestamp_start)
     return flow
 
 

@@ -29,7 +29,8 @@ from rulesproxy.filters.reference import matches
 from rulesproxy.filters.tilde import TILDE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.proto import ProtocolError, clienthello
+from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.proto import ProtocolError, clienthello, socks5
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 
@@ -261,6 +262,30 @@ HELLOS = st.tuples(
 ).map(_hello)
 
 
+# SOCKS5
+
+SOCKS_PARSERS = (
+    socks5.parse_greeting, socks5.parse_credentials, socks5.parse_request, socks5.parse_method, socks5.parse_verdict,
+    socks5.parse_reply,
+)  # fmt: skip
+
+
+def run_socks5(data: bytes) -> None:
+    """Read every message of SOCKS5. A host that one asks for can stand in a URL, and means the same there."""
+    for parse_message in SOCKS_PARSERS:
+        try:
+            found = parse_message(data)
+        except ProtocolError:
+            continue
+        assert found is None or 0 < found[1] <= len(data)
+        if found is not None and parse_message is socks5.parse_request:
+            host, port = address = found[0]
+            assert split_authority(format_authority(host, port, ""), 0) == address
+
+
+SOCKS_PIECES = [b"\x05", b"\x01", b"\x00", b"\x03", b"\x04", b"\x06a.test", b"\x05[::1]", b"\x01\xbb", bytes(16)]
+
+
 @st.composite
 def mutated(draw: st.DrawFn, texts: st.SearchStrategy[bytes]) -> bytes:
     """An input with a few of its bytes changed, cut out or doubled."""
@@ -413,6 +438,7 @@ TARGETS = {
         Target("template", run_template, mutated(_soup(TEMPLATE_PIECES, [""]))),
         Target("har", run_har, mutated(RECORDINGS)),
         Target("cases", run_cases, mutated(_soup(CASE_PIECES, [""]))),
+        Target("socks5", run_socks5, mutated(st.lists(st.sampled_from(SOCKS_PIECES), max_size=9).map(b"".join))),
         Target("clienthello", run_clienthello, st.one_of(mutated(HELLOS), st.binary(max_size=80))),
     )
 }
