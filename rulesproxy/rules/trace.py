@@ -200,6 +200,8 @@ class Result:
             by = f" by `{self.flow.hits[0]}`" if self.flow.hits else ""
             what = "the tunnel was refused" if self.tunnel == "refused" else "TLS is passed through undecrypted"
             return f"{what}{by}: there is no request to see", None
+        if not (rule.acts_on_request or rule.acts_on_response or rule.acts_on_error or rule.passes):
+            return "it acts on no request and no response, which is all that a dry run has", None
         ender = self._ender("request")
         above = ender is None or rule.number < ender.number
         if rule.decides_on_request and not rule.either_side and above:
