@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rulesproxy.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from rulesproxy.app import Proxy as Proxy
     from rulesproxy.diagnostics import Diagnostic as Diagnostic
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from rulesproxy.flow.route import Via as Via
     from rulesproxy.flow.tcp import TCPFlow as TCPFlow
     from rulesproxy.flow.websocket import WebSocketFlow as WebSocketFlow
+    from rulesproxy.flow.websocket import WebSocketMessage as WebSocketMessage
     from rulesproxy.layers.http import HTTPLayer as HTTPLayer
     from rulesproxy.layers.layer import Layer as Layer
     from rulesproxy.layers.tcp import TCPLayer as TCPLayer
     from rulesproxy.layers.tls import TLSLayer as TLSLayer
+    from rulesproxy.layers.websocket import WebSocketLayer as WebSocketLayer
     from rulesproxy.rules.changes import Change as Change
     from rulesproxy.rules.dry_run import DryRun as DryRun
     from rulesproxy.rules.load import RulesError as RulesError
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from rulesproxy.rules.trace import Result as Result
     from rulesproxy.rules.trace import RuleTrace as RuleTrace
 
-__version__ = "0.1.0.dev0"
 
 _WHERE = {
     "AddonHalt": "engine.dispatch",
@@ -61,6 +64,8 @@ _WHERE = {
     "TLSLayer": "layers.tls",
     "Via": "flow.route",
     "WebSocketFlow": "flow.websocket",
+    "WebSocketLayer": "layers.websocket",
+    "WebSocketMessage": "flow.websocket",
     "command": "engine.commands",
     "compile_filter": "filters.library",
     "ctx": "engine.context",

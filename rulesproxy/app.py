@@ -225,6 +225,11 @@ class Proxy:
         return str(self.listeners[0])
 
     @property
+    def connections(self) -> int:
+        """How many sockets to clients and servers are open."""
+        return len(self._streams)
+
+    @property
     def ca_path(self) -> Path:
         """The certificate that clients must trust."""
         return self.authority.cert_path

@@ -220,10 +220,20 @@ class WebSocket:
         """A client asks for a WebSocket. Its headers may be changed; fires before the server is asked."""
 
     def websocket_start(self, flow: WebSocketFlow) -> None:
-        """The handshake succeeded. `flow.handshake_flow` is the HTTPFlow."""
+        """The handshake succeeded. `flow.handshake_flow` is the HTTPFlow.
+
+        From here on, in handlers and outside of them, `flow.inject(to_client, content)` sends a message to one side and
+        `flow.close(code, reason)` ends the conversation.
+        """
 
     def websocket_message(self, flow: WebSocketFlow) -> None:
-        """A whole message arrived from either side: `flow.messages[-1]`, which may be changed or dropped."""
+        """A whole message arrived from either side: `flow.messages[-1]`.
+
+        Its `content` may be changed, `kill()` drops it, `delay` holds it back. Messages are shown one at a time: no
+        other one comes before every handler of this one is done. An addon that has this handler makes messages be read,
+        in all conversations or in those that its `wants_messages(handshake_flow)` chooses; one that only observes does
+        not.
+        """
 
     def websocket_error(self, flow: WebSocketFlow) -> None:
         """The connection broke, or a peer broke the protocol. `websocket_end` follows."""

@@ -54,6 +54,10 @@ class Limits:
     """Decoded size by coded size. Deflate reaches 1032 only on constant data."""
     messages_kept: int = 100
     """Messages that a WebSocket or TCP flow remembers."""
+    messages_kept_size: int = 32 * MIB
+    """The same in bytes, for WebSocket messages, which can be big."""
+    websocket_message: int = 16 * MIB
+    """A WebSocket message whose fragments are joined because an addon wants it; a bigger one ends the conversation."""
 
     state_clients: int = 10_000
     """Clients that rules remember something for. A proxy of a whole office has fewer."""
@@ -73,7 +77,7 @@ class Limits:
     """What is still read of a request body that was answered early, to keep the connection."""
 
     injected: int = 1 * MIB
-    """What an addon has injected into a raw connection and a peer has not read yet."""
+    """What an addon has injected into a conversation and a peer has not read yet."""
 
     connect: float = 10.0
     """Dialling, every address together."""
@@ -91,6 +95,12 @@ class Limits:
     """A body of which no byte moves, in either direction."""
     tunnel_idle: float = 3600.0
     """A tunnel in which no byte moves."""
+    websocket_idle: float = 3600.0
+    """A WebSocket on which no frame moves. Applications that ping keep theirs; a peer that vanished keeps nothing."""
+    websocket_close: float = 10.0
+    """From the first Close frame of a WebSocket to the other side's."""
+    websocket_stall: float = 120.0
+    """How long a peer of a WebSocket may take nothing while something waits for it."""
     peek: float = 0.3
     """How long a tunnel waits for the client's first bytes before the server is asked to speak first."""
     handler: float = 60.0
@@ -116,4 +126,24 @@ class Limits:
     """TLS contexts towards servers kept at once. Each holds its own copy of the trust store, about 1 MiB."""
 
 
+MAY_BE_ZERO = frozenset(
+    {
+        "body",
+        "trailers",
+        "drain_request",
+        "peek",
+        "delay",
+        "close_linger",
+        "replaced_addon",
+        "idle_per_key",
+        "idle_pooled",
+    }
+)
+"""Limits of which nothing at all may be wanted. With 0 for another one no connection would work."""
+
 DEFAULT = Limits()
+
+FEED_BACKLOG = 1000
+"""Entries of the control feed that wait for one reader: a burst of a second; a slower reader is told what it missed."""
+CONTROL_BODY = 2 * 1024 * 1024
+"""Bytes of a request to the control API: the largest rule file, spelt as JSON, has place in it."""

@@ -1,4 +1,4 @@
-"""One line in the log for every finished exchange. It looks at heads only and prints no header."""
+"""One line in the log for every finished exchange and conversation. It looks at heads only and prints no header."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import time
 from rulesproxy.engine.log import escape
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.websocket import WebSocketFlow
 
 
 class AccessLog:
-    """`client method url -> status size duration`, or what went wrong instead of a status."""
+    """`client method url -> status size duration`, or what went wrong instead of a status.
+
+    A WebSocket has a line for its handshake, and one for its end: `-> websocket 1000 by the client, 12 messages, 5.1s`.
+    """
 
     name = "access_log"
     observes = True
@@ -27,6 +31,28 @@ class AccessLog:
         """
         if flow.error is None or flow.error.kind in ("client", "killed"):
             self._write(flow)
+
+    def websocket_end(self, flow: WebSocketFlow) -> None:
+        """The conversation is over, in order or not."""
+        if not _logger.isEnabledFor(logging.INFO):
+            return
+        handshake = flow.handshake_flow
+        client, request = _address(handshake.client_conn.address), handshake.request
+        seconds = max(0.0, (flow.timestamp_end or time.time()) - flow.timestamp_start)
+        by = {True: "the client", False: "the server", None: "the proxy"}[flow.closed_by_client]
+        words = [f"websocket {flow.close_code} by {by}, {flow.message_count} messages, {_human_time(seconds)}"]
+        fields: dict[str, object] = {
+            "client": client, "method": request.method, "url": request.url, "close_code": flow.close_code,
+            "closed_by": by.removeprefix("the "), "messages": flow.message_count, "seconds": round(seconds, 6),
+        }  # fmt: skip
+        if flow.error is not None:
+            fields["error"] = flow.error.msg
+            words.append(f"error: {flow.error.msg}")
+        elif flow.close_reason:
+            fields["reason"] = flow.close_reason
+            words.append(flow.close_reason)
+        line = escape(f"{client} {request.method} {request.url} -> {': '.join(words)}")
+        _logger.info("%s", line, extra={"fields": fields})
 
     def _write(self, flow: HTTPFlow) -> None:
         if not _logger.isEnabledFor(logging.INFO):

@@ -41,6 +41,7 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
     request_bodies: list[Bound] = []
     response_bodies: list[Bound] = []
     routes: list[Bound] = []
+    messages: list[Bound] = []
     every_host = every_request = every_response = False
     for addon in everyone:
         name = addon_name(addon)
@@ -56,6 +57,8 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
         if getattr(addon, "observes", False) is True:
             continue
         decrypts = any(event in _DECRYPTED for event in found)
+        if "websocket_message" in found:
+            messages.append(_question(addon, name, "wants_messages", "(flow)") or _ALWAYS)
         asks_host = _question(addon, name, "wants_host", "(host)") if decrypts else None
         asks_body = _question(addon, name, "wants_body", "(flow, side)") if decrypts else None
         if asks_host:
@@ -68,15 +71,15 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
             # A response handler may look at the body of its request too, as it could in mitmproxy.
             every_response |= "response" in found
             every_request |= "response" in found or "request" in found
-    always = (Bound(_always, None, "", "wants_body"),)
     return Chain(
         tuple(handlers),
         everyone,
         every_host,
         tuple(hosts),
-        always if every_request else tuple(request_bodies),
-        always if every_response else tuple(response_bodies),
+        (_ALWAYS,) if every_request else tuple(request_bodies),
+        (_ALWAYS,) if every_response else tuple(response_bodies),
         tuple(routes),
+        tuple(messages),
     )
 
 
@@ -259,6 +262,9 @@ def _is_imported(module: ModuleType, call: Callable[..., object]) -> bool:
 
 def _always(*args: object) -> bool:
     return True
+
+
+_ALWAYS = Bound(_always, None, "", "wants_body")
 
 
 def _kind(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 from itertools import count
+from typing import TYPE_CHECKING
 
 from rulesproxy.flow import forms
 from rulesproxy.flow.connection import ClientConn, ServerConn
@@ -17,6 +18,9 @@ from rulesproxy.flow.headers import Fields, Headers, to_bytes, to_str
 from rulesproxy.flow.message import HTTPMessage, Stream
 from rulesproxy.flow.plan import Plan
 from rulesproxy.flow.url import format_authority, split_url
+
+if TYPE_CHECKING:
+    from rulesproxy.flow.websocket import WebSocketFlow
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _ids = count(1)
@@ -278,14 +282,16 @@ class HTTPFlow:
         metadata: free for addons.
         tags: words that rules and addons leave here.
         hits: the names of the rules that matched, in order of their first hit.
-        websocket: whether the request asks for a WebSocket (RFC 6455 section 4.1).
+        websocket: the conversation, where the request asks for a WebSocket (RFC 6455 section 4.1), from the beginning
+            on; None for any other request.
         is_replay: `request` or `response` where one of them did not come from the wire.
         timestamp_start: when the request began, in seconds since the epoch.
+        planned: the plan, if anybody has touched it: a look that makes none.
         rules: the position of the rule pass, owned by the rules; None before it.
     """
 
     __slots__ = (
-        "_plan", "_received", "client_conn", "error", "hits", "id", "is_replay", "metadata", "request", "response",
+        "_received", "client_conn", "error", "hits", "id", "is_replay", "metadata", "planned", "request", "response",
         "rules", "server_conn", "tags", "timestamp_start", "websocket",
     )  # fmt: skip
 
@@ -299,11 +305,11 @@ class HTTPFlow:
         self.metadata: dict[str, object] = {}
         self.tags: list[str] = []
         self.hits: list[str] = []
-        self.websocket = False
+        self.websocket: WebSocketFlow | None = None
         self.is_replay: str | None = None
         self.timestamp_start = 0.0
         self.rules: object | None = None
-        self._plan: Plan | None = None
+        self.planned: Plan | None = None
         # Headers are copy-on-write, so the head as received costs one tuple until somebody asks for it.
         self._received = (
             request.method, request.scheme, request._host, request._port, request.path, request.http_version,
@@ -352,14 +358,9 @@ class HTTPFlow:
     @property
     def plan(self) -> Plan:
         """The effects that this flow asks for."""
-        if self._plan is None:
-            self._plan = Plan()
-        return self._plan
-
-    @property
-    def planned(self) -> Plan | None:
-        """The plan if anybody has touched it: a look that makes none."""
-        return self._plan
+        if self.planned is None:
+            self.planned = Plan()
+        return self.planned
 
     def kill(self) -> None:
         """End this flow: the client's connection is closed without another byte, and `error` fires."""

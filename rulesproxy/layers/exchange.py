@@ -15,7 +15,7 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
-from rulesproxy.flow.plan import Fault, Side
+from rulesproxy.flow.plan import Fault, Plan, Side
 from rulesproxy.layers.delivery import encode_head, finish_response, send_whole, stream_response
 from rulesproxy.layers.effects import obey, unslowed
 from rulesproxy.layers.framing import BODILESS, frame_response
@@ -25,6 +25,8 @@ from rulesproxy.layers.outcome import FlowEnded, FlowFailed, spoiled, taken, whe
 from rulesproxy.layers.server_side import ServerSide
 from rulesproxy.layers.stream import StreamClosed, StreamTimeout
 from rulesproxy.layers.upload import Upload
+from rulesproxy.layers.websocket import WebSocketLayer
+from rulesproxy.layers.websocket_handshake import client_terms, limit_offer, server_terms
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import NO_BODY, End, RequestHead, encode_response_head
 
@@ -108,10 +110,12 @@ class Exchange:
             await dispatch(chain.requestheaders, flow)
             if flow.error is not None or flow.planned is not None:
                 await obey(self)
-        if flow.websocket and chain.websocket_handshake and flow.response is None:
-            await dispatch(chain.websocket_handshake, flow)
-            if flow.error is not None or flow.planned is not None:
-                await obey(self)
+        if flow.websocket is not None and flow.response is None:
+            if chain.websocket_handshake:
+                await dispatch(chain.websocket_handshake, flow)
+                if flow.error is not None or flow.planned is not None:
+                    await obey(self)
+            limit_offer(flow, chain)
         if self.head.length == NO_BODY:
             self.reader.next_message()
             flow.request.timestamp_end = flow.request.timestamp_start
@@ -177,7 +181,10 @@ class Exchange:
             await self.server.next_message(self)
             return await send_whole(self)
         parts: list[bytes] = []
-        if not response.stream and (chain.wants_body(flow, "response") or self._plan_wants(response)):
+        if not response.stream and (
+            chain.wants_body(flow, "response")
+            or (flow.planned is not None and self._plan_wants(flow.planned, response))
+        ):
             if head.length <= self.limits.body and await self._buffer_response(parts):
                 response.body_source = b"".join(parts)
                 return await send_whole(self)
@@ -207,10 +214,10 @@ class Exchange:
         response.timestamp_end = self.services.clock.wall()
         return await send_whole(self)
 
-    def _plan_wants(self, response: HTTPResponse) -> bool:
+    def _plan_wants(self, plan: Plan, response: HTTPResponse) -> bool:
         """Whether the plan asks for the whole body. The end of an event stream does not come."""
-        plan, head = self.flow.planned, self.server.head
-        if plan is None or head is None:
+        head = self.server.head
+        if head is None:
             return False
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             return False
@@ -236,6 +243,8 @@ class Exchange:
         assert flow.response is not None
         if not self.head.upgrade:
             raise FlowFailed("protocol", f"{where(flow.server_conn.address)} switched protocols without being asked")
+        assert self.server.head is not None
+        terms = None if flow.websocket is None else server_terms(flow, self.server.head, self.chain)
         if self.chain.responseheaders:
             await dispatch(self.chain.responseheaders, flow)
             if flow.error is not None or flow.planned is not None:
@@ -243,6 +252,8 @@ class Exchange:
         await self.fire_response()
         if flow.error is not None or flow.planned is not None:
             await obey(self)
+        if terms is not None:
+            terms = client_terms(flow, terms)
         client = self.client
         fields = frame_response(flow, self.server.head, streamed=False).fields
         named = flow.response.headers.first(b"upgrade") or self.head.upgrade.encode()
@@ -260,7 +271,10 @@ class Exchange:
         context.server_conn = upstream.server_conn
         # A line that is slow stays slow.
         context.stream = client
-        await run_next(TCPLayer(context, upstream.stream, events=not flow.websocket))
+        if terms is None or flow.websocket is None:
+            await run_next(TCPLayer(context, upstream.stream, events=True))
+        else:
+            await run_next(WebSocketLayer(context, upstream.stream, flow.websocket, self.chain, terms))
         return False
 
     # The ways it can end badly
@@ -306,6 +320,8 @@ class Exchange:
         if self.answered or client.gone or flow.killed:
             # Half an answer must not look like a whole one: the connection breaks off.
             client.abort()
+        elif flow.planned is not None and flow.planned.end is not None:
+            await self.layer.end(flow.planned.end)
         elif flow.response is None:
             await self.layer.refuse(status, why)
         else:

@@ -14,6 +14,7 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.layers.auth import CHALLENGE, accepts_basic
 from rulesproxy.layers.effects import slowed, wait_as_planned
 from rulesproxy.layers.exchange import Exchange
@@ -176,12 +177,13 @@ class HTTPLayer(Layer):
                 f"the request is for {request.host}, on a connection that was made for {other} (host_mismatch)", 421
             )
         flow = HTTPFlow(request, context.client_conn, context.server(address))
-        flow.websocket = head.upgrade == "websocket"
         if self.reverse:
             # `flow.orig` has kept what the client asked for.
             self._retarget(request, address)
         now = context.services.clock.wall()
         flow.timestamp_start = request.timestamp_start = now
+        if head.upgrade == "websocket":
+            flow.websocket = WebSocketFlow(flow, now)
         chain = context.services.chain()
         chain.hold()
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from rulesproxy.engine.dispatch import Chain, dispatch_layer
 from rulesproxy.flow.connection import Address, ClientConn, ServerConn
 from rulesproxy.flow.route import Route
+from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.layers.modes import Mode
 from rulesproxy.layers.stream import Stream
 from rulesproxy.limits import Limits
@@ -85,12 +86,13 @@ class Services:
         client_contexts: TLS towards servers.
         closing: whether the proxy shuts down: no connection is kept for another request.
         resting: the clients that have said nothing yet, or are between two requests; a shutdown need not wait for them.
+        conversations: the WebSockets that are open.
         tunnels: what is passed through because nobody wanted its host, and the names of that host.
     """
 
     __slots__ = (
-        "chain", "client_contexts", "clock", "closing", "dialer", "options", "resting", "server_contexts", "tunnels",
-        "upstreams",
+        "chain", "client_contexts", "clock", "closing", "conversations", "dialer", "options", "resting",
+        "server_contexts", "tunnels", "upstreams",
     )  # fmt: skip
 
     def __init__(
@@ -112,14 +114,17 @@ class Services:
         self.client_contexts = client_contexts
         self.closing = False
         self.resting: set[Stream] = set()
+        self.conversations: set[WebSocketFlow] = set()
         self.tunnels: dict[TCPLayer, tuple[str, ...]] = {}
         self.upstreams: Upstreams = Upstreams(self)
 
     async def rest(self) -> None:
-        """The proxy shuts down: close the clients that wait for nothing, and let the others finish."""
+        """The proxy shuts down: close the clients that wait for nothing, end WebSockets, and let the others finish."""
         self.closing = True
         for stream in list(self.resting):
             await stream.close()
+        for flow in list(self.conversations):
+            flow.close(1001, "the proxy shuts down")
 
     @property
     def upstream_ca(self) -> tuple[Path, ...]:

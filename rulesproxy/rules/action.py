@@ -34,6 +34,7 @@ A = TypeVar("A", bound="Action")
 
 REQUEST = frozenset({"requestheaders", "request"})
 RESPONSE = frozenset({"responseheaders", "response"})
+ERROR = frozenset({"error"})
 
 
 _NO_SIDES: frozenset[Side] = frozenset()
@@ -122,7 +123,7 @@ class Action:
     @property
     def legal(self) -> frozenset[str]:
         """The events at which this one is legal: values that it takes from the response are not there before it."""
-        return self.events & RESPONSE if any(is_late(name) for name in self.names) else self.events
+        return self.events & (RESPONSE | ERROR) if any(is_late(name) for name in self.names) else self.events
 
     @property
     def names(self) -> frozenset[str]:

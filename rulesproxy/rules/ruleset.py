@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,6 +181,13 @@ class RuleSet:
             old = before.get(identity)
             if old is not None:
                 addon.compiled.memory.follow(old.compiled.memory)
+
+    def without(self, names: AbstractSet[str]) -> RuleSet:
+        """The same rules except those of these names."""
+        kept = tuple([addon.rule for addon in self.rules if addon.name not in names])
+        if len(kept) == len(self.rules):
+            return self
+        return RuleSet(kept, self.files, self.watch, self.digest, self.warnings, self.outside, self.secrets)
 
     def changes(self, other: RuleSet) -> str:
         """What is other here than in an earlier set, counted: `+1 ~2 -0` for added, changed and removed rules.

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     try:
         proxy_core, load_core = _cores()
-        client = load.build(_cache())
+        client, echo = load.build(_cache()), load.build(_cache(), "echo.c")
     except Unavailable as error:
         print(f"cannot measure here: {error}", file=sys.stderr)
         return 2
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     work = Path(tempfile.mkdtemp(prefix="rulesproxy-bench-"))
     work.chmod(0o755)
     try:
-        with closing(Origin(work / "origin", load_core)) as origin:
+        with closing(Origin(work / "origin", load_core, echo)) as origin:
             bench = Bench(_cache(), work, options.peer_python, origin, options.squid)
             return _run(bench, proxies, chosen, conditions, options)
     except Unavailable as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import Failed, Unavailable
 from .scenarios import Scenario
 
-_SOURCE = Path(__file__).with_name("pload.c")
+_SOURCE = "pload.c"
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,21 @@ def parse(line: str) -> Load:
         raise Failed(f"the load client wrote {line[:200]!r}: {error}") from error
 
 
-def build(cache: Path) -> Path:
-    """Compiles the load client into the cache folder, unless this very source is there already."""
+def build(cache: Path, source: str = _SOURCE) -> Path:
+    """Compiles the load client, or another program of this folder, into the cache unless it is there already."""
+    file = Path(__file__).with_name(source)
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise Unavailable("no C compiler for the load client (apt: gcc, libssl-dev)")
-    digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
-    program = cache / f"pload-{digest}"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    program = cache / f"{file.stem}-{digest}"
     if not program.exists():
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = program.with_suffix(".part")
-        command = [compiler, "-std=gnu11", "-O2", "-o", str(unfinished), str(_SOURCE), "-lssl", "-lcrypto"]
+        command = [compiler, "-std=gnu11", "-O2", "-o", str(unfinished), str(file), "-lssl", "-lcrypto"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Unavailable(f"the load client does not compile (apt: libssl-dev): {done.stderr.strip()[:300]}")
+            raise Unavailable(f"{source} does not compile (apt: libssl-dev): {done.stderr.strip()[:300]}")
         unfinished.rename(program)
     return program
 
@@ -72,6 +73,7 @@ def arguments(
     options += ["-b", str(scenario.body), "-c", str(scenario.connections), "-w", str(warm_up), "-d", str(duration)]
     options += ["-s"] if scenario.tls else []
     options += ["-1"] if scenario.once else []
+    options += [] if scenario.message is None else ["-W", str(scenario.message)]
     if direct and scenario.setup.header_rule:
         options += ["-H", "x-req: 1"]
     elif scenario.expect_field:

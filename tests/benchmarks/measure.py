@@ -66,7 +66,10 @@ def measure(bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditio
     with _running(bench, proxy, scenario, conditions) as running:
         time.sleep(conditions.settle)
         idle = running.program.memory()
-        probe.check(scenario.setup, running.port, bench.origin.authority(scenario), proxy.ca())
+        plain = bench.origin.authority(replace(scenario, message=None))
+        probe.check(scenario.setup, running.port, plain, proxy.ca())
+        if scenario.setup.message_rule:
+            probe.check_messages(running.port, bench.origin.authority(scenario))
         if scenario.unit == "s":
             return Sample(running.seconds, start_s=running.seconds, idle_memory=idle)
         sample = _under_load(bench, running, scenario, conditions)
@@ -75,7 +78,7 @@ def measure(bench: Bench, proxy: Proxy, scenario: Scenario, conditions: Conditio
 
 def measure_direct(bench: Bench, scenario: Scenario, conditions: Conditions) -> Sample:
     """The same load without a proxy."""
-    port = bench.origin.tls_port if scenario.tls else bench.origin.port
+    port = int(bench.origin.authority(replace(scenario, hosts=1)).rpartition(":")[2])
     clock = _Clock(bench.origin.cpu_seconds)
     seen = _load(bench, port, scenario, conditions, clock)
     return _sample(scenario, seen, load_share=(clock.elapsed(0) + seen.client_cpu_s) / seen.seconds)
@@ -125,13 +128,13 @@ class _Clock:
 
 def _under_load(bench: Bench, running: _Running, scenario: Scenario, conditions: Conditions) -> Sample:
     program = running.program
-    connections, requests = bench.origin.counts()
+    connections, requests = bench.origin.counts(scenario)
     clock = _Clock(program.cpu_seconds, bench.origin.cpu_seconds)
     seen = _load(bench, running.port, scenario, conditions, clock, through_proxy=True)
     memory = program.peak_memory()
     if not program.alive:
         raise Failed("it ended under load")
-    opened, reached = bench.origin.counts()
+    opened, reached = bench.origin.counts(scenario)
     # The second question for the counts is itself a connection and a request.
     opened, reached = opened - connections - 1, reached - requests - 1
     if reached < seen.total:

@@ -1,4 +1,4 @@
-"""The origin: one nginx process with a plain and a TLS port, and its own count of what reached it."""
+"""The origin: one nginx process with a plain and a TLS port, an echo of WebSockets, and their counts of what came."""
 
 import http.client
 import random
@@ -55,12 +55,12 @@ class Origin:
     stand for a hundred hosts; `ca` is the file of the authority that signed its certificate.
     """
 
-    def __init__(self, folder: Path, core: int) -> None:
+    def __init__(self, folder: Path, core: int, echo: Path) -> None:
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
         if nginx is None:
             raise Unavailable("no origin: nginx is not installed (apt: nginx-light)")
         folder.mkdir()
-        self.port, self.tls_port = free_port(), free_port()
+        self.port, self.tls_port, self.echo_port = free_port(), free_port(), free_port()
         authority = make_authority(folder, "origin-ca")
         self.ca = authority.certificate_file
         certificate, key = make_leaf(authority, folder, ["localhost", "127.0.0.1", *_many_hosts()])
@@ -80,39 +80,55 @@ class Origin:
                 large=scenarios.PATH_LARGE,
             )
         )
+        self._echo: Program | None = None
         self._program = Program([nginx, "-p", str(folder), "-c", str(conf)], core, folder / "log", {}, folder)
         if not wait_for_port(self._program, self.port, 10):
             words = self._program.last_words()
             self.close()
             raise Unavailable(f"the origin does not start: {words}")
+        self._echo = Program([str(echo), str(self.echo_port)], core, folder / "echo-log", {}, folder)
+        if not wait_for_port(self._echo, self.echo_port, 10):
+            self.close()
+            raise Unavailable("the WebSocket origin does not start")
 
     def authority(self, scenario: scenarios.Scenario) -> str:
         """Host and port to ask for; `%d` stands for the number of the host."""
+        if scenario.message is not None:
+            return f"127.0.0.1:{self.echo_port}"
         host = "127.0.1.%d" if scenario.hosts > 1 else "localhost"
         return f"{host}:{self.tls_port if scenario.tls else self.port}"
 
-    def counts(self) -> tuple[int, int]:
-        """Connections accepted and requests received since the start, this question included."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request("GET", "/status")
-            accepted, _, requests = connection.getresponse().read().decode().splitlines()[2].split()
-        finally:
-            connection.close()
+    def counts(self, scenario: scenarios.Scenario) -> tuple[int, int]:
+        """Connections accepted and requests or messages received since the start, this question included."""
+        if scenario.message is not None:
+            opened, frames = _ask(self.echo_port, "/counts").split()
+            return int(opened), int(frames) + 1
+        accepted, _, requests = _ask(self.port, "/status").splitlines()[2].split()
         return int(accepted), int(requests)
 
     def cpu_seconds(self) -> float:
         """Processor time used since the start."""
-        return self._program.cpu_seconds()
+        return sum(program.cpu_seconds() for program in (self._program, self._echo) if program is not None)
 
     def close(self) -> None:
         self._program.stop()
+        if self._echo is not None:
+            self._echo.stop()
 
     def _listens(self) -> list[str]:
         found = {info[4][0] for info in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
         hosts = [f"[{host}]" if ":" in host else host for host in sorted({str(host) for host in found} | {"127.0.0.1"})]
         listens = [f"{host}:{self.port} backlog=4096" for host in hosts]
         return listens + [f"{host}:{self.tls_port} ssl backlog=4096" for host in [*hosts, *_many_hosts()]]
+
+
+def _ask(port: int, path: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
 
 
 def free_port() -> int:

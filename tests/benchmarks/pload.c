@@ -13,6 +13,7 @@
  *   -u PATH        path of the request
  *   -H FIELD       one more request field, "name: value"; may be repeated
  *   -b BYTES       length that every response body must have
+ *   -W BYTES       open a WebSocket, and send texts of that length, each of which must come back as it is
  *   -E NAME        field that every response must have
  *   -c COUNT       connections
  *   -w SECONDS     warm-up, not measured
@@ -50,7 +51,7 @@
 #define SOURCE_ADDRESSES 64
 
 enum mode { MODE_ORIGIN, MODE_ABSOLUTE, MODE_CONNECT };
-enum phase { CONNECTING, TUNNELLING, HANDSHAKING, EXCHANGING };
+enum phase { CONNECTING, TUNNELLING, HANDSHAKING, EXCHANGING, UPGRADING, TALKING };
 enum part { HEAD, COUNTED_BODY, CHUNK_SIZE, CHUNK_DATA, TRAILER };
 enum progress { MORE, COMPLETE, BROKEN };
 enum { AGAIN = -1, BROKEN_PIPE = -2 };
@@ -93,9 +94,10 @@ static struct {
     char fields[4096];
     int hosts, connections;
     int64_t expected_length;
+    int message; /* the length of the texts of a WebSocket, -1 without one */
     double warm_up, duration;
 } options = {.mode = MODE_ORIGIN, .authority = "localhost", .path = "/", .hosts = 1, .connections = 64,
-             .expected_length = -1, .warm_up = 1, .duration = 5};
+             .expected_length = -1, .message = -1, .warm_up = 1, .duration = 5};
 
 static struct {
     bool measuring;
@@ -110,6 +112,7 @@ static struct {
 static int epoll_fd;
 static SSL_CTX *tls_context;
 static struct target *targets;
+static struct text message, echoed; /* a frame, and the frame that must come back */
 static char scratch[READ_SIZE];
 
 static void begin(struct connection *c);
@@ -298,9 +301,16 @@ static void transmit(struct connection *c, const struct text *what)
         fail(c, "the connection broke while a request was sent");
 }
 
+static void talk(struct connection *c)
+{
+    c->phase = TALKING;
+    c->began = now();
+    transmit(c, &message);
+}
+
 static void ask(struct connection *c)
 {
-    c->phase = EXCHANGING;
+    c->phase = options.message < 0 ? EXCHANGING : UPGRADING;
     if (!options.once)
         c->began = now();
     transmit(c, &c->target->request);
@@ -404,10 +414,34 @@ static size_t skip(struct connection *c, size_t size)
     return taken;
 }
 
+static enum progress upgraded(struct connection *c)
+{
+    int status = strncmp(c->head, "HTTP/1.", 7) ? 0 : atoi(c->head + 9);
+    if (status != 101)
+        count_bad(status, "the WebSocket was refused");
+    return status == 101 ? COMPLETE : BROKEN;
+}
+
+/* Feeds bytes to the frame that must come back. */
+static enum progress hear(struct connection *c, const char *data, size_t size)
+{
+    size_t left = echoed.length - c->head_length;
+    if (size > left || memcmp(data, echoed.bytes + c->head_length, size)) {
+        count_bad(0, "another message came back");
+        return BROKEN;
+    }
+    c->head_length += size;
+    if (results.measuring)
+        results.bytes += size;
+    return size == left ? COMPLETE : MORE;
+}
+
 /* Feeds bytes to the response that is being read. */
 static enum progress feed(struct connection *c, const char *data, size_t size)
 {
     enum progress progress = MORE;
+    if (c->phase == TALKING)
+        return hear(c, data, size);
     while (size > 0 && progress == MORE) {
         size_t taken;
         bool found;
@@ -415,7 +449,7 @@ static enum progress feed(struct connection *c, const char *data, size_t size)
         case HEAD:
             taken = collect(c, data, size, "\r\n\r\n", &found);
             if (found)
-                progress = begin_body(c);
+                progress = c->phase == UPGRADING ? upgraded(c) : begin_body(c);
             break;
         case COUNTED_BODY:
             taken = skip(c, size);
@@ -490,7 +524,15 @@ static void completed(struct connection *c)
             ask(c);
         return;
     }
+    if (c->phase == UPGRADING) {
+        talk(c);
+        return;
+    }
     sample(c);
+    if (c->phase == TALKING) {
+        talk(c);
+        return;
+    }
     if (options.once || c->last) {
         hang_up(c);
         begin(c);
@@ -576,6 +618,45 @@ static void make_targets(void)
     }
 }
 
+static void add_field(const char *text)
+{
+    size_t used = strlen(options.fields);
+    if (used + strlen(text) + 3 > sizeof options.fields)
+        usage("too many -H");
+    sprintf(options.fields + used, "%s\r\n", text);
+}
+
+static void make_message(void)
+{
+    static const unsigned char mask[4] = {0x3a, 0x91, 0x07, 0xe4};
+    size_t length = (size_t)options.message, start = length < 126 ? 2 : 4;
+    message.length = start + 4 + length;
+    echoed.length = start + length;
+    message.bytes = calloc(1, message.length);
+    echoed.bytes = calloc(1, echoed.length);
+    if (!message.bytes || !echoed.bytes)
+        die("memory");
+    for (char *frame = message.bytes;; frame = echoed.bytes) {
+        frame[0] = (char)0x81;
+        frame[1] = (char)(length < 126 ? length : 126);
+        if (start == 4) {
+            frame[2] = (char)(length >> 8);
+            frame[3] = (char)length;
+        }
+        if (frame == echoed.bytes)
+            break;
+        frame[1] = (char)(frame[1] | 0x80);
+    }
+    memcpy(message.bytes + start, mask, 4);
+    memset(echoed.bytes + start, 'x', length);
+    for (size_t i = 0; i < length; i++)
+        message.bytes[start + 4 + i] = (char)('x' ^ mask[i & 3]);
+    add_field("Connection: Upgrade");
+    add_field("Upgrade: websocket");
+    add_field("Sec-WebSocket-Version: 13");
+    add_field("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==");
+}
+
 static void parse_address(char *text)
 {
     char *colon = strrchr(text, ':');
@@ -586,14 +667,6 @@ static void parse_address(char *text)
     options.address.sin_port = htons((uint16_t)atoi(colon + 1));
     if (!inet_aton(text, &options.address.sin_addr))
         usage("-p needs an IPv4 address");
-}
-
-static void add_field(const char *text)
-{
-    size_t used = strlen(options.fields);
-    if (used + strlen(text) + 3 > sizeof options.fields)
-        usage("too many -H");
-    sprintf(options.fields + used, "%s\r\n", text);
 }
 
 static enum mode parse_mode(const char *text)
@@ -611,7 +684,7 @@ static enum mode parse_mode(const char *text)
 static void parse_options(int argc, char **argv)
 {
     int letter;
-    while ((letter = getopt(argc, argv, "p:m:sa:n:u:H:b:E:c:w:d:1")) > 0) {
+    while ((letter = getopt(argc, argv, "p:m:sa:n:u:H:b:E:W:c:w:d:1")) > 0) {
         switch (letter) {
         case 'p': parse_address(optarg); break;
         case 'm': options.mode = parse_mode(optarg); break;
@@ -622,6 +695,7 @@ static void parse_options(int argc, char **argv)
         case 'H': add_field(optarg); break;
         case 'b': options.expected_length = atoll(optarg); break;
         case 'E': options.expected_field = optarg; break;
+        case 'W': options.message = atoi(optarg); break;
         case 'c': options.connections = atoi(optarg); break;
         case 'w': options.warm_up = atof(optarg); break;
         case 'd': options.duration = atof(optarg); break;
@@ -629,8 +703,8 @@ static void parse_options(int argc, char **argv)
         default: usage("unknown option; the list is at the top of pload.c");
         }
     }
-    if (!options.address.sin_port || options.hosts < 1 || options.connections < 1)
-        usage("-p ADDRESS:PORT is missing, or a count is below 1");
+    if (!options.address.sin_port || options.hosts < 1 || options.connections < 1 || options.message > 65535)
+        usage("-p ADDRESS:PORT is missing, or a number is not possible");
 }
 
 static void make_tls_context(void)
@@ -710,6 +784,8 @@ int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     parse_options(argc, argv);
+    if (options.message >= 0)
+        make_message();
     make_targets();
     make_tls_context();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);

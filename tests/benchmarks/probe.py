@@ -1,11 +1,12 @@
 """One exchange that shows that a proxy is set up as the scenario wants, before the load client takes over."""
 
 import http.client
+import socket
 import ssl
 from pathlib import Path
 
 from .errors import Failed
-from .scenarios import PATH_MARKED, PATH_RULE_PROBE, PATH_SMALL, SMALL_BODY, Setup
+from .scenarios import MESSAGE_CHANGED, MESSAGE_PROBE, PATH_MARKED, PATH_RULE_PROBE, PATH_SMALL, SMALL_BODY, Setup
 
 _TIMEOUT = 30.0
 
@@ -29,6 +30,30 @@ def check(setup: Setup, port: int, authority: str, ca: Path | None) -> None:
         raise Failed(f"the probe was answered with {status} and {length} bytes")
     if setup.header_rule and marked != "1":
         raise Failed("the rule did not reach the response: x-resp is missing")
+
+
+def check_messages(port: int, authority: str) -> None:
+    """Sends one WebSocket message through the proxy that its rule must change on the way back; Failed if it did not."""
+    text = MESSAGE_PROBE.encode()
+    fields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    head = f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n{fields}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), _TIMEOUT) as connection,
+            connection.makefile("rb") as answers,
+        ):
+            connection.sendall(head.encode())
+            if b" 101 " not in answers.readline():
+                raise Failed("the WebSocket of the probe was refused")
+            while answers.readline().strip():
+                pass
+            # A masking key of zeros leaves the text as it is.
+            connection.sendall(bytes((0x81, 0x80 | len(text))) + bytes(4) + text)
+            answer = answers.read(2 + len(MESSAGE_CHANGED))
+    except OSError as error:
+        raise Failed(f"the probe got no message: {error!r}") from error
+    if answer[2:] != MESSAGE_CHANGED.encode():
+        raise Failed(f"the rule did not change the message of the probe: {answer!r} came back")
 
 
 def _exchange(setup: Setup, port: int, authority: str, path: str, ca: Path | None) -> tuple[int, str | None, int]:

@@ -113,7 +113,8 @@ def _scenario(results: Results, scenario: Scenario, proxies: Sequence[str]) -> s
             rows.append(_row(results, scenario, proxy))
             notes += _warnings(results, scenario, proxy)
     title = f"({scenario.key}) {scenario.title}"
-    load = "" if scenario.unit == "s" else f"; {scenario.connections} connections, {_size(scenario.body)} bodies"
+    carried = f"{_size(scenario.body)} bodies" if scenario.message is None else f"messages of {scenario.message} bytes"
+    load = "" if scenario.unit == "s" else f"; {scenario.connections} connections, {carried}"
     body = [table(_header(scenario), rows)] if rows else []
     return "\n".join([f"{title} [{scenario.unit}{load}]", *body, *notes])
 

@@ -8,6 +8,8 @@ Mode = Literal["forward", "reverse"]
 KIB = 1024
 SMALL_BODY = 1 * KIB
 LARGE_BODY = 10 * KIB * KIB
+MESSAGE = 64
+"""The length of a WebSocket message, in bytes."""
 HOST_NAMES = 100
 
 PATH_SMALL = "/1k"
@@ -18,6 +20,8 @@ PATH_UNMARKED = "/1k-unmarked"
 PATH_RULE_PROBE = "/rule-probe"
 """As `PATH_MARKED`; only the last rule of a large rule set matches it, so one request shows that all are loaded."""
 PATH_LARGE = "/10m"
+MESSAGE_PROBE = "x-mark"
+MESSAGE_CHANGED = "x-seen"
 
 
 @dataclass(frozen=True)
@@ -26,22 +30,27 @@ class Setup:
 
     `mode` is forward or reverse; `intercept` asks for TLS interception; `header_rule` for one rule for all traffic that
     sets `x-req: 1` on requests and `x-resp: 1` on responses; `idle_rules` for that many host/path rules that match
-    nothing of the load, and one more that matches `PATH_RULE_PROBE`.
+    nothing of the load, and one more that matches `PATH_RULE_PROBE`; `message_rule` for one rule that turns a
+    WebSocket message `MESSAGE_PROBE` of the server into `MESSAGE_CHANGED`, which none of the load is.
     """
 
     mode: Mode = "forward"
     intercept: bool = False
     header_rule: bool = False
     idle_rules: int = 0
+    message_rule: bool = False
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One measurement: `unit` is req/s, conn/s, MB/s or s; a scenario in s measures the start and sends no load."""
+    """One measurement: `unit` is req/s, conn/s, MB/s, trips/s or s; one in s measures the start and sends no load.
+
+    `message` is the length of the WebSocket messages that go to and fro in place of requests.
+    """
 
     key: str
     title: str
-    unit: Literal["req/s", "conn/s", "MB/s", "s"] = "req/s"
+    unit: Literal["req/s", "conn/s", "MB/s", "s", "trips/s"] = "req/s"
     setup: Setup = field(default_factory=Setup)
     path: str = PATH_SMALL
     body: int = SMALL_BODY
@@ -50,6 +59,7 @@ class Scenario:
     hosts: int = 1
     connections: int = 64
     expect_field: str | None = None
+    message: int | None = None
 
     @property
     def lower_is_better(self) -> bool:
@@ -90,6 +100,14 @@ ALL = (
         tls=True,
         once=True,
         hosts=HOST_NAMES,
+    ),
+    Scenario("g", "WebSocket echo, nothing wants messages", "trips/s", message=MESSAGE),
+    Scenario(
+        "g-rule",
+        "WebSocket echo, one rule reads messages",
+        "trips/s",
+        setup=Setup(message_rule=True),
+        message=MESSAGE,
     ),
     Scenario("h", "start to accepting, idle memory", "s"),
     Scenario("h1000", "start to accepting, idle memory, 1,000 rules", "s", setup=Setup(idle_rules=1_000)),

@@ -39,6 +39,10 @@ http {{
 }}
 """
 PASS_ON = "proxy_pass http://127.0.0.1:{origin}; proxy_http_version 1.1; proxy_set_header Connection '';"
+UPGRADE = (
+    "set $to http://127.0.0.1:{origin}; if ($http_upgrade) { set $to http://127.0.0.1:{echo}; } proxy_pass $to; "
+    "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $http_connection;"
+)
 TUNNEL = """
 import asyncio, sys
 async def copy(reader, writer):
@@ -78,7 +82,7 @@ class Liar(Proxy):
             return Command([sys.executable, "-c", TUNNEL, str(port)])
         if self._body == "exit":
             return Command(["sh", "-c", "echo no such option; exit 2"])
-        body = self._body.replace("{origin}", str(bench.origin.port))
+        body = self._body.replace("{origin}", str(bench.origin.port)).replace("{echo}", str(bench.origin.echo_port))
         conf = folder / "nginx.conf"
         conf.write_text(NGINX.format(folder=folder, port=port, body=body))
         return Command([find_program("nginx", "apt: nginx-light"), "-p", str(folder), "-c", str(conf)])
@@ -91,7 +95,8 @@ class Liar(Proxy):
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     work = tmp_path_factory.mktemp("work")
     try:
-        with closing(Origin(work / "origin", max(os.sched_getaffinity(0)))) as origin:
+        echo = load.build(tmp_path_factory.mktemp("cache"), "echo.c")
+        with closing(Origin(work / "origin", max(os.sched_getaffinity(0)), echo)) as origin:
             yield Bench(work, work, sys.executable, origin)
     except Unavailable as error:
         pytest.skip(str(error))
@@ -126,6 +131,8 @@ def run(bench: Bench, conditions: Conditions, key: str, body: str, home: Path) -
         ("i", PASS_ON, "the origin saw no x-req"),
         ("a", f"proxy_set_header x-req 1; {PASS_ON}", "wrong answers, last status 417"),
         ("d", "", "does not intercept with its own authority"),
+        ("g", PASS_ON, "the WebSocket was refused"),
+        ("g-rule", UPGRADE, "the rule did not change the message"),
         ("h", "exit", "it did not start; it said: no such option"),
     ],
 )
@@ -140,6 +147,7 @@ def test_no_number(bench: Bench, conditions: Conditions, key: str, body: str, re
         ("a", PASS_ON),
         ("b", f"proxy_set_header x-req 1; add_header x-resp 1; {PASS_ON}"),
         ("c", PASS_ON),
+        ("g", UPGRADE),
         ("h", PASS_ON),
     ],
 )

@@ -126,6 +126,7 @@ def test_arguments_follow_the_scenario() -> None:
     assert "-1" in options("f")
     assert options("b")[-2:] == ["-E", "x-resp"]
     assert options("b", direct=True)[-2:] == ["-H", "x-req: 1"]
+    assert options("g")[-2:] == ["-W", "64"]
 
 
 @pytest.mark.parametrize("select", [scenarios.select, peers.select])

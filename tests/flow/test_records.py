@@ -68,7 +68,8 @@ def test_websocket() -> None:
     assert message.dropped
     flow.inject(True, "to the client")
     flow.inject(False, b"to the server")
-    assert flow.injected == [(True, "to the client"), (False, b"to the server")]
+    assert list(flow.injected) == [(True, "to the client"), (False, b"to the server")]
+    assert flow.waiting == 26
 
 
 def test_tcp() -> None:

@@ -144,7 +144,7 @@ def is_tcp(view: FlowView) -> bool:
 
 def is_websocket(view: FlowView) -> bool:
     """Whether this is a WebSocket, or the request for one."""
-    return not isinstance(view.flow, TCPFlow) and view.flow.websocket
+    return not isinstance(view.flow, TCPFlow) and bool(view.flow.websocket)
 
 
 FIELDS = (

@@ -1,14 +1,20 @@
-"""mitmproxy, as its command `mitmdump` with its own options; no script is needed."""
+"""mitmproxy, as its command `mitmdump` with its own options; only what reads messages is a script."""
 
 import json
 import re
 from pathlib import Path
 
-from tests.benchmarks.scenarios import PATH_RULE_PROBE, Scenario, Setup, idle_rule
+from tests.benchmarks.scenarios import MESSAGE_CHANGED, MESSAGE_PROBE, PATH_RULE_PROBE, Scenario, Setup, idle_rule
 
 from .base import Bench, Command, Proxy, install, installed_version
 
 _MOST_RULES = 1_000
+_SCRIPT = f"""
+def websocket_message(flow):
+    message = flow.websocket.messages[-1]
+    if not message.from_client and b"{MESSAGE_PROBE}" in message.content:
+        message.content = b"{MESSAGE_CHANGED}"
+"""
 
 
 class Mitmproxy(Proxy):
@@ -37,6 +43,9 @@ class Mitmproxy(Proxy):
         }
         if setup.mode == "reverse":
             options["mode"] = [f"reverse:http://localhost:{bench.origin.port}"]
+        if setup.message_rule:
+            (folder / "messages.py").write_text(_SCRIPT)
+            options["scripts"] = [str(folder / "messages.py")]
         # JSON is YAML. The options live beside the CA, in the one folder that mitmproxy reads.
         (self.home / "config.yaml").write_text(json.dumps(options))
         return Command([str(self._program), "--quiet", "--set", f"confdir={self.home}"])

@@ -51,6 +51,8 @@ class Nginx(Proxy):
         return output_of([self._program, "-v"]).rpartition("/")[2]
 
     def unsupported(self, scenario: Scenario) -> str | None:
+        if scenario.message is not None:
+            return "it is not set up for WebSockets"
         return None if scenario.setup.mode == "reverse" else "it is measured as a reverse proxy only"
 
     def command(self, bench: Bench, setup: Setup, folder: Path, port: int) -> Command:

@@ -38,6 +38,8 @@ class ProxyPy(Proxy):
         return installed_version(binaries, "proxy.py")
 
     def unsupported(self, scenario: Scenario) -> str | None:
+        if scenario.message is not None:
+            return "it is not set up for WebSockets"
         setup = scenario.setup
         if setup.intercept and scenario.body >= LARGE_BODY:
             return "it needs seconds for each large intercepted body"

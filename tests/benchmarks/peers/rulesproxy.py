@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.errors import Unavailable
-from tests.benchmarks.scenarios import PATH_RULE_PROBE, Scenario, Setup, idle_rule
+from tests.benchmarks.scenarios import MESSAGE_CHANGED, MESSAGE_PROBE, PATH_RULE_PROBE, Scenario, Setup, idle_rule
 
 from .base import Bench, Command, Proxy, output_of
 
@@ -24,6 +24,12 @@ _IDLE_RULE = """
       request:
         headers:
           x-req: "1"
+"""
+_SCRIPT = f"""
+def websocket_message(flow):
+    message = flow.messages[-1]
+    if not message.from_client and "{MESSAGE_PROBE}" in message.content:
+        message.content = "{MESSAGE_CHANGED}"
 """
 _RULES_PER_FILE = 2_000
 
@@ -56,6 +62,9 @@ class RulesProxy(Proxy):
             argv += ["--intercept", "all"]
         if setup.mode == "reverse":
             argv += ["--mode", f"reverse:http://localhost:{bench.origin.port}"]
+        if setup.message_rule:
+            (folder / "messages.py").write_text(_SCRIPT)
+            argv += ["--addon", str(folder / "messages.py")]
         return Command(argv, {"RULESPROXY_HOME": str(self.home), "PYTHONPATH": str(self._checkout)})
 
     def ca(self) -> Path | None:

@@ -57,6 +57,8 @@ class Squid(Proxy):
         return (version[1] if version else "unknown") + ("" if self._openssl else " without OpenSSL")
 
     def unsupported(self, scenario: Scenario) -> str | None:
+        if scenario.message is not None:
+            return "it is not set up for WebSockets"
         setup = scenario.setup
         if setup.intercept and not self._openssl:
             return "this build cannot intercept TLS (apt: squid-openssl)"
