@@ -26,7 +26,7 @@ from rulesproxy.filters.reference import matches
 from rulesproxy.filters.tilde import TILDE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.proto import ProtocolError, clienthello
+from rulesproxy.proto import ProtocolError, clienthello, websocket
 from rulesproxy.rules.load import load_text
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -259,6 +259,48 @@ HELLOS = st.tuples(
 ).map(_hello)
 
 
+# WebSocket
+
+
+def run_websocket(data: bytes) -> None:
+    """Read frames of a client and of a server, with compression and without; a cut changes nothing."""
+    for masked in (True, False):
+        for deflate in (None, websocket.Deflate()):
+            whole = _messages([data], masked, deflate)
+            assert _messages([data[: len(data) // 2], data[len(data) // 2 :]], masked, deflate) == whole
+            scanner = websocket.FrameScanner(masked, deflate is not None)
+            assert data.startswith(scanner.scan(data))
+            # What headers alone show to be wrong, the reader refuses too; it may find more.
+            assert scanner.error is None or whole[-1] == "refused" or scanner.close is not None
+
+
+def _messages(pieces: list[bytes], masked: bool, deflate: websocket.Deflate | None) -> list[object]:
+    reader, seen = websocket.MessageReader(masked, deflate, 4096), []
+    for piece in pieces:
+        reader.feed(piece)
+        try:
+            while (message := reader.next_message()) is not None:
+                if isinstance(message, websocket.Message):
+                    assert len(message.content) <= 4096
+                    assert message.raw
+                    seen.append(message.content)
+                else:
+                    seen.append(message.raw)
+        except websocket.WebSocketError:
+            return [*seen, "refused"]
+    return seen
+
+
+FRAMES = st.lists(
+    st.tuples(
+        st.sampled_from([0x81, 0x01, 0x80, 0x00, 0x82, 0xC1, 0x41, 0x88, 0x89, 0x8A, 0x83]),
+        st.one_of(st.binary(max_size=9), st.sampled_from([b"\xf2\x48\xcd\xc9\xc9\x07\x00", b"\x03\xe8", b"x" * 130])),
+        st.sampled_from([None, None, b"mask"]),
+    ),
+    max_size=6,
+).map(lambda frames: b"".join(websocket.encode_frame(*frame) for frame in frames))
+
+
 @st.composite
 def mutated(draw: st.DrawFn, texts: st.SearchStrategy[bytes]) -> bytes:
     """An input with a few of its bytes changed, cut out or doubled."""
@@ -286,6 +328,7 @@ TARGETS = {
         Target("filter", run_filter, FILTERS),
         Target("yaml", run_yaml, mutated(st.one_of(_soup(YAML_PIECES, [""]), RULE_FILES))),
         Target("template", run_template, mutated(_soup(TEMPLATE_PIECES, [""]))),
+        Target("websocket", run_websocket, mutated(FRAMES)),
         Target("clienthello", run_clienthello, st.one_of(mutated(HELLOS), st.binary(max_size=80))),
     )
 }
