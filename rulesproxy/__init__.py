@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rulesproxy.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from rulesproxy.app import Proxy as Proxy
     from rulesproxy.diagnostics import Diagnostic as Diagnostic
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from rulesproxy.rules.trace import Result as Result
     from rulesproxy.rules.trace import RuleTrace as RuleTrace
 
-__version__ = "0.1.0.dev0"
 
 _WHERE = {
     "AddonHalt": "engine.dispatch",

@@ -22,7 +22,7 @@ from rulesproxy.layers.root import serve
 from rulesproxy.limits import Limits
 from rulesproxy.live import Live
 from rulesproxy.net.dial import OWN_TRAFFIC, Dialer
-from rulesproxy.net.original import original_destination
+from rulesproxy.net.original import SUPPORTED, original_destination
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
 from rulesproxy.tls.authority import Authority, state_dir
@@ -136,7 +136,7 @@ class Proxy:
         self.engine = Engine(self.options)
         self.clock = SystemClock()
         self.live = Live(self.engine, self.clock, rules, addons, profiles, project, outside)
-        self.live.on_swap = self._end_tunnels
+        self.live.on_swap = self._swapped
         self._streams: set[SocketStream] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._check_tunnels = False
@@ -167,6 +167,8 @@ class Proxy:
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
         chain = self.live.load()
+        if self.live.rules is not None:
+            _say_unverified(self.live.rules)
         self.authority = Authority.load_or_create(self._home)
         if self.authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", self.authority.cert_path)
@@ -223,6 +225,11 @@ class Proxy:
         return str(self.listeners[0])
 
     @property
+    def connections(self) -> int:
+        """How many sockets to clients and servers are open."""
+        return len(self._streams)
+
+    @property
     def ca_path(self) -> Path:
         """The certificate that clients must trust."""
         return self.authority.cert_path
@@ -246,6 +253,12 @@ class Proxy:
         await self.live.use(rules)
 
     # Connections
+
+    async def _swapped(self) -> None:
+        """Other rules have come into force."""
+        if self.live.rules is not None:
+            _say_unverified(self.live.rules)
+        await self._end_tunnels()
 
     async def _end_tunnels(self) -> None:
         """End the idle tunnels of hosts that the rules want decrypted now; those that are busy, once they are idle."""
@@ -311,6 +324,8 @@ class Proxy:
             _log.warning("auth: %s cannot ask anybody for a password: whoever reaches it may use it", ", ".join(silent))
 
     def _check_addresses(self) -> None:
+        if not SUPPORTED and any(mode.name == "transparent" for mode, _ in self._wanted):
+            raise OptionsError("transparent mode needs Linux: no other system says where a connection was going")
         if self.options.allow_public:
             return
         for mode, (host, port) in self._wanted:
@@ -326,6 +341,12 @@ class Proxy:
 def counted(rules: int) -> str:
     """A number of rules, in words."""
     return "1 rule" if rules == 1 else f"{rules} rules"
+
+
+def _say_unverified(rules: RuleSet) -> None:
+    names = rules.unverified
+    if names:
+        _log.warning("the certificates of servers are not verified where these rules apply: %s", ", ".join(names))
 
 
 def _is_loopback(host: str) -> bool:

@@ -148,7 +148,8 @@ class Connections:
     def serverconnect(self, server_conn: ServerConn) -> None:
         """The proxy is about to dial a server.
 
-        `server_conn.address` is never None and may be changed; setting `server_conn.error` refuses.
+        `server_conn.address` is never None. It may be changed, and so may `server_conn.via`, the proxy that leads
+        there; setting `server_conn.error` refuses.
         """
 
     def serverconnected(self, server_conn: ServerConn) -> None:
@@ -163,7 +164,8 @@ class Connections:
     def next_layer(self, layer: LayerLike) -> LayerLike | None:
         """The proxy has chosen the next layer of a connection, and it is about to run.
 
-        Return another layer to replace it. `layer.context` shows the stack so far and the first bytes.
+        Return another layer to replace it, such as `TCPLayer(layer.context)`. `layer.context` shows the stack so far
+        and the first bytes.
         """
 
     def clienthello(self, hello: ClientHelloLike) -> None:

@@ -126,4 +126,24 @@ class Limits:
     """TLS contexts towards servers kept at once. Each holds its own copy of the trust store, about 1 MiB."""
 
 
+MAY_BE_ZERO = frozenset(
+    {
+        "body",
+        "trailers",
+        "drain_request",
+        "peek",
+        "delay",
+        "close_linger",
+        "replaced_addon",
+        "idle_per_key",
+        "idle_pooled",
+    }
+)
+"""Limits of which nothing at all may be wanted. With 0 for another one no connection would work."""
+
 DEFAULT = Limits()
+
+FEED_BACKLOG = 1000
+"""Entries of the control feed that wait for one reader: a burst of a second; a slower reader is told what it missed."""
+CONTROL_BODY = 2 * 1024 * 1024
+"""Bytes of a request to the control API: the largest rule file, spelt as JSON, has place in it."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
 
 from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.manager import Engine
@@ -46,6 +47,8 @@ class Live:
         revision: how many sets have been in force; 0 before the start.
         rules_error: why the rule files as they are now are not in force; None where they are.
         on_rules_error: told of it.
+        disabled: names of rules that were switched off at run time; they stay off over reloads.
+        reloads: how many reloads of the rule files have been `ok`, `failed`, or found them `unchanged`.
         on_swap: called when another set has come into force.
     """
 
@@ -71,10 +74,14 @@ class Live:
             self.rule_files = tuple(Path(path) for path in rules)
         else:
             self.rules = rules
+        self.disabled: set[str] = set()
+        self.reloads = {"ok": 0, "failed": 0, "unchanged": 0}
+        self._revisions: WeakKeyDictionary[RuleSet, int] = WeakKeyDictionary()
         self._addons = list(addons)
         self._profiles = tuple(profiles)
         self._project = project
         self._outside = outside
+        self._loaded = self.rules
         self._engine = engine
         self._clock = clock
         self._scripts = Scripts(())
@@ -93,6 +100,9 @@ class Live:
         self._began = self._clock.wall()
         if self.rule_files:
             self.rules = self._load()
+        if self.rules is not None:
+            self._loaded = self.rules
+            self._revisions[self.rules] = 1
         self._scripts = Scripts([addon for addon in self._addons if isinstance(addon, Path)])
         rules: list[object] = [] if self.rules is None else [self.rules]
         addons = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in self._addons]
@@ -192,22 +202,26 @@ class Live:
         try:
             rules = await asyncio.get_running_loop().run_in_executor(None, self._load_aside)
         except RulesError as exc:
-            if self._watcher is None or not self._watcher.moving:
+            if forced or self._watcher is None or not self._watcher.moving:
                 # Else it was read while it was written, and will be read again.
                 self.rules_error = exc
+                self.reloads["failed"] += 1
                 self.on_rules_error(exc)
             return False
         mended, self.rules_error = self.rules_error is not None, None
         if not forced and self.rules is not None and rules.digest == self.rules.digest:
+            self.reloads["unchanged"] += 1
             if mended:
                 _log.info("revision %d: the rule files are again what is in force", self.revision)
             return True
-        changes = rules.changes(self.rules or rules)
+        changes = rules.changes(self._loaded or rules)
         try:
             await self.use(rules)
         except OptionsError as exc:
+            self.reloads["failed"] += 1
             _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
             return False
+        self.reloads["ok"] += 1
         _log.info("rev %d: %s rules, %.0f ms", self.revision, changes, (self._clock.now() - started) * 1000)
         return True
 
@@ -252,12 +266,52 @@ class Live:
         """
         if self.rules is None:
             raise RuntimeError("the proxy was started without rules: there is nothing to replace")
-        rules.follow(self.rules)
-        await self._engine.replace(self.rules, rules, {"rules"})
-        self.rules = rules
+        if self._loaded is not None and rules is not self._loaded:
+            rules.follow(self._loaded)
+        new = rules.without(self.disabled)
+        if new is not rules:
+            # What a rule counts stays with the whole set, so that it is there when the rule is switched on again.
+            new.follow(rules)
+        await self._engine.replace(self.rules, new, {"rules"})
+        self._loaded, self.rules = rules, new
         self.revision += 1
+        self._revisions[new] = self.revision
         if self.on_swap is not None:
             await self.on_swap()
+
+    async def switch(self, name: str, on: bool) -> None:
+        """Switch a rule on or off until the end of the proxy, whatever its file says of other things.
+
+        Raises:
+            KeyError: there is no rule of this name.
+            OptionsError: an addon refuses; nothing has changed.
+        """
+        async with self._turn:
+            if self._loaded is None or name not in {addon.name for addon in self._loaded.rules}:
+                raise KeyError(name)
+            before = set(self.disabled)
+            (self.disabled.discard if on else self.disabled.add)(name)
+            if self.disabled == before:
+                return
+            try:
+                await self.use(self._loaded)
+            except OptionsError:
+                self.disabled = before
+                raise
+
+    @property
+    def names(self) -> list[str]:
+        """The rules of the files in force, those among them that are switched off."""
+        return [addon.name for addon in self._loaded.rules] if self._loaded is not None else []
+
+    def in_flight(self) -> dict[int, int]:
+        """How many flows are not over, by the revision of their rules."""
+        found: dict[int, int] = {}
+        for chain in self._engine.chains:
+            for rules, revision in self._revisions.items():
+                if any(addon is rules for addon in chain.addons):
+                    found[revision] = found.get(revision, 0) + chain.users
+        return found
 
 
 def _younger_than(moment: float) -> Callable[[Path], bool]:

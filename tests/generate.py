@@ -18,7 +18,7 @@ from rulesproxy.filters.parse import MAX_DEPTH, MAX_LENGTH
 from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.tilde import TILDE, wants_argument
 from rulesproxy.filters.typed import Function
-from rulesproxy.rules import json_schema
+from rulesproxy.rules import file_schema
 from tests import rule_reference
 from tests.textmate import filter_grammar, injection
 
@@ -91,7 +91,7 @@ def outputs() -> dict[Path, str]:
         readme: text,
         GRAMMAR / "filter.tmLanguage.json": _json(filter_grammar()),
         GRAMMAR / "filter.injection.tmLanguage.json": _json(injection()),
-        GRAMMAR / json_schema.NAME: _json(json_schema.rules_schema()),
+        GRAMMAR / file_schema.NAME: _json(file_schema.rules_schema()),
         rule_reference.PAGE: rule_reference.page(),
     }
 

@@ -13,7 +13,6 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from rulesproxy.diagnostics import Source
 from rulesproxy.resources import packs
 from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
@@ -23,30 +22,42 @@ from rulesproxy.rules.actions.record import NewFile
 from rulesproxy.rules.actions.respond import Answer
 from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
+from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy
 from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits, FilePath
+from rulesproxy.rules.cases import Case, Exchange, Expect, Request, Response
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
+from rulesproxy.rules.expected import BodyText, Ending, HeaderNames, JSONSubset, NameList, Pairs, Status, Upstream
+from rulesproxy.rules.gates import Sample
 from rulesproxy.rules.html_edits import HTMLEdits, Snippet
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
 from rulesproxy.rules.json_value import JSONValue
-from rulesproxy.rules.nodes import Mapping, read_nodes
+from rulesproxy.rules.keys import INCLUDE, RULE, TOP, Key
+from rulesproxy.rules.packs import names as names_of_pack
+from rulesproxy.rules.packs import summary as summary_of_pack
 from rulesproxy.rules.schema import Range, schema_of
 from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Template
 from rulesproxy.rules.url_template import URLTemplate
 
+REQUIRED = ("version", "match", "include")
 PAGE = Path(__file__).resolve().parent.parent / "rules" / "README.md"
 
 KINDS: dict[type, str] = {
-    str: "text", bool: "true or false", int: "number", Template: "text with `${…}`", URLTemplate: "URL with `${…}`",
+    Sample: "[share](#counting)", Case: "test", str: "text", bool: "true or false", int: "number", Template: "text with `${…}`", URLTemplate: "URL with `${…}`",
     FilePath: "file", Root: "file or folder", JSONValue: "any value", Answer: "answer", Pattern: "replacement",
     HeaderEdits: "[edits](#edits-by-name)", QueryEdits: "[edits](#edits-by-name)",
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
+    Proxy: "URL of a proxy, or `direct`", HostPort: "host:port", HostName: "host",
+    Identity: "file, or `{cert: …, key: …}`",
     Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
     Dribbling: "`{chunks, over}`",
+    Request: "`METHOD URL`, or keys", Response: "status, or keys", Expect: "keys", Exchange: "keys", Upstream: "`none`, or keys",
+    BodyText: "text", Ending: "`close`, `reset`, `timeout`", HeaderNames: "names with values", JSONSubset: "any value", NameList: "names",
+    Pairs: "names with values", Status: "number, 200 to 599",
     Function: "`file.py:function`", NewFile: "file", HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 
@@ -54,10 +65,14 @@ KINDS: dict[type, str] = {
 def tables() -> dict[str, str]:
     """The parts that are made, by the name of their place."""
     return {
+        "top": _written(TOP),
+        "rule": _written(RULE),
+        "include": _written(INCLUDE),
         "packs": _packs(),
         "actions": _overview(),
         "reference": "\n\n".join([_section(action) for action in ACTIONS.values()]),
         "bodies": _keys(BodyEdits),
+        "tests": _tests(),
         "html": _keys(HTMLEdits),
         "profiles": _profiles(),
     }
@@ -73,12 +88,42 @@ def page() -> str:
     return text
 
 
+FRAGMENTS: dict[str, str] = {
+    "match": "filter, or [keys](#the-condition-as-keys)", "do": "list of actions", "profile": "name, or a list",
+    "vars": "texts by name", "lists": "lists by name", "filters": "filters by name",
+    "profiles": "`vars`, `lists` and `filters` by name", "rules": "list of rules", "options": "values by name",
+    "addons": "files", "tests": "list of tests", "include": "file, folder, pattern or pack, or a list",
+}  # fmt: skip
+"""Words for the keys whose kind is no type of a value."""
+
+
+def _written(table: dict[str, Key]) -> str:
+    """The keys of a registry."""
+    rows = []
+    for key in table.values():
+        kind = FRAGMENTS.get(key.name) or _kind(key.kind)
+        default = "required" if key.name in REQUIRED else f"`{key.default}`" if key.default else ""
+        words = [f"`{word}`: {text[0].lower()}{text[1:].rstrip('.')}." for word, text in key.words.items()]
+        rows.append((f"`{key.name}`", kind, default, " ".join([key.doc, *words])))
+    return _table(("key", "value", "default", "meaning"), rows)
+
+
 def _profiles() -> str:
     rows = [
         (f"`{name}`", f"{line.down:,g} kbit/s", f"{line.up:,g} kbit/s", f"{line.latency:g} ms")
         for name, line in PROFILES.items()
     ]
     return _table(("profile", "down", "up", "latency"), rows)
+
+
+def _tests() -> str:
+    """The keys of a test, of what it sends, of what the server answers, and of what is expected."""
+    parts = []
+    for title, cls in (
+        ("A test", Case), ("`request`", Request), ("`response`", Response), ("`expect`", Expect), ("`upstream`", Upstream),
+    ):  # fmt: skip
+        parts.append(f"{title} has these keys:\n\n{_keys(cls)}")
+    return "\n\n".join(parts)
 
 
 def _overview() -> str:
@@ -89,21 +134,11 @@ def _overview() -> str:
 def _packs() -> str:
     rows = []
     for name, path in packs().items():
-        sentence, values = pack(path)
-        rows.append((f"[`{name}`]({path.name})", sentence, ", ".join(f"`{value}`" for value in values)))
+        text = path.read_text(encoding="utf-8")
+        sentence = summary_of_pack(text)
+        assert sentence.endswith("."), f"{path.name} has no comment that says what it does"
+        rows.append((f"[`{name}`]({path.name})", sentence, ", ".join(f"`{value}`" for value in names_of_pack(text))))
     return _table(("pack", "does", "names that `include` may give other values"), rows)
-
-
-def pack(path: Path) -> tuple[str, list[str]]:
-    """What a pack does: the first sentence of its head comment; and the names that it declares."""
-    text = path.read_text(encoding="utf-8")
-    comment = " ".join(line.removeprefix("# ") for line in text.partition("\n#\n")[0].split("\n"))
-    root = read_nodes(Source(path.name, text))
-    assert isinstance(root, Mapping)
-    sections = [root.get(name) for name in ("vars", "lists", "filters")]
-    names = [key.text for section in sections if isinstance(section, Mapping) for key, _ in section.entries]
-    assert comment.endswith("."), f"{path.name} has no comment that says what it does"
-    return comment, names
 
 
 def _anchor(key: str) -> str:

@@ -85,3 +85,45 @@ async def test_a_proxy_in_a_program_of_ones_own() -> None:
             assert got.out == status + b" yes"
         assert proxy.hits["no"] == 1
         assert proxy.hits.as_dict() == {"no": 1}
+
+
+@needs("curl")
+async def test_the_same_engine_runs_dry_and_live(tmp_path: Path) -> None:
+    """What the library is for, from a filter to a proxy."""
+    (tmp_path / "rules.yaml").write_text(
+        "version: 1\nrules:\n  - id: mock\n    match: host == 'a.test' and ~m GET\n    respond: mocked\n".replace(
+            "respond: mocked", "respond: {body: mocked}"
+        )
+    )
+
+    flt = rulesproxy.compile_filter('host == "a.test" and ~m GET')
+    flow = rulesproxy.HTTPFlow.make(
+        "GET", "https://a.test/x?y=1", headers=[("accept", "*/*")], body=b"",
+        status=200, response_headers=[], response_body=b"from the server",
+    )  # fmt: skip
+    assert flt(flow)
+    assert "requestheaders" in flt.events
+
+    rules = rulesproxy.load_rules(tmp_path / "rules.yaml")
+    result = rules.run(flow)
+    assert result.hits == ("mock",)
+    assert result.flow.response is not None
+    assert (result.flow.response.text, result.upstream) == ("mocked", None)
+    assert isinstance(result, rulesproxy.Result)
+    trace: tuple[rulesproxy.RuleTrace, ...] = result.trace
+    changes: tuple[rulesproxy.Change, ...] = trace[0].changes
+    assert [str(change) for change in changes] == ["response: 200 OK"]
+    assert flow.response is not None
+    assert flow.response.text == "from the server"
+
+    class MyAddon:
+        seen = 0
+
+        def response(self, flow: rulesproxy.HTTPFlow) -> None:
+            self.seen += 1
+
+    addon = MyAddon()
+    async with rulesproxy.Proxy(rules=rules, listen="127.0.0.1:0", addons=[addon], home=home()) as proxy:
+        answer_ = await run("curl", "-s", "-x", proxy.url, "http://a.test/x")
+        assert answer_.out == b"mocked"
+        assert (proxy.ca_path.is_file(), proxy.hits["mock"], addon.seen) == (True, 1, 1)

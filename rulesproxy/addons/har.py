@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import rulesproxy
 from rulesproxy.engine.growing import GrowingList
 from rulesproxy.engine.secrets import MASK, masked, masked_field
 from rulesproxy.flow.forms import parse_cookies, parse_query
@@ -21,10 +20,11 @@ from rulesproxy.flow.headers import to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody, Record
 from rulesproxy.limits import HAR_BACKLOG, HAR_IMPORT
+from rulesproxy.version import __version__
 
 _log = logging.getLogger("rulesproxy")
 
-_CREATOR = json.dumps({"name": "rulesproxy", "version": rulesproxy.__version__})
+_CREATOR = json.dumps({"name": "rulesproxy", "version": __version__})
 HEAD = f'{{"log": {{"version": "1.2", "creator": {_CREATOR}, "pages": [], "entries": ['.encode()
 TAIL = b"\n]}}\n"
 

@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     from rulesproxy import __version__
-    from rulesproxy.cli import ca, check, explain, run, schema, test, try_
+    from rulesproxy.cli import ca, check, completion, config, ctl, explain, fmt, init, packs, run, schema, test, try_
 
     parser = _Parser(
         prog="rulesproxy",
@@ -51,6 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rulesproxy {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, check, test, try_, explain, schema, ca):
+    for command in (run, init, check, test, try_, explain, fmt, packs, config, ctl, ca, schema, completion):
         command.register(commands)
     return parser

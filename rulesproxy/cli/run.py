@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from rulesproxy.app import Proxy
+    from rulesproxy.control.server import Control
     from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import Project
@@ -60,6 +61,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--allow-public", action="store_true", help="listen on addresses that other machines can reach")
     parser.add_argument(
+        "--control",
+        metavar="HOST:PORT",
+        help="offer the control API here, for `rulesproxy ctl` (or unix:PATH)",
+    )
+    parser.add_argument(
         "--ready-file", metavar="FILE", help="write addresses, CA and process id here once clients are accepted"
     )
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how log lines look")
@@ -74,12 +80,13 @@ def run(args: argparse.Namespace) -> int:
 
     from rulesproxy.app import Proxy, declare_options
     from rulesproxy.cli import USAGE, fail
+    from rulesproxy.control.server import ControlError
     from rulesproxy.engine import log
     from rulesproxy.engine.options import Options, OptionsError
     from rulesproxy.layers.modes import ModeError
     from rulesproxy.rules.discover import find_rule_files
-    from rulesproxy.rules.include import PACK
     from rulesproxy.rules.load import RulesError
+    from rulesproxy.rules.packs import PACK
     from rulesproxy.rules.project import RULES, Project, read_project
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
@@ -99,11 +106,12 @@ def run(args: argparse.Namespace) -> int:
         project.set_options(options)
         _set_options(options, args)
         addons: list[object] = [RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)]
+        control = _control(args.control)
         proxy = Proxy(
             files or None,
             listen=args.listen or (),
             mode=args.mode or "regular",
-            addons=_with_log(addons),
+            addons=_with_log([*addons, *([control.feed] if control is not None else [])]),
             profiles=args.profile,
             watch=True,
             project=found.project,
@@ -112,14 +120,24 @@ def run(args: argparse.Namespace) -> int:
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
-    except (OptionsError, ModeError, ValueError) as exc:
+    except (OptionsError, ModeError, ControlError, ValueError) as exc:
         return fail(str(exc), USAGE)
-    return _run(proxy, project, args)
+    return _run(proxy, control, project, args)
 
 
-def _run(proxy: Proxy, project: Project, args: argparse.Namespace) -> int:
+def _control(address: str | None) -> Control | None:
+    if address is None:
+        return None
+    from rulesproxy.control.server import Control
+    from rulesproxy.tls.authority import state_dir
+
+    return Control(address, state_dir())
+
+
+def _run(proxy: Proxy, control: Control | None, project: Project, args: argparse.Namespace) -> int:
     """Run it until it ends; the exit code."""
     from rulesproxy.cli import USAGE, fail
+    from rulesproxy.control.server import ControlError
     from rulesproxy.engine.bind import AddonError
     from rulesproxy.engine.options import OptionsError
     from rulesproxy.engine.script import ScriptError
@@ -128,7 +146,7 @@ def _run(proxy: Proxy, project: Project, args: argparse.Namespace) -> int:
     from rulesproxy.tls.authority import AuthorityError
 
     try:
-        return _run_loop(proxy, args)
+        return _run_loop(proxy, control, args)
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
@@ -138,7 +156,7 @@ def _run(proxy: Proxy, project: Project, args: argparse.Namespace) -> int:
             return fail(str(exc), USAGE)
         _print_rules_error(RulesError(explained))
         return INVALID
-    except BindError as exc:
+    except (BindError, ControlError) as exc:
         return fail(str(exc), CANNOT_BIND)
     except (AddonError, ScriptError, AuthorityError) as exc:
         return fail(str(exc), USAGE)
@@ -164,17 +182,17 @@ def _with_log(addons: list[object]) -> list[object]:
     return [*addons, AccessLog()]
 
 
-def _run_loop(proxy: Proxy, args: argparse.Namespace) -> int:
+def _run_loop(proxy: Proxy, control: Control | None, args: argparse.Namespace) -> int:
     import asyncio
 
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_serve(proxy, args))
-    return uvloop.run(_serve(proxy, args))
+        return asyncio.run(_serve(proxy, control, args))
+    return uvloop.run(_serve(proxy, control, args))
 
 
-async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
+async def _serve(proxy: Proxy, control: Control | None, args: argparse.Namespace) -> int:
     import asyncio
     import gc
     import logging
@@ -208,9 +226,12 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
             log.info("listening on %s (%s)", listening, listening.mode)
         if proxy.rules is not None:
             log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.live.rule_files)))
+        if control is not None:
+            await control.start(proxy)
+            log.info("control API on %s; its token is in %s", control.url, control.file)
         if args.ready_file:
             try:
-                _write_ready_file(Path(args.ready_file), proxy)
+                _write_ready_file(Path(args.ready_file), proxy, control)
             except OSError as exc:
                 return fail(f"cannot write the ready file {args.ready_file}: {exc.strerror}", USAGE)
         asked = loop.create_task(_asked_to_stop(proxy, stop))
@@ -219,6 +240,8 @@ async def _serve(proxy: Proxy, args: argparse.Namespace) -> int:
         finally:
             asked.cancel()
     finally:
+        if control is not None:
+            await control.stop()
         await proxy.stop()
 
 
@@ -229,13 +252,15 @@ async def _asked_to_stop(proxy: Proxy, stop: asyncio.Future[int]) -> None:
         stop.set_result(0)
 
 
-def _write_ready_file(path: Path, proxy: Proxy) -> None:
-    ready = {
+def _write_ready_file(path: Path, proxy: Proxy, control: Control | None) -> None:
+    ready: dict[str, object] = {
         "pid": os.getpid(),
         "listeners": [{"mode": one.mode, "host": one.host, "port": one.port} for one in proxy.listeners],
         "ca": str(proxy.ca_path),
         "revision": proxy.revision,
     }
+    if control is not None:
+        ready["control"] = {"url": control.url, "file": str(control.file)}
     # Whoever waits for the file must never read half of it.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(ready) + "\n", encoding="utf-8")

@@ -184,12 +184,19 @@ async def dispatch(handlers: tuple[Bound, ...], *args: object) -> None:
     """
     for bound in handlers:
         RUNNING[0] = (bound,)
+        called = False
         try:
             result = bound.call(*args)
+            called = True
             if result is not None and (bound.is_async or hasattr(result, "__await__")):
                 await _finish(bound, result)
         except AddonHalt:
             break
+        except GeneratorExit as error:
+            if called:
+                # Not the handler's doing: whoever waits for us has let go.
+                raise
+            handle_failure(bound, error, *args)
         except _RAISED as error:
             _check_ours(error)
             handle_failure(bound, error, *args)
@@ -201,8 +208,10 @@ async def dispatch_layer(handlers: tuple[Bound, ...], layer: LayerLike) -> Layer
     """`next_layer`: call every handler in order with the layer that the one before has returned; give the last."""
     for bound in handlers:
         RUNNING[0] = (bound,)
+        called = False
         try:
             result = bound.call(layer)
+            called = True
             if hasattr(result, "__await__"):
                 result = await _finish(bound, result)
             if result is not None:
@@ -211,6 +220,10 @@ async def dispatch_layer(handlers: tuple[Bound, ...], layer: LayerLike) -> Layer
                 layer = cast(LayerLike, result)
         except AddonHalt:
             break
+        except GeneratorExit as error:
+            if called:
+                raise
+            handle_failure(bound, error, layer)
         except _RAISED as error:
             _check_ours(error)
             handle_failure(bound, error, layer)
@@ -231,7 +244,7 @@ def run_guarded(bound: Bound, *args: object) -> object:
         return bound.call(*args)
     except AddonHalt:
         raise
-    except _RAISED as error:
+    except (*_RAISED, GeneratorExit) as error:
         _check_ours(error)
         handle_failure(bound, error, *args)
         return None
@@ -345,6 +358,8 @@ async def _finish(bound: Bound, awaitable: object) -> object:
         waiting = coroutine.send(None)
     except StopIteration as stop:
         return stop.value
+    except GeneratorExit:
+        raise _left() from None
     RUNNING[0] = None
     limit = asyncio.timeout(bound.timeout)
     try:
@@ -368,18 +383,29 @@ def _steps(
     """Run the rest of a coroutine; between its steps nobody is blamed for a blocked loop."""
     while True:
         step: Callable[..., object] = coroutine.send
+        closing = False
         try:
             given = yield waiting
         except BaseException as error:
             step, given = coroutine.throw, error
+            closing = isinstance(error, GeneratorExit)
         outer = RUNNING[0]
         RUNNING[0] = (bound,)
         try:
             waiting = step(given)
         except StopIteration as stop:
             return stop.value
+        except GeneratorExit:
+            if closing:
+                raise
+            raise _left() from None
         finally:
             RUNNING[0] = outer
+
+
+def _left() -> RuntimeError:
+    """What stands for a `GeneratorExit` that a coroutine has raised by itself, which would look like its end."""
+    return RuntimeError("the handler raised GeneratorExit")
 
 
 def _close(bound: Bound, subject: object) -> None:

@@ -131,8 +131,10 @@ class Node:
         arguments = (options, set(updated)) if takes(handler, 2) else (set(updated),)
         try:
             handler(*arguments)
-        except (OptionsError, AddonHalt):
+        except AddonHalt:
             raise
+        except OptionsError as error:
+            raise OptionsError(f"addon {addon_name(self.addon)}: {error}") from error
         except Exception as error:
             raise AddonError(self._failure(handler, "configure", error)) from error
 

@@ -5,7 +5,6 @@ It knows levels, formats and what must be escaped. It does not know addons: the 
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import json
 import logging
@@ -139,8 +138,11 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._lines.append(self.format(record))
+            # Commands that only read rules need no event loop, and do not wait for it to be imported.
+            from asyncio import get_running_loop
+
             try:
-                loop = asyncio.get_running_loop()
+                loop = get_running_loop()
             except RuntimeError:
                 self.flush()
             else:

@@ -69,6 +69,11 @@ class Engine:
         """The current snapshot of the chain. A flow takes it once and holds it: `chain.hold()`."""
         return self._chain
 
+    @property
+    def chains(self) -> list[Chain]:
+        """The current snapshot, and the earlier ones that flows still hold."""
+        return [self._chain, *self._retired]
+
     async def startup(self, addons: Sequence[object]) -> None:
         """Load the addons, in order, and configure them once.
 
@@ -313,7 +318,7 @@ class Engine:
             except AddonHalt:
                 return
             except (AddonError, OptionsError) as error:
-                logger.error("addon %s cannot go back to the old options: %s", addon_name(part.addon), error)
+                logger.error("the old options are refused too: %s", error)
 
     # Timer, log, update
 

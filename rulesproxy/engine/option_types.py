@@ -30,11 +30,13 @@ class OptionType:
         base: str, int, float, bool, or tuple for a sequence of texts.
         optional: whether it may be None.
         unit: whether a number is a `size` in bytes, a `duration` in seconds, or a `count`; none of them is negative.
+        positive: whether it must be more than 0.
     """
 
     base: type
     optional: bool = False
     unit: Unit = ""
+    positive: bool = False
 
     def __str__(self) -> str:
         word = self.unit or {tuple: "list of texts", str: "text", float: "number", bool: "true or false"}.get(
@@ -58,6 +60,8 @@ class OptionType:
             raise ValueError(self._expected())
         if self.unit and isinstance(value, (int, float)) and (value < 0 or not math.isfinite(value)):
             raise ValueError(self._expected())
+        if self.positive and value == 0:
+            raise ValueError(f"{self._expected()}, and more than 0")
         return typing.cast(Value, value)
 
     def parse(self, text: str) -> Value:
@@ -114,7 +118,7 @@ class OptionType:
         return f"it must be {words}{', or none' if self.optional else ''}"
 
 
-def option_type(spec: object, unit: Unit = "") -> OptionType:
+def option_type(spec: object, unit: Unit = "", positive: bool = False) -> OptionType:
     """The type that a type specification means: str, int, float, bool, Sequence[str], or one of them `| None`.
 
     Raises:
@@ -132,7 +136,7 @@ def option_type(spec: object, unit: Unit = "") -> OptionType:
         base = tuple
     if base is None:
         raise ValueError("its type must be str, int, float, bool or Sequence[str], or one of them | None")
-    return OptionType(base, optional, unit)
+    return OptionType(base, optional, unit, positive)
 
 
 def limit_helps() -> dict[str, str]:

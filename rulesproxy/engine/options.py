@@ -113,7 +113,7 @@ class Options:
         vars(self).update(on_change=None, _options={}, _given={})
         for field in fields(Limits):
             name, default = f"{_LIMITS}{field.name}", getattr(limits.DEFAULT, field.name)
-            kind = option_type(type(default), _unit(field.name, default))
+            kind = option_type(type(default), _unit(field.name, default), field.name not in limits.MAY_BE_ZERO)
             self._options[name] = Option(name, kind, default, "")
         self._derive(self._options)
 
@@ -349,7 +349,10 @@ class _Given:
 
 _LIMITS = "limits_"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_COUNTS = {"header_count", "decoded_ratio", "messages_kept", "client_connections", "idle_per_key", "contexts"}
+_COUNTS = {
+    "header_count", "decoded_ratio", "messages_kept", "client_hello_records", "client_connections", "idle_per_key",
+    "contexts", "trusts",
+}  # fmt: skip
 
 
 def _unit(field: str, default: object) -> Unit:

@@ -234,7 +234,7 @@ class _Code:
             return self.call(support.in_order(regex.pieces), value)
         if regex.test is not None:
             return self.call(regex.test, value)
-        found = self.call(regex.quick or regex.pattern.search, value)
+        found = self.call((regex.quick or regex.meaning).compiled.search, value)
         return py.Compare(found, [py.IsNot()], [_constant(None)], **_AT)
 
     def plain(self, how: str, text: str, value: py.expr) -> py.expr:

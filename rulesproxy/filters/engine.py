@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from rulesproxy.filters.automaton import Automaton
 from rulesproxy.filters.charset import Ranges, characters
-from rulesproxy.filters.shape import Tree
+from rulesproxy.filters.shape import Pattern, Tree
 from rulesproxy.filters.walk import Walk
 
 SHORT = 256
@@ -33,11 +33,9 @@ class Searching(Protocol):
 class Search:
     """Whether there is a match, for a regex that takes `re` the given power of the length of a text, or for bodies."""
 
-    __slots__ = ("_automaton", "_most", "_pattern", "_re2", "_texts", "_tree")
+    __slots__ = ("_automaton", "_loaded", "_most", "_pattern", "_re2", "_texts")
 
-    def __init__(
-        self, pattern: re.Pattern[str], tree: Tree, texts: frozenset[str], degree: int, *, lines: bool
-    ) -> None:
+    def __init__(self, pattern: Pattern, texts: frozenset[str], degree: int, *, lines: bool) -> None:
         """`texts`: one of them is in every text in which there is a match, letters folded.
 
         Raises:
@@ -45,18 +43,18 @@ class Search:
         """
         self._texts = texts
         self._pattern = pattern
-        self._tree: Tree | None = tree
+        self._loaded = False
         # None where `re` will do for every text.
-        self._automaton = Automaton(tree, pattern.flags, lines=lines) if degree > 1 else None
+        self._automaton = Automaton(pattern.tree, pattern.flags, lines=lines) if degree > 1 else None
         self._most = {1: LONG, 2: SHORT}.get(degree, 0)
         self._re2: Callable[[str], bool] | None = None
 
     def __call__(self, text: str) -> bool:
         if len(text) <= self._most:
-            return self._pattern.search(text) is not None
-        if self._tree is not None:
+            return self._pattern.compiled.search(text) is not None
+        if not self._loaded:
             # RE2 takes its time to load and to compile, which only long texts are worth.
-            self._re2, self._tree = re2_search(self._tree, self._pattern.flags), None
+            self._re2, self._loaded = re2_search(self._pattern.tree, self._pattern.flags), True
         if self._re2 is not None:
             try:
                 return self._re2(text)
@@ -64,7 +62,7 @@ class Search:
                 # Bytes that are no UTF-8 have no place in RE2's texts.
                 pass
         if self._automaton is None:
-            return self._pattern.search(text) is not None
+            return self._pattern.compiled.search(text) is not None
         if self._texts:
             folded = text.lower()
             if not any(each in folded for each in self._texts):
@@ -81,19 +79,19 @@ class Captures:
 
     __slots__ = ("_automaton", "_most", "_pattern", "_walk")
 
-    def __init__(self, pattern: re.Pattern[str], tree: Tree, degree: int, *, at_one_place: int, lines: bool) -> None:
+    def __init__(self, pattern: Pattern, degree: int, *, at_one_place: int, lines: bool) -> None:
         """`degree` is that of a search, `at_one_place` that of a match.
 
         Raises:
             TooLarge: the regex is too large.
         """
         self._pattern = pattern
-        self._automaton = Automaton(tree, pattern.flags, reverse=True, lines=lines)
+        self._automaton = Automaton(pattern.tree, pattern.flags, reverse=True, lines=lines)
         self._most = SHORT if degree == 2 else 0
-        self._walk = Walk(tree, pattern.flags) if at_one_place > 1 else None
+        self._walk = Walk(pattern.tree, pattern.flags) if at_one_place > 1 else None
 
     def __call__(self, text: str) -> dict[str, str | None] | None:
-        pattern = self._pattern
+        pattern = self._pattern.compiled
         if len(text) <= self._most:
             match = pattern.search(text)
         else:
@@ -116,14 +114,14 @@ class Replacer:
 
     __slots__ = ("_automaton", "_most", "_pattern")
 
-    def __init__(self, pattern: re.Pattern[str], tree: Tree, degree: int) -> None:
+    def __init__(self, pattern: Pattern, degree: int) -> None:
         """Make it for a regex whose matches are never empty.
 
         Raises:
             TooLarge: the regex is too large.
         """
-        self._pattern = pattern
-        self._automaton = Automaton(tree, pattern.flags, reverse=True)
+        self._pattern = pattern.compiled
+        self._automaton = Automaton(pattern.tree, pattern.flags, reverse=True)
         self._most = SHORT if degree == 2 else 0
 
     def sub(self, repl: str | Callable[[re.Match[str]], str], string: str) -> str:

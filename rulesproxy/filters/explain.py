@@ -22,8 +22,8 @@ _SHOWN = 60
 """Characters of one value that are shown; a header block or a body would fill the screen."""
 _VALUES = 3
 """Values of one field that are shown."""
-_NEARLY = 0.5
-"""What a text counts for that is spelled almost like the wanted one."""
+_NEARLY = 0.4
+"""What a text counts for that is spelled almost like the wanted one: less than a term that is true out of two."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from rulesproxy.filters.normal import normal_address
 from rulesproxy.filters.problem import FilterError, Problem, error
 from rulesproxy.filters.quantities import INT_RANGE, QUANTITY, UNITS, as_bytes, numbers_in, quantity
 from rulesproxy.filters.regex import Regex, regex
+from rulesproxy.filters.shape import Pattern
 from rulesproxy.filters.typed import Function, Members, Network, Read, Scalar
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
@@ -407,7 +408,7 @@ def _like(text: ast.Text, read: Read) -> Regex:
         parts.append(re.escape(normal(piece)))
         at += len(piece)
     try:
-        pattern = re.compile(rf"\A{''.join(parts)}\Z", re.ASCII)
+        pattern = Pattern.of(rf"\A{''.join(parts)}\Z", re.ASCII)
     except re.error as exc:
         raise _bad("RP500", f"bad path pattern: {exc.msg}", text) from None
     first = normal(pieces[0])

@@ -18,10 +18,9 @@ from rulesproxy.filters.engine import Captures, Replacer, Search, Searching
 from rulesproxy.filters.problem import FilterError, error
 from rulesproxy.filters.program import TooLarge
 from rulesproxy.filters.required import required
-from rulesproxy.filters.shape import Pieces
+from rulesproxy.filters.shape import Pattern, Pieces
 
 Shape: TypeAlias = tuple[Literal["==", "startswith", "endswith", "contains", "under"], str]
-Find: TypeAlias = Callable[[str], re.Match[str] | None]
 GroupsIn: TypeAlias = Callable[[str], dict[str, str | None] | None]
 
 
@@ -31,32 +30,37 @@ class Regex:
 
     Attributes:
         source: as written.
-        pattern: what it means; what it matches is said by this one.
+        meaning: what it means; what it matches is said by this one.
         shape: a plain test of the value that gives the same answer as a search, if there is one.
         prefix: what every value that it finds starts with; empty where nothing is known.
         suffix: what every value that it finds ends with.
         texts: lower-case texts one of which is in every value that it finds, letters folded; empty where unknown.
         pieces: plain texts in order that give the same answer as a search, in linear time.
-        quick: a search that finds something in the same texts as `pattern`, though not always all of it.
+        quick: finds something in the same texts as `meaning`, though not always all of it.
         test: whether there is a match, where `quick` could take too much time or another engine takes less.
-        groups_in: the groups of the first match, where a search with `pattern` could take too much time.
+        groups_in: the groups of the first match, where a search with `meaning` could take too much time.
     """
 
     source: str
-    pattern: re.Pattern[str]
+    meaning: Pattern
     shape: Shape | None = field(default=None, compare=False)
     prefix: str = field(default="", compare=False)
     suffix: str = field(default="", compare=False)
     texts: frozenset[str] = field(default=frozenset(), compare=False)
     pieces: Pieces | None = field(default=None, compare=False)
-    quick: Find | None = field(default=None, compare=False)
+    quick: Pattern | None = field(default=None, compare=False)
     test: Callable[[str], bool] | None = field(default=None, compare=False)
     groups_in: GroupsIn | None = field(default=None, compare=False)
 
     @property
     def groups(self) -> frozenset[str]:
         """The names of its groups."""
-        return frozenset(self.pattern.groupindex)
+        return self.meaning.groups
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """What it means, as `re` runs it."""
+        return self.meaning.compiled
 
     def captures(self, text: str) -> dict[str, str | None] | None:
         """The texts of the named groups in the first match, None for one that took no part; None without a match."""
@@ -83,28 +87,27 @@ def regex(
     Raises:
         FilterError: it is no regex, is not in the dialect, or can take too much time.
     """
-    pattern, spelled, tree = _compiled(text, ignore_case=ignore_case, lines=lines, dot_all=dot_all)
-    search, groups_in = pattern, None
-    if pattern.groupindex:
-        groups_in = _captures(text, pattern, tree, lines, long)
+    meaning = _checked(text, _flags(ignore_case, dot_all), lines=lines)
+    quick, groups_in = meaning, None
+    if meaning.groups:
+        groups_in = _captures(text, meaning, lines, long)
     else:
-        rest = _without_head(spelled)
-        if rest != spelled:
-            search = re.compile(rest, _flags(ignore_case, lines, dot_all))
-            tree = shape.parse(rest, _flags(ignore_case, lines, dot_all))
-    found = shape.Shapes(tree, search.flags, fold)
+        rest = _without_head(meaning.text)
+        if rest != meaning.text:
+            quick = Pattern.of(rest, meaning.flags)
+    tree = quick.tree
+    found = shape.Shapes(tree, quick.flags, fold)
     test, texts = None, required(tree)
     if found.shape is None and found.pieces is None:
-        degree = slowness(tree, search.flags)
+        degree = slowness(tree, quick.flags)
         if degree > 1 or long:
             try:
-                test = Search(search, tree, texts, degree, lines=lines)
+                test = Search(quick, texts, degree, lines=lines)
             except TooLarge:
                 raise _too_large(text) from None
     return Regex(
-        text.value, pattern, found.shape, found.prefix, found.suffix, texts, found.pieces, search.search,
-        test, groups_in,
-    )  # fmt: skip
+        text.value, meaning, found.shape, found.prefix, found.suffix, texts, found.pieces, quick, test, groups_in
+    )
 
 
 def replacing(text: Text) -> tuple[re.Pattern[str], Searching]:
@@ -113,61 +116,58 @@ def replacing(text: Text) -> tuple[re.Pattern[str], Searching]:
     Raises:
         FilterError: it is no regex, is not in the dialect, or can take too much time.
     """
-    pattern, _, tree = _compiled(text)
-    degree = slowness(tree, pattern.flags, all_matches=True)
+    meaning = _checked(text, re.ASCII)
+    pattern, tree = meaning.compiled, meaning.tree
+    degree = slowness(tree, meaning.flags, all_matches=True)
     if degree == 1:
         return pattern, pattern
-    at_one_place = slowness(tree, pattern.flags, at_one_place=True, all_matches=True)
-    if at_one_place > 1 or not steady(tree, pattern.flags) or _may_be_empty(pattern):
+    at_one_place = slowness(tree, meaning.flags, at_one_place=True, all_matches=True)
+    if at_one_place > 1 or not steady(tree, meaning.flags) or not shape.width(tree):
         raise _too_slow(text, "replacing with this regex")
     try:
-        return pattern, Replacer(pattern, tree, degree)
+        return pattern, Replacer(meaning, degree)
     except TooLarge:
         raise _too_large(text) from None
 
 
-def _flags(ignore_case: bool, lines: bool, dot_all: bool) -> int:
-    flags = re.ASCII | (re.IGNORECASE if ignore_case else 0) | (re.MULTILINE if lines else 0)
-    return flags | (re.DOTALL if dot_all else 0)
+def _flags(ignore_case: bool, dot_all: bool) -> int:
+    return re.ASCII | (re.IGNORECASE if ignore_case else 0) | (re.DOTALL if dot_all else 0)
 
 
-def _compiled(
-    text: Text, *, ignore_case: bool = False, lines: bool = False, dot_all: bool = False
-) -> tuple[re.Pattern[str], str, shape.Tree]:
-    """A regex for `re`, its spelling and its tree; it takes no exponential time."""
+def _checked(text: Text, flags: int, *, lines: bool = False) -> Pattern:
+    """A regex in `re`'s spelling; it takes no exponential time."""
     try:
         spelled = dialect.translate(text.value, lines=lines)
     except dialect.Refused as exc:
         problem = error(exc.code, exc.title, text.place(exc.start), text.place(exc.end), exc.help)
         raise FilterError([problem]) from None
-    flags = _flags(ignore_case, lines, dot_all)
     try:
-        pattern = re.compile(spelled.pattern, flags)
-        tree = shape.parse(spelled.pattern, flags)
+        meaning = Pattern.of(spelled.pattern, flags | (re.MULTILINE if lines else 0))
     except re.error as exc:
         at = text.place(spelled.source_of(exc.pos or 0))
         raise FilterError([error("RP500", f"bad regex: {exc.msg}", at, min(at + 1, text.end))]) from None
     except (RecursionError, OverflowError):
         raise FilterError([error("RP500", "bad regex: nested too deeply", text.start, text.end)]) from None
-    trouble = ambiguous(tree, pattern.flags)
+    trouble = ambiguous(meaning.tree, meaning.flags)
     if trouble:
         help = "let only one of the repeats match each character, or drop the outer one"
         raise FilterError(
             [error("RP501", f"this regex can take exponential time: {trouble}", text.start, text.end, help)]
         )
-    return pattern, spelled.pattern, tree
+    return meaning
 
 
-def _captures(text: Text, pattern: re.Pattern[str], tree: shape.Tree, lines: bool, long: bool) -> GroupsIn | None:
+def _captures(text: Text, meaning: Pattern, lines: bool, long: bool) -> GroupsIn | None:
     """The groups of the first match of a regex with captures; None where a search with `re` is good enough."""
-    degree = slowness(tree, pattern.flags)
+    tree = meaning.tree
+    degree = slowness(tree, meaning.flags)
     if degree == 1:
         return None
-    at_one_place = slowness(tree, pattern.flags, at_one_place=True)
+    at_one_place = slowness(tree, meaning.flags, at_one_place=True)
     if at_one_place > 1 and (long or lines or shape.empty_rounds(tree)):
         raise _too_slow(text, "finding the captures of this regex")
     try:
-        return Captures(pattern, tree, degree, at_one_place=at_one_place, lines=lines)
+        return Captures(meaning, degree, at_one_place=at_one_place, lines=lines)
     except TooLarge:
         raise _too_large(text) from None
 
@@ -192,10 +192,6 @@ def _without_head(pattern: str) -> str:
         pattern = (head[1] if head[2] == "+" else "") + pattern[head.end() :]
         head = _HEAD(pattern)
     return pattern
-
-
-def _may_be_empty(pattern: re.Pattern[str]) -> bool:
-    return shape.width(pattern.pattern, pattern.flags) == 0
 
 
 def _too_slow(text: Text, what: str) -> FilterError:

@@ -37,7 +37,7 @@ _Bad = Callable[[str], bool]
 
 def about_regex(read: Read, found: Regex, node: ast.Text, warn: Callable[[Problem], None]) -> None:
     """Give the first hint that there is about a regex in a comparison."""
-    tree = shape.parse(found.pattern.pattern, found.pattern.flags)
+    tree = found.meaning.tree
     for problem in (_escaped_twice(read, node), _never(read, found, node, tree), _always(read, found, node)):
         if problem is not None:
             warn(problem)
@@ -52,10 +52,10 @@ def about_tilde(node: ast.Tilde, read: Read, found: Regex, warn: Callable[[Probl
     """Give the first hint that there is about the regex of a `~` filter."""
     text = node.argument
     assert text is not None
-    tree = shape.parse(found.pattern.pattern, found.pattern.flags)
+    tree = found.meaning.tree
     whole = read.field
     always = None if whole.optional or whole.flexible or whole.body else _always(read, found, text, "drop it")
-    problem = always or _structure(tree, text, found.pattern.flags) or _large(text, tree)
+    problem = always or _structure(tree, text, found.meaning.flags) or _large(text, tree)
     if problem is None and node.name == "d":
         problem = _domain_by_tilde(node, text, found)
     if problem is not None:
@@ -75,10 +75,10 @@ def _escaped_twice(read: Read, node: ast.Text) -> Problem | None:
 
 
 def _never(read: Read, found: Regex, node: ast.Text, tree: Tree) -> Problem | None:
-    structure = _structure(tree, node, found.pattern.flags)
+    structure = _structure(tree, node, found.meaning.flags)
     if structure is not None or read.functions:
         return structure
-    name, ignore_case = read.field.name, bool(found.pattern.flags & re.IGNORECASE)
+    name, ignore_case = read.field.name, bool(found.meaning.flags & re.IGNORECASE)
     text = node.value
     # A look at the text saves most walks over the tree.
     if read.kind is Kind.HOST and not text.isalnum() and _impossible(tree, lambda char: char in "/?#@", ignore_case):

@@ -16,6 +16,7 @@ _ROUNDS = 4
 """A repeat up to this many times is written out."""
 _LONGEST = 64
 _NOTHING: frozenset[str] = frozenset()
+_NO_TEXT = frozenset({""})
 
 
 def required(tree: Tree) -> frozenset[str]:
@@ -35,34 +36,41 @@ class _Part:
     needed: frozenset[str] = _NOTHING
 
 
-_EMPTY = _Part(frozenset({""}))
+_EMPTY = _Part(_NO_TEXT)
 _UNKNOWN = _Part(None)
 
 
 def _sequence(tree: Tree) -> _Part:
-    run: frozenset[str] = frozenset({""})
+    run: frozenset[str] = _NO_TEXT
     needed = _NOTHING
     whole = True
+    literal = ""
     for op, argument in tree:
-        part = _item(str(op), argument)
-        joined = None if part.exact is None else _product(run, part.exact)
-        if joined is not None:
-            run = joined
+        name = str(op)
+        # Letters beyond ASCII have cases that texts do not share.
+        if name == "LITERAL" and argument < 128:
+            literal += chr(argument).lower()
             continue
-        whole = False
-        needed = _best(needed, run)
-        if part.exact is None:
-            needed = _best(needed, part.needed)
-            run = frozenset({""})
-        else:
-            run = part.exact
-    return _Part(run, needed) if whole else _Part(None, _best(needed, run))
+        for part in (_Part(frozenset({literal})), _item(name, argument)) if literal else (_item(name, argument),):
+            joined = None if part.exact is None else _product(run, part.exact)
+            if joined is not None:
+                run = joined
+                continue
+            whole = False
+            needed = _best(needed, run)
+            if part.exact is None:
+                needed = _best(needed, part.needed)
+                run = _NO_TEXT
+            else:
+                run = part.exact
+        literal = ""
+    joined = _product(run, frozenset({literal}))
+    if joined is None:
+        return _Part(None, _best(_best(needed, run), frozenset({literal[:_LONGEST]})))
+    return _Part(joined, needed) if whole else _Part(None, _best(needed, joined))
 
 
 def _item(name: str, argument: Any) -> _Part:
-    if name == "LITERAL":
-        # Letters beyond ASCII have cases that texts do not share.
-        return _Part(frozenset({chr(argument).lower()})) if argument < 128 else _UNKNOWN
     if name == "IN":
         return _class(argument)
     if name == "SUBPATTERN":

@@ -10,8 +10,8 @@ import importlib
 import re
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias
 
 Tree: TypeAlias = Sequence[tuple[Any, Any]]
@@ -22,6 +22,43 @@ _UPPER = frozenset(string.ascii_uppercase)
 _LETTERS = frozenset(string.ascii_letters)
 
 
+@dataclass(frozen=True)
+class Pattern:
+    """A regex in `re`'s spelling, which is compiled when it is first used: most rules of a large set never see a text.
+
+    Attributes:
+        text: the regex.
+        flags: of `re`, with those that the text itself sets.
+        groups: the names of its groups.
+    """
+
+    text: str
+    flags: int
+    groups: frozenset[str] = field(compare=False)
+
+    @classmethod
+    def of(cls, text: str, flags: int) -> Pattern:
+        """The pattern of a text.
+
+        Raises:
+            re.error: it is no regex.
+            RecursionError: it is nested too deeply.
+            OverflowError: a count in it is too large.
+        """
+        state = parse(text, flags).state  # type: ignore[attr-defined]
+        return cls(text, int(state.flags), frozenset(state.groupdict))
+
+    @property
+    def tree(self) -> Tree:
+        """Its parse tree."""
+        return parse(self.text, self.flags)
+
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """What runs."""
+        return re.compile(self.text, self.flags)
+
+
 @lru_cache(maxsize=16)
 def parse(pattern: str, flags: int) -> Tree:
     """The tree of a pattern that compiles. The last few are remembered: hints ask again right after the compiler."""
@@ -29,9 +66,9 @@ def parse(pattern: str, flags: int) -> Tree:
     return tree
 
 
-def width(pattern: str, flags: int) -> int:
-    """The smallest number of characters that a pattern matches."""
-    return int(parse(pattern, flags).getwidth()[0])  # type: ignore[attr-defined]
+def width(tree: Tree) -> int:
+    """The smallest number of characters that a regex matches."""
+    return int(tree.getwidth()[0])  # type: ignore[attr-defined]
 
 
 def empty_rounds(tree: Tree) -> bool:

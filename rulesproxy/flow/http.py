@@ -286,11 +286,12 @@ class HTTPFlow:
             on; None for any other request.
         is_replay: `request` or `response` where one of them did not come from the wire.
         timestamp_start: when the request began, in seconds since the epoch.
+        planned: the plan, if anybody has touched it: a look that makes none.
         rules: the position of the rule pass, owned by the rules; None before it.
     """
 
     __slots__ = (
-        "_plan", "_received", "client_conn", "error", "hits", "id", "is_replay", "metadata", "request", "response",
+        "_received", "client_conn", "error", "hits", "id", "is_replay", "metadata", "planned", "request", "response",
         "rules", "server_conn", "tags", "timestamp_start", "websocket",
     )  # fmt: skip
 
@@ -308,7 +309,7 @@ class HTTPFlow:
         self.is_replay: str | None = None
         self.timestamp_start = 0.0
         self.rules: object | None = None
-        self._plan: Plan | None = None
+        self.planned: Plan | None = None
         # Headers are copy-on-write, so the head as received costs one tuple until somebody asks for it.
         self._received = (
             request.method, request.scheme, request._host, request._port, request.path, request.http_version,
@@ -357,14 +358,9 @@ class HTTPFlow:
     @property
     def plan(self) -> Plan:
         """The effects that this flow asks for."""
-        if self._plan is None:
-            self._plan = Plan()
-        return self._plan
-
-    @property
-    def planned(self) -> Plan | None:
-        """The plan if anybody has touched it: a look that makes none."""
-        return self._plan
+        if self.planned is None:
+            self.planned = Plan()
+        return self.planned
 
     def kill(self) -> None:
         """End this flow: the client's connection is closed without another byte, and `error` fires."""

@@ -69,6 +69,12 @@ class Rate:
         self.quantum = max(1, min(int(bytes_per_second * _QUANTUM), _LARGEST))
         self._free = float("-inf")
 
+    def __repr__(self) -> str:
+        return f"Rate({self.bytes_per_second:g})"
+
+    def __str__(self) -> str:
+        return f"{self.bytes_per_second:g} B/s"
+
     def reserve(self, size: int, now: float) -> float:
         """Take `size` bytes at the time `now`, in seconds; gives the seconds to wait before they may move."""
         start = max(self._free, now - _BURST)

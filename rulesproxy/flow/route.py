@@ -45,8 +45,7 @@ class Via:
         scheme, found, rest = url.partition("://")
         scheme = _ALIASES.get(scheme.lower(), scheme.lower())
         if not found or scheme not in _PORTS:
-            shown = f"{scheme}://…" if found else "it"
-            raise ValueError(f"{shown} is not the URL of a proxy: it starts with http://, https:// or socks5://")
+            raise ValueError("the URL of a proxy starts with http://, https:// or socks5://")
         rest = rest.removesuffix("/")
         userinfo, at, authority = rest.rpartition("@")
         if "/" in authority or "?" in authority:

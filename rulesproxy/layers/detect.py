@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 
-from rulesproxy.flow.url import format_authority
+from rulesproxy.flow.url import default_port, format_authority
 from rulesproxy.layers.http import HTTPLayer
 from rulesproxy.layers.layer import Context, run_next
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
@@ -31,7 +31,9 @@ async def run_tunnel(context: Context) -> None:
     server_conn = context.server_conn
     assert server_conn is not None
     server: Stream | None = None
-    first = await peek_briefly(context)
+    # Behind TLS on its port it is HTTPS: a client that has connected in advance must not make us dial the server.
+    waits = server_conn.tls and server_conn.address[1] == default_port("https")
+    first = await (peek if waits else peek_briefly)(context)
     if first is None:
         try:
             first, server = await _who_speaks_first(context)

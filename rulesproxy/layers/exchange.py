@@ -15,7 +15,7 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
-from rulesproxy.flow.plan import Fault, Side
+from rulesproxy.flow.plan import Fault, Plan, Side
 from rulesproxy.layers.delivery import encode_head, finish_response, send_whole, stream_response
 from rulesproxy.layers.effects import obey, unslowed
 from rulesproxy.layers.framing import BODILESS, frame_response
@@ -181,7 +181,10 @@ class Exchange:
             await self.server.next_message(self)
             return await send_whole(self)
         parts: list[bytes] = []
-        if not response.stream and (chain.wants_body(flow, "response") or self._plan_wants(response)):
+        if not response.stream and (
+            chain.wants_body(flow, "response")
+            or (flow.planned is not None and self._plan_wants(flow.planned, response))
+        ):
             if head.length <= self.limits.body and await self._buffer_response(parts):
                 response.body_source = b"".join(parts)
                 return await send_whole(self)
@@ -211,10 +214,10 @@ class Exchange:
         response.timestamp_end = self.services.clock.wall()
         return await send_whole(self)
 
-    def _plan_wants(self, response: HTTPResponse) -> bool:
+    def _plan_wants(self, plan: Plan, response: HTTPResponse) -> bool:
         """Whether the plan asks for the whole body. The end of an event stream does not come."""
-        plan, head = self.flow.planned, self.server.head
-        if plan is None or head is None:
+        head = self.server.head
+        if head is None:
             return False
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             return False
@@ -317,6 +320,8 @@ class Exchange:
         if self.answered or client.gone or flow.killed:
             # Half an answer must not look like a whole one: the connection breaks off.
             client.abort()
+        elif flow.planned is not None and flow.planned.end is not None:
+            await self.layer.end(flow.planned.end)
         elif flow.response is None:
             await self.layer.refuse(status, why)
         else:

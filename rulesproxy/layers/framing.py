@@ -117,6 +117,9 @@ def _set_length(fields: list[Field], length: int) -> list[Field]:
                 else:
                     result.append(_framing_field(key, wanted))
             continue
+        if field[0] == b"trailer" and length != CHUNKED:
+            # Only chunks have trailers (RFC 9112 section 7.1.2), so none may be announced.
+            continue
         result.append(field)
     if not placed:
         result.append(_framing_field(key, wanted))
@@ -128,8 +131,8 @@ def _framing_field(key: bytes, value: bytes) -> Field:
 
 
 def without_framing(fields: list[Field]) -> list[Field]:
-    """`fields` of a message that has no body whatever they say."""
-    return [field for field in fields if field[0] not in _FRAMING]
+    """`fields` without what says how long the body is, or that trailers follow it."""
+    return [field for field in fields if field[0] not in _FRAMING and field[0] != b"trailer"]
 
 
 def _without_coding(fields: list[Field]) -> list[Field]:

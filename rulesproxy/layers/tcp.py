@@ -31,7 +31,7 @@ class TCPLayer(Layer):
         failed: why there is no server, where it has been dialled in vain.
     """
 
-    __slots__ = ("_changed", "_handling", "ended", "events", "failed", "server")
+    __slots__ = ("_changed", "_finished", "_handling", "ended", "events", "failed", "server")
 
     def __init__(
         self, context: Context, server: Stream | None = None, *, events: bool = True, failed: DialError | None = None
@@ -43,6 +43,8 @@ class TCPLayer(Layer):
         self.events = events
         self._changed = asyncio.Event()
         self._handling = 0
+        # The sides that we have told that no more comes.
+        self._finished: list[Stream] = []
 
     async def end_if_idle(self, now: float, seconds: float) -> bool:
         """Close the client's side, in order, if no byte has moved for that long. Whether it is closed."""
@@ -64,7 +66,7 @@ class TCPLayer(Layer):
             _log.error("a raw connection of %s has no server to lead to", where(context.client_conn.address))
             context.stream.abort()
             return
-        flow = TCPFlow(context.client_conn, server_conn, services.clock.wall())
+        flow = TCPFlow(context.client_conn, server_conn, services.clock.wall(), context.options.limits)
         chain.hold()
         server, own = self.server, self.server is None
         try:
@@ -149,6 +151,7 @@ class TCPLayer(Layer):
             source.deadline = sink.deadline = now() + idle
             data = await source.read()
             if not data:
+                self._finished.append(sink)
                 sink.write_eof()
                 # On plain TCP this is a half-close; a TLS peer that ends has left.
                 return sink if source.eof_ends else None
@@ -179,8 +182,9 @@ class TCPLayer(Layer):
             while flow.injected and not self._handling:
                 to_client, content = flow.injected[0]
                 sink = client if to_client else server
-                sink.write(content)
-                await sink.drain()
+                if sink not in self._finished:
+                    sink.write(content)
+                    await sink.drain()
                 del flow.injected[0]
 
     async def _settle(self, stream: Stream) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from rulesproxy.flow.connection import Address
@@ -21,6 +21,9 @@ OWN_TRAFFIC = "leave the proxy's own traffic out of the redirection, for example
 _STAGGER = 0.25
 
 
+_Source: TypeAlias = tuple[IPv4Address | IPv6Address, int]
+
+
 class Dialer:
     """Connects to servers. One per proxy."""
 
@@ -31,15 +34,16 @@ class Dialer:
         """The addresses we listen on; a connection to ourselves through one of them is refused."""
         self.redirected = False
         """Whether connections are redirected to us, which may happen to our own ones."""
-        self._sources: WeakValueDictionary[Address, SocketStream] = WeakValueDictionary()
-        self._clients: WeakValueDictionary[Address, SocketStream] = WeakValueDictionary()
+        self._sources: WeakValueDictionary[_Source, SocketStream] = WeakValueDictionary()
+        self._clients: WeakValueDictionary[_Source, SocketStream] = WeakValueDictionary()
 
     def sent(self, client: SocketStream) -> bool:
         """Whether a redirected client is one of our own connections, come back to us."""
         if client.peername is None:
             return True
-        self._clients[client.peername] = client
-        return client.peername in self._sources
+        address = _plain(client.peername[0]), client.peername[1]
+        self._clients[address] = client
+        return address in self._sources
 
     async def dial(self, address: Address) -> SocketStream:
         """A stream connected to `address`, by the first of its addresses that answers (RFC 8305).
@@ -74,8 +78,9 @@ class Dialer:
             stream.abort()
             raise DialError("that is this proxy itself", "refused")
         if self.redirected and stream.sockname is not None:
-            self._sources[stream.sockname] = stream
-            if stream.sockname in self._clients:
+            source = _plain(stream.sockname[0]), stream.sockname[1]
+            self._sources[source] = stream
+            if source in self._clients:
                 stream.abort()
                 raise DialError(f"the connection was redirected back to this proxy: {OWN_TRAFFIC}", "refused")
         return stream

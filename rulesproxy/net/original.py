@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from ipaddress import IPv6Address, ip_address
 
 from rulesproxy.flow.connection import Address
@@ -12,6 +13,8 @@ from rulesproxy.net.stream import SocketStream
 # From linux/netfilter_ipv4.h and linux/netfilter_ipv6/ip6_tables.h; Python has no names for them.
 _SO_ORIGINAL_DST = 80
 _IP6T_SO_ORIGINAL_DST = 80
+
+SUPPORTED = sys.platform == "linux"
 
 
 def original_destination(stream: SocketStream) -> Address | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
 from rulesproxy.flow.plan import Side as Side
+from rulesproxy.flow.route import Route
 from rulesproxy.rules import nodes
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -33,6 +34,7 @@ A = TypeVar("A", bound="Action")
 
 REQUEST = frozenset({"requestheaders", "request"})
 RESPONSE = frozenset({"responseheaders", "response"})
+ERROR = frozenset({"error"})
 
 
 _NO_SIDES: frozenset[Side] = frozenset()
@@ -109,6 +111,11 @@ class Action:
     def edits_body(self) -> Side | None:
         return None
 
+    @property
+    def route(self) -> Route | None:
+        """How it has the server reached, where it does."""
+        return None
+
     def touches(self, message: HTTPMessage) -> bool:
         """Whether it may change the body of this message, as far as its headers tell."""
         return True
@@ -116,7 +123,7 @@ class Action:
     @property
     def legal(self) -> frozenset[str]:
         """The events at which this one is legal: values that it takes from the response are not there before it."""
-        return self.events & RESPONSE if any(is_late(name) for name in self.names) else self.events
+        return self.events & (RESPONSE | ERROR) if any(is_late(name) for name in self.names) else self.events
 
     @property
     def names(self) -> frozenset[str]:

@@ -221,9 +221,19 @@ def body_changed(message: HTTPMessage) -> None:
     """Drop what described the old body: validators, digests, trailers."""
     for name in _DIGESTS:
         message.headers.pop(name, None)
-    if message.trailers is not None:
-        for name in _DIGESTS:
-            message.trailers.pop(name, None)
+    if message.trailers is None:
+        return
+    for name in _DIGESTS:
+        message.trailers.pop(name, None)
+    announced = message.headers.get("trailer")
+    if announced is not None:
+        names = [name.strip() for name in announced.split(",") if name.strip().lower() not in _DIGESTS]
+        if names:
+            message.headers["trailer"] = ", ".join(names)
+        else:
+            del message.headers["trailer"]
+    if not message.trailers:
+        message.trailers = None
 
 
 def prepare_for_body_edit(request: HTTPRequest) -> None:
@@ -236,12 +246,6 @@ def prepare_for_body_edit(request: HTTPRequest) -> None:
     kept = ",".join(known).strip()
     if kept != accepted.strip():
         request.headers["accept-encoding"] = kept or "identity"
-
-
-def no_body(flow: HTTPFlow) -> bool:
-    """Whether the response of a flow has no body whatever its headers say."""
-    assert flow.response is not None
-    return bodiless(flow.request.method, flow.response.status_code)
 
 
 def bodiless(method: str, status: int) -> bool:

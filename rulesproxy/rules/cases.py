@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import ClassVar, Literal, TypeVar
 
 from rulesproxy.diagnostics import Diagnostic, Span, suggest
@@ -96,6 +97,11 @@ class Request:
             reader.fail("RP904", at_url, str(error).replace("'", "`"), f"such as {_FORM}")
         if not is_token(request.method.encode("utf-8", "replace")):
             reader.fail("RP904", at_method, f"`{request.method}` is no method", f"such as {_FORM}")
+        try:
+            ip_address(request.client)
+        except ValueError:
+            at_client = node.get("client") if isinstance(node, nodes.Mapping) else None
+            reader.fail("RP904", at_client or node, f"`{request.client}` is no IP address", "such as 10.0.0.5")
         return replace(request, method=request.method.upper())
 
     def flow(self) -> HTTPFlow:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from rulesproxy.filters.fields.marks import STATE
 from rulesproxy.flow.headers import Headers, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
-from rulesproxy.flow.plan import FileBody, Plan
+from rulesproxy.flow.plan import FileBody, Plan, Rate
 
 _SHOWN = 60
 """Characters of a value in one line."""
@@ -157,6 +157,8 @@ def _effect(value: object) -> str:
     """An effect in words: of a record only what differs from its defaults."""
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(sorted([_effect(item) for item in value]))
+    if isinstance(value, Rate):
+        return f"{value.bytes_per_second:g} bytes/s"
     if is_dataclass(value) and not isinstance(value, type):
         there = [(field.name, getattr(value, field.name)) for field in fields(value)]
         defaults = {field.name: field.default for field in fields(value)}

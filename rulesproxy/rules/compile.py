@@ -14,6 +14,7 @@ from rulesproxy.filters.compile import Filter, compile_captures, compile_filter,
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.route import Route
 from rulesproxy.rules.action import Action, Captures, Handler
 from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.memory import Memory
@@ -24,7 +25,7 @@ from rulesproxy.rules.template_names import COUNTER, MADE, NOW, UUID
 
 PHASES = {
     "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B,
-    "responseheaders": Phase.R, "response": Phase.S,
+    "responseheaders": Phase.R, "response": Phase.S, "error": Phase.E,
 }  # fmt: skip
 """The phase of a filter at each event that rules are bound to."""
 
@@ -55,6 +56,15 @@ def on_response(action: Action, checked: Checked) -> bool:
     return checked.either_side or not on_request(action, checked)
 
 
+def on_error(action: Action, checked: Checked) -> bool:
+    """Whether an action runs for a flow that has failed, under a filter that names the error: it needs no response."""
+    return bool(mask(action) & Phase.E) and not on_request(action, checked)
+
+
+_ERRORS = frozenset({"error.kind", "error.message", "~e"})
+"""The fields that name an error."""
+
+
 class Compiled:
     """A rule that can run.
 
@@ -72,14 +82,17 @@ class Compiled:
         only_passes: and does nothing else.
         acts_on_request: it changes or answers something in the request pass.
         awaits_request: the request pass waits for what it does; `awaits_response` likewise.
-        decides_on_request: its filter is evaluated in the request pass.
+        decides_on_request: its filter is evaluated in the request pass, since it acts there.
         holds_request: the request body must be there before the request pass may go past it.
         reads_request: its filter reads the request body.
         reads_response: its filter reads the response body.
         acts_on_response: it has something to do in the response pass.
+        acts_on_error: it has something to do for a flow that has failed, without a response.
         holds_response: the response body must be there before it can run in the response pass.
         edits_request: it may change the request.
         edits_response_body: it may change the body of the response.
+        route: how it has the server of a tunnel reached; None where it does not, or cannot tell from the host.
+        only_routes: and does nothing else, nor needs to see inside TLS for it.
         connect: how it refuses a CONNECT; None where it does not, or cannot tell from the host.
         decides_connect: its filter is decided at CONNECT.
         shadows_connect: it may end or change the request, so that no rule below it may decide on CONNECT.
@@ -90,12 +103,13 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_editors", "_host_may", "_host_must", "_made", "_near", "_request", "_response", "_uses_response",
-        "acts_on_request", "acts_on_response", "awaits_request", "awaits_response", "captures", "connect",
-        "decides_connect", "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate",
-        "holds_request", "holds_response", "matches", "may", "memory", "name", "number", "only_passes", "outside",
-        "passes", "reads_request", "reads_response", "refuses_overflow", "rule", "shadows_connect", "stop",
-        "uses_response", "uses_state",
+        "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request", "_response",
+        "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "awaits_request", "awaits_response",
+        "captures", "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body",
+        "either_side", "gate", "holds_request", "holds_response", "matches", "may", "memory", "name", "number",
+        "only_passes", "only_routes", "outside", "passes", "reads_request", "reads_response", "refuses_overflow",
+        "route", "rule",
+        "shadows_connect", "stop", "uses_response", "uses_state",
     )  # fmt: skip
 
     matches: Filter
@@ -123,6 +137,10 @@ class Compiled:
         self._response = _together(
             [action.bind_for("response", self.memory) for action in response], self.awaits_response
         )
+        fields = {read.field.name for read in reads(checked.node)}
+        names_error = not fields.isdisjoint(_ERRORS)
+        failed = [action for action in actions if on_error(action, checked)] if names_error else []
+        self._error = _together([action.bind_for("response", self.memory) for action in failed])
         self._made = frozenset(name for action in actions for name in action.names if name in MADE)
         self._bounds: dict[str, Bound] = {}
         self._near: Callable[[FlowView], bool] | None = None
@@ -131,11 +149,12 @@ class Compiled:
         self._bind_request(checked, request, response)
         late = self.uses_response or self.either_side or not checked.phases & REQUEST_SIDE
         self.acts_on_response = bool(response) or (self.stop and late and bool(checked.phases & RESPONSE_SIDE))
+        self.acts_on_error = bool(failed) or (self.stop and late and names_error)
         self.edits_response_body = any(action.edits_body == "response" for action in response)
         uses_body = any("response" in action.reads_body for action in response)
         self._uses_response = uses_body or (self.acts_on_response and self.reads_response)
         self._editors = tuple([action for action in response if action.edits_body == "response"])
-        self.uses_state = _uses_state(rule, actions)
+        self.uses_state = "state" in fields or _uses_state(rule, actions)
         self.holds_response = self.edits_response_body or self._uses_response
         self._bind_connect(checked, actions)
 
@@ -164,7 +183,7 @@ class Compiled:
         edits_body = any(action.edits_body == "request" for action in request)
         uses_body = any("request" in action.reads_body for action in request)
         self.holds_request = edits_body or uses_body or self.reads_request
-        self.decides_on_request = decidable and (self.acts_on_request or self.holds_request)
+        self.decides_on_request = decidable and self.acts_on_request
         self.edits_request = any(action.edits_request for action in request)
 
     def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:
@@ -175,6 +194,16 @@ class Compiled:
         # Gates count requests, not tunnels: such a rule waits for the requests inside.
         self.decides_connect = bool(checked.phases & Phase.C) and not self.either_side and self.gate is None
         self.connect: Handler | None = blocks[0].bind() if blocks and self.decides_connect else None
+        self.route: Route | None = None
+        for action in actions:
+            if action.route is not None and self.decides_connect:
+                self.route = action.route.over(self.route)
+        self.only_routes = (
+            self.route is not None
+            and self.route.blind
+            and not self.stop
+            and all(action.route is not None for action in actions)
+        )
         self.shadows_connect = self.edits_request or (
             self.acts_on_request and (self.stop or any(action.answers or action.may_answer for action in actions))
         )
@@ -225,6 +254,7 @@ class Compiled:
         bound = self._bounds.get(event)
         if bound is None:
             call = self._request if event.startswith("request") else self._response
+            call = self._error if event == "error" else call
             if event == "http_connect":
                 call = _together([self.connect]) if self.connect is not None else call
             bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
@@ -233,11 +263,12 @@ class Compiled:
 
 
 def _uses_state(rule: Rule, actions: list[Action]) -> bool:
+    """Whether the actions or the gates of a rule read or set named state."""
     by = rule.gates.sample.by if rule.gates is not None and rule.gates.sample is not None else None
-    return (
-        any(action.key == "set-state" or any(name.startswith("state[") for name in action.names) for action in actions)
-        or any(read.field.name == "state" for read in reads(rule.filter.node))
-        or (by is not None and by.field.name == "state")
+    if by is not None and by.field.name == "state":
+        return True
+    return any(
+        action.key == "set-state" or any(name.startswith("state[") for name in action.names) for action in actions
     )
 
 

@@ -28,12 +28,14 @@ from rulesproxy.rules.hosts import ended
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.passes import Rest, Runner
+from rulesproxy.rules.position import Pass
 from rulesproxy.rules.state import Store
 from rulesproxy.rules.trace import Act, Given, Result
 
 WALL = 1767225600.0
 """The time of a dry run: the first second of 2026, UTC."""
 _BODILESS = (204, 304)
+_NO_WAITING = "it waits for something, which a dry run cannot"
 _WAITS = 1000
 """How often the functions of one pass are told that they cannot wait; one that does not listen is left alone then."""
 
@@ -65,9 +67,12 @@ class DryRun:
         """Forget what the flows so far have left: counters, sequences, identifiers, named state."""
         self._uuids = 0
         self._store.clear()
-        for rule in self._rules:
-            if rule.memory.counts:  # Most rules count nothing.
-                rule.memory.counts = {}
+        # Of thousands of rules few have counted: those that have acted, and those whose gates were asked.
+        for number in self._recorder.acted:
+            self._rules[number].memory.counts = {}
+        self._recorder.acted.clear()
+        for rule, _ in self._gates[True]:
+            rule.memory.counts = {}
 
     def run(self, flow: HTTPFlow, sampled: bool = True) -> Result:
         """What the rules do with a flow, which is left as it is.
@@ -79,7 +84,12 @@ class DryRun:
         self._recorder.acts = []
         for rule, gate in self._gates[sampled]:
             rule.gate = gate
-        return _Exchange(self, flow).run()
+        result = _Exchange(self, flow).run()
+        state = result.flow.rules
+        if isinstance(state, Pass) and state.matched is not None:
+            # Their captures were made, which may count, although no action has followed.
+            self._recorder.acted.update(state.matched)
+        return result
 
     def fire(self, event: str, subject: object) -> None:
         """Call the handler of an event, if the rules need it."""
@@ -113,12 +123,13 @@ class DryRun:
 
 
 class _Recorder:
-    """Where the rules of a dry run write what they do."""
+    """Where the rules of a dry run write what they do: with the present flow, and who has acted since the start."""
 
-    __slots__ = ("acts",)
+    __slots__ = ("acted", "acts")
 
     def __init__(self) -> None:
         self.acts: list[Act] = []
+        self.acted: set[int] = set()
 
 
 class _Recorded(Compiled):
@@ -141,6 +152,7 @@ class _Recorded(Compiled):
         def record(flow: HTTPFlow, captures: Captures) -> object:
             act = Act(self.number, event, Moment(flow), dict(captures))
             self._recorder.acts.append(act)
+            self._recorder.acted.add(self.number)
             try:
                 result = call(flow, captures)
             except Exception as error:
@@ -154,8 +166,11 @@ class _Recorded(Compiled):
             try:
                 await waiting
             except Exception as error:
+                if isinstance(error, RuntimeError) and "event loop" in str(error):
+                    # What asyncio says to those who wait without one.
+                    error = WaitsError(_NO_WAITING)
                 act.fail(error)
-                raise
+                raise error from None
             finally:
                 act.after = Moment(flow)
 
@@ -171,7 +186,7 @@ def _complete(rest: Coroutine[object, object, None]) -> None:
     try:
         rest.send(None)
         for _ in range(_WAITS):
-            rest.throw(WaitsError("it waits for something, which a dry run cannot"))
+            rest.throw(WaitsError(_NO_WAITING))
     except StopIteration:
         return
     rest.close()

@@ -16,6 +16,7 @@ from rulesproxy.flow.headers import Field, check_field, is_token, to_bytes, to_s
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.rules import nodes
 from rulesproxy.rules.schema import Bad
+from rulesproxy.rules.secrets import is_secret
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
@@ -181,6 +182,11 @@ def _op(verb: Verb, key: Scalar, child: Node, reader: Reader, header: bool) -> O
                     f"the value of header `{key.text}` holds a line break",
                     "write one line; a list gives several fields",
                 )
+            if value.constant is not None and "${" not in value.text and is_secret(key.text, value.constant):
+                reader.note(
+                    "RP614", item, f"the value of `{key.text}` is a secret, and stands here for everybody to read",
+                    "put it into the environment, and write ${env:TOKEN}", severity="warning",
+                )  # fmt: skip
     return Op(verb, key.text, values)
 
 

@@ -52,12 +52,7 @@ def check_phases(checked: Checked, text: FilterText, tree: ast.Node | None, step
         reader.note(
             "RP401",
             span,
-            "this filter is only decided after the action has to run"
-            if checked.phases & _ACTIONS
-            else "this filter is true only where no action runs",
-            _way_out(step.action)
-            if checked.phases & _ACTIONS
-            else "match on something that a request or a response has",
+            *_why(checked, step.action),
             label=known,
             labels=[Label(step.span, f"must run at {events}")],
         )
@@ -126,6 +121,16 @@ _WAYS_OUT = {
     "no-cache": "it changes the request too: match on the request",
     "map-remote": "the request is gone by then; match on the request",
 }
+
+
+def _why(checked: Checked, action: Action) -> tuple[str, str]:
+    """What is wrong where an action and a filter have no event in common, and what to do."""
+    if checked.phases & _ACTIONS:
+        return "this filter is only decided after the action has to run", _way_out(action)
+    if checked.phases & Phase.E:
+        title = f"this filter is true only for flows that fail, and `{action.key}` does nothing for those"
+        return title, "answer with `respond`, or add `or response.status >= 500`"
+    return "this filter is true only where no action runs", "match on something that a request or a response has"
 
 
 def _way_out(action: Action) -> str:

@@ -11,9 +11,10 @@ from rulesproxy.engine.dispatch import run_guarded
 from rulesproxy.events import ClientHelloLike
 from rulesproxy.filters.normal import normal_address
 from rulesproxy.filters.view import FlowView
-from rulesproxy.flow.connection import ClientConn, ServerConn
+from rulesproxy.flow.connection import Address, ClientConn, ServerConn
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
+from rulesproxy.flow.route import Route
 from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Index, Numbers
@@ -29,9 +30,10 @@ class Hosts:
     Attributes:
         connects: some rule may refuse a CONNECT.
         passes: some rule leaves TLS undecrypted.
+        routes: some rule says how the server of a tunnel is reached.
     """
 
-    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "connects", "passes")
+    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "connects", "passes", "routes")
 
     def __init__(self, rules: Sequence[Compiled], index: Index | None, store: Store | None) -> None:
         self._store = store
@@ -41,6 +43,7 @@ class Hosts:
         self._known: dict[str, bool] = {}
         self.connects = any(rule.connect is not None for rule in self._rules)
         self.passes = any(rule.passes for rule in self._rules)
+        self.routes = any(rule.route is not None for rule in self._rules)
 
     def http_connect(self, flow: HTTPFlow) -> None:
         if over(flow):
@@ -87,12 +90,7 @@ class Hosts:
             hello.passthrough = True
 
     def _passes(self, host: str, conn: ClientConn) -> bool:
-        port = conn.connect_port or 443
-        request = HTTPRequest("CONNECT", "https", host, port, "", "HTTP/1.1", Headers())
-        flow = HTTPFlow(request, conn, ServerConn((host, port), tls=True))
-        if self._store is not None:
-            self._store.attach(flow)
-        view = FlowView(flow)
+        view = self._view_of(conn, (host, conn.connect_port or 443))
         for number in self._of_host(host):
             rule = self._rules[number]
             if rule.passes and rule.matches(view):
@@ -100,6 +98,30 @@ class Hosts:
             if rule.stop and rule.host_must(host):
                 return False
         return False
+
+    def route_tunnel(self, conn: ClientConn, address: Address) -> Route | None:
+        """How the server of a tunnel is reached.
+
+        Where its client has asked for an address, the name that it asks for in TLS says more.
+        """
+        host = conn.sni if conn.sni and normal_address(address[0]) is not None else address[0]
+        route: Route | None = None
+        view = self._view_of(conn, (host, address[1]))
+        for number in self._of_host(host):
+            rule = self._rules[number]
+            if rule.route is not None and rule.matches(view):
+                route = rule.route.over(route)
+            if rule.stop and rule.host_must(host):
+                break
+        return route
+
+    def _view_of(self, conn: ClientConn, address: Address) -> FlowView:
+        """What filters see of a tunnel before there is a request."""
+        request = HTTPRequest("CONNECT", "https", *address, "", "HTTP/1.1", Headers())
+        flow = HTTPFlow(request, conn, ServerConn(address, tls=True))
+        if self._store is not None:
+            self._store.attach(flow)
+        return FlowView(flow)
 
     def wants_host(self, host: str) -> bool:
         """Whether some rule has to see inside TLS to this host."""
@@ -115,7 +137,7 @@ class Hosts:
             rule = self._rules[number]
             if not rule.host_may(host):
                 continue
-            if rule.only_passes:
+            if rule.only_passes or rule.only_routes:
                 continue
             if rule.rule.steps or not rule.stop:
                 return True

@@ -9,22 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rulesproxy import resources
-from rulesproxy.diagnostics import suggest
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, is_glob
 from rulesproxy.rules.keys import INCLUDE
 from rulesproxy.rules.names import Handed, Scope, read_handed
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
+from rulesproxy.rules.packs import PACK, pack
 from rulesproxy.rules.schema import Bad, Reader
 
 if TYPE_CHECKING:
     from rulesproxy.rules.profiles import Profiles
 
 INCLUDE_KEYS = tuple(INCLUDE)
-PACK = "pack:"
-"""What the name of a shipped rule file begins with."""
-
 _SYNONYMS = {"with": "vars", "variables": "vars", "args": "vars", "params": "vars", "profiles": "profile"}
 
 
@@ -76,21 +72,6 @@ def read_include(node: Mapping, reader: Reader, scope: Scope, closure: Closure, 
     except Bad:
         pass
     return Include(key, tuple(targets), read_handed(node, reader, scope, closure), on)
-
-
-def pack(name: str) -> Path:
-    """The file of a pack, named with or without `pack:`.
-
-    Raises:
-        FileNotFoundError: there is no such pack; the text says which there are.
-    """
-    word = name.removeprefix(PACK)
-    found = resources.packs().get(word)
-    if found is None:
-        meant = suggest(word, resources.packs())
-        hint = f"did you mean `{PACK}{meant}`?" if meant else f"the packs are {', '.join(resources.packs())}"
-        raise FileNotFoundError(hint)
-    return found
 
 
 def included_files(target: Scalar, reader: Reader, closure: Closure) -> tuple[list[Path], bool]:

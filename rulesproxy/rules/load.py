@@ -6,7 +6,9 @@ values are read in `schema`, how YAML becomes nodes in `nodes`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from rulesproxy.limits import INCLUDE_DEPTH
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, TooMany
 from rulesproxy.rules.entry import read_rule
-from rulesproxy.rules.include import PACK, Include, included_files, is_include, no_match, pack, read_include
+from rulesproxy.rules.include import Include, included_files, is_include, no_match, read_include
 from rulesproxy.rules.keys import TOP
 from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
@@ -32,6 +34,7 @@ from rulesproxy.rules.names import (
     unknown_name,
 )
 from rulesproxy.rules.nodes import File, Node, NodeError, Scalar, read_nodes
+from rulesproxy.rules.packs import PACK, pack
 from rulesproxy.rules.profiles import Profiles
 from rulesproxy.rules.schema import Bad, Names, Reader
 
@@ -71,9 +74,23 @@ def load_files(
     for variables of these files, as if they were included with them.
     """
     loader = _Loader(env, profiles, vars)
-    for path in paths:
-        loader.named(path)
-    return loader.loaded()
+    with _collector_paused():
+        for path in paths:
+            loader.named(path)
+        return loader.loaded()
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """What is made while rules are read is kept, or dies by its reference count: the collector would find nothing."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def load_text(

@@ -18,6 +18,7 @@ from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.failure import failure_pass
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of
 from rulesproxy.rules.position import Pass
@@ -57,7 +58,8 @@ class Runner:
         if self._index is not None and self._index.useless:
             self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
-        self._responds = any(rule.acts_on_response for rule in self._rules)
+        # Whether anybody will ask what the request was when the response pass, or its stead, comes to a rule.
+        self._responds = any(rule.acts_on_response or rule.acts_on_error for rule in self._rules)
         self._bodies = Waiting(self._rules)
         self.hosts = Hosts(self._rules, self._index, self._store)
         self.owner = object()
@@ -72,10 +74,12 @@ class Runner:
             found["requestheaders"] = self.requestheaders
         if any(rule.holds_request for rule in rules):
             found["request"] = self.request
-        if self._responds:
+        if any(rule.acts_on_response for rule in rules):
             found["responseheaders"] = self.responseheaders
         if any(rule.holds_response for rule in rules):
             found["response"] = self.response
+        if any(rule.acts_on_error for rule in rules):
+            found["error"] = self.error
         if self.hosts.connects:
             found["http_connect"] = self.hosts.http_connect
         if self.hosts.passes:
@@ -129,7 +133,7 @@ class Runner:
                     state.at = at - 1
                     self._bodies.wait_for_request(flow, state, view, state.numbers[state.at :])
                     return None
-                if rule.uses_response:
+                if not rule.decides_on_request:
                     continue
                 if flow.request.body_source is None:
                     if rule.near(view):
@@ -258,6 +262,20 @@ class Runner:
             return None
         state.waits = None
         return None if flow.response is None else self._response_pass(flow, state, True)
+
+    # A flow that has failed
+
+    def error(self, flow: HTTPFlow) -> Rest:
+        state = flow.rules
+        if state is self._nothing or (flow.planned is not None and flow.planned.end is not None):
+            # Who ends the connection wants no answer.
+            return None
+        if type(state) is not Pass or state.owner is not self.owner:
+            state = self._late(flow)
+        if not state.answered:
+            self._seal(flow, state, True)
+        state.waits = None
+        return failure_pass(self._rules, flow, state)
 
     def _late(self, flow: HTTPFlow) -> Pass:
         """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""

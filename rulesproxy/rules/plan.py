@@ -80,7 +80,12 @@ def decrypted_hosts(rules: Sequence[Compiled]) -> list[str]:
     """
     hosts: dict[str, None] = {}
     for rule in rules:
-        if rule.only_passes or not rule.rule.steps or (rule.connect is not None and len(rule.rule.steps) == 1):
+        if (
+            rule.only_passes
+            or rule.only_routes
+            or not rule.rule.steps
+            or (rule.connect is not None and len(rule.rule.steps) == 1)
+        ):
             continue
         key = rule.key
         if key.hosts is None and key.suffixes is None:

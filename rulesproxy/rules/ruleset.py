@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,8 @@ class RuleAddon:
         # The runner of one rule is made when the first event is asked for: inside a set nobody asks.
         if event.startswith("_"):
             raise AttributeError(event)
+        if event == "route_tunnel" and self._runner.hosts.routes:
+            return self._runner.hosts.route_tunnel
         handler = self._runner.handlers.get(event)
         if handler is None:
             raise AttributeError(f"rule {self.name} does not need {event}")
@@ -120,10 +123,21 @@ class RuleSet:
         runner = Runner(compiled, self.store)
         for event, handler in runner.handlers.items():
             setattr(self, event, handler)
+        if runner.hosts.routes:
+            self.route_tunnel = runner.hosts.route_tunnel
         self._dry: DryRun | None = None
         self._running = threading.Lock()
         self.wants_host = runner.hosts.wants_host
         self.wants_body = runner.wants_body
+
+    @property
+    def unverified(self) -> list[str]:
+        """The rules that accept any certificate of their servers."""
+        return [
+            addon.name
+            for addon in self.rules
+            if any(step.action.route is not None and step.action.route.verify is False for step in addon.rule.steps)
+        ]
 
     @classmethod
     def empty(cls) -> RuleSet:
@@ -167,6 +181,13 @@ class RuleSet:
             old = before.get(identity)
             if old is not None:
                 addon.compiled.memory.follow(old.compiled.memory)
+
+    def without(self, names: AbstractSet[str]) -> RuleSet:
+        """The same rules except those of these names."""
+        kept = tuple([addon.rule for addon in self.rules if addon.name not in names])
+        if len(kept) == len(self.rules):
+            return self
+        return RuleSet(kept, self.files, self.watch, self.digest, self.warnings, self.outside, self.secrets)
 
     def changes(self, other: RuleSet) -> str:
         """What is other here than in an earlier set, counted: `+1 ~2 -0` for added, changed and removed rules.

@@ -74,17 +74,7 @@ class Names:
 
 
 _CONSTANT = re.compile(r"\$\{\s*(vars\.[A-Za-z_][A-Za-z0-9_-]*|env:[A-Za-z0-9_]+)\s*\}").fullmatch
-
-
-def constant(name: str, names: Names) -> tuple[str | None, str]:
-    """The value of `vars.x` or `env:X`; or None, and what to do."""
-    if name.startswith("env:"):
-        return names.env.get(name[4:]), f"set the environment variable {name[4:]} before this file is loaded"
-    found = names.vars.get(name[5:])
-    if found is not None:
-        return found, ""
-    meant = suggest(name[5:], names.vars)
-    return None, f"did you mean `${{vars.{meant}}}`?" if meant else "define it under `vars:`"
+"""A whole value that is known when the file is loaded."""
 
 
 class Readable(Protocol):
@@ -156,14 +146,24 @@ class Reader:
 
     def scalar(self, node: Node, name: str, wanted: str) -> Scalar:
         """The node as a scalar that is not empty. `${vars.x}` and `${env:X}` stand for their values."""
-        scalar = self.raw(node, name, wanted)
-        found = _CONSTANT(scalar.text) if "${" in scalar.text else None
-        if found is None:
-            return scalar
-        value, hint = constant(found[1], self.names)
-        if value is None:
-            self.fail("RP605", scalar, f"unknown name `{scalar.text}`", hint)
-        return Constant(scalar, value)
+        scalar = self.resolved(self.raw(node, name, wanted))
+        assert isinstance(scalar, Scalar)
+        return scalar
+
+    def resolved(self, node: Node) -> Node:
+        """The node; where it is a whole `${vars.x}` or `${env:X}`, what that stands for."""
+        found = _CONSTANT(node.text) if isinstance(node, Scalar) and "${" in node.text else None
+        if found is None or not isinstance(node, Scalar):
+            return node
+        from rulesproxy.rules.template_names import hint, meaning
+
+        meant = meaning(found[1], self.names)
+        if meant is None:
+            self.fail("RP605", node, f"unknown name `{node.text}`", hint(found[1], self.names))
+        value = meant.read(None, {}) or ""  # type: ignore[arg-type]
+        if found[1].startswith("env:"):
+            self.keep_secret(value)
+        return Constant(node, value)
 
     def raw(self, node: Node, name: str, wanted: str) -> Scalar:
         """The node as a scalar that is not empty, as it is written."""

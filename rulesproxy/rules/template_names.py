@@ -11,7 +11,6 @@ from rulesproxy.diagnostics import suggest
 from rulesproxy.filters.fields import public_names
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import template_fields
-from rulesproxy.rules.schema import constant
 from rulesproxy.rules.template_filters import Captures, Read
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def meaning(name: str, names: Names) -> Meaning | None:
         hides = name in MADE or name in _PLAIN or template_fields.field_of(name) is not None
         return Meaning(_capture(name), from_path=names.captures[name] in _FROM_PATH, hides=hides)
     if name.startswith(("env:", "vars.")):
-        value, _ = constant(name, names)
+        value = names.env.get(name[4:]) if name.startswith("env:") else names.vars.get(name[5:])
         return None if value is None else Meaning(_literal(value), fixed=True)
     if name in MADE:
         return Meaning(_made(name))
@@ -87,9 +86,11 @@ def meaning(name: str, names: Names) -> Meaning | None:
 
 def hint(name: str, names: Names) -> str:
     """What somebody may have meant with a name that means nothing."""
-    if name.startswith(("env:", "vars.")):
-        _, what = constant(name, names)
-        return f"{what}, or give it a `default('…')`" if name.startswith("env:") else what
+    if name.startswith("env:"):
+        return f"set the environment variable {name[4:]} before this file is loaded, or give it a `default('…')`"
+    if name.startswith("vars."):
+        meant = suggest(name[5:], names.vars)
+        return f"did you mean `${{vars.{meant}}}`?" if meant else "define it under `vars:`"
     if name in names.vars:
         return f"write `${{vars.{name}}}`"
     candidates = [*(names.captures or ()), *(f"vars.{key}" for key in names.vars), *_PLAIN, *public_names(), *MADE]

@@ -214,7 +214,8 @@ class Result:
         ender = self._ender("response")
         if ender is not None and ender.number < rule.number:
             return f"`{self._rules[ender.number].name}` has {_how(self._rules[ender.number])}", None
-        if flow.response is None and not rule.decides_on_request:
+        failed = rule.acts_on_error and flow.error is not None
+        if flow.response is None and not rule.decides_on_request and not failed:
             found = explain(rule.rule.filter, FlowView(self._seen(rule, "request")))
             if ended(flow) and not flow.error:
                 return "the connection ended before there was a response", found

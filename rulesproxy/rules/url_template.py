@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rulesproxy.rules.nodes import Node
     from rulesproxy.rules.schema import Reader
 
+_WHOLE_PATHS = frozenset({"path", "path.raw", "orig.path"})
+"""Values that begin with a slash, so that they can stand right behind a host."""
 _PATH_SAFE = "/:@!$&'()*+,;=-._~%"
 
 
@@ -66,11 +68,13 @@ class URLTemplate:
         template: the text.
         hosts: how many places stand before the path begins.
         local: whether the URL has no host of its own.
+        rooted: whether a whole path, as in `https://a.test${path}`, stands right behind the host.
     """
 
     template: Template
     hosts: int
     local: bool
+    rooted: bool = False
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
@@ -86,6 +90,8 @@ class URLTemplate:
             if isinstance(part, str):
                 seen += part
             elif not local and "/" not in seen.partition("//")[2]:
+                if part.text in _WHOLE_PATHS and (hosts or seen.partition("//")[2]):
+                    return cls(template, hosts, local, rooted=True)
                 hosts += 1
         return cls(template, hosts, local)
 
@@ -107,6 +113,8 @@ class URLTemplate:
         def escape(value: str, from_path: bool) -> str:
             nonlocal places
             places += 1
+            if self.rooted and places == self.hosts + 1 and not value.startswith("/"):
+                raise TemplateError(f"{value[:80]!r} cannot follow a host name")
             return (for_host if places <= self.hosts else for_path)(value, from_path)
 
         url = self.template.fill(flow, captures, escape)

@@ -12,10 +12,10 @@ from rulesproxy.diagnostics.codes import CODES, Code
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 
-WITHOUT_EXAMPLE = {"RP001", "RP002", "RP113", "RP217", "RP802", "RP809", "RP902", "RP910", "RP920"}
+WITHOUT_EXAMPLE = {"RP001", "RP002", "RP113", "RP217", "RP671", "RP802", "RP809", "RP902", "RP910", "RP920"}
 """Their mistakes are no piece of text that fits a page."""
 ACTIONS = re.compile(
-    r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|delay|fault|record|run|stop|do|blok):", re.M
+    r"^(?:  |- )(?:block|redirect|map-local|rewrite|respond|delay|fault|record|run|upstream|stop|do|blok):", re.M
 )
 
 

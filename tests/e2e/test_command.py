@@ -232,7 +232,7 @@ async def ended(*arguments: str | Path, home: Path, **environment: str) -> tuple
         (["RULES", "--set", "limits_body=many"], 2, "limits_body"),
         (["RULES", "--intercept", "some"], 2, "auto"),
         (["RULES", "--mode", "sideways"], 2, "sideways"),
-        (["RULES", "--mode", "reverse:nowhere"], 2, "nowhere"),
+        (["RULES", "--mode", "reverse:ftp://nowhere"], 2, "nowhere"),
         (["RULES", "--listen", "127.0.0.1:99999"], 2, "99999"),
         (["RULES", "--listen", "0.0.0.0:0"], 2, "--allow-public"),
         (["RULES", "--listen", "here"], 2, "cannot listen on 'here': it has no port"),
@@ -324,3 +324,39 @@ async def test_a_reload_closes_the_idle_tunnels_of_hosts_that_it_wants(tmp_path:
             await again.tunnel(f"localhost:{origin.port}", proxy.ca_path)
             assert (await again.request(request)).status == 403
         assert "tunnel to" not in proxy.log
+
+
+async def test_modes_with_addresses_and_a_password(rules: Path) -> None:
+    token = "Proxy-Authorization: Basic am9lOnNlY3JldA=="
+    modes = ["--mode", "regular@127.0.0.1:0", "--mode", "socks5@127.0.0.1:0"]
+    async with Origin() as origin:
+        proxied = run_command(rules, *modes, listen=None, environment={"RULESPROXY_AUTH": "joe:secret"})
+        async with proxied as proxy:
+            assert [listener["mode"] for listener in proxy.listeners] == ["regular", "socks5"]
+            async with await RawClient.connect(proxy.port) as client:
+                assert (await client.request(get(f"{origin.url}/one"))).status == 407
+                assert (await client.request(get(f"{origin.url}/one", token))).status == 403
+                assert (await client.request(get(f"{origin.url}/x", token))).status == 200
+            await proxy.wait_log("listening on socks5://127.0.0.1:")
+        assert "secret" not in proxy.log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mode", "sock5"], "did you mean `socks5`?"),
+        (["--mode", "upstream:http://joe:secret@proxy.test/x"], "a proxy is scheme, host and port alone"),
+        (["--mode", "regular", "--mode", "socks5", "--listen", "1"], "give one --listen for each --mode"),
+        (["--mode", "socks5@0.0.0.0:0"], "say --auth user:password or --allow-public"),
+        (["--mode", "regular@127.0.0.1:0", "--auth", "joe"], "write user:password"),
+    ],
+)
+async def test_a_mode_that_cannot_be(rules: Path, arguments: list[str], said: str, tmp_path: Path) -> None:
+    process = await start(rules, *arguments, home=tmp_path / "home", cwd=tmp_path)
+    assert process.stderr is not None
+    async with asyncio.timeout(2 * LIMIT):
+        stderr = (await process.stderr.read()).decode()
+        assert await process.wait() == 2
+    assert said in stderr
+    assert "secret" not in stderr
+    assert "Traceback" not in stderr

@@ -11,7 +11,7 @@ from rulesproxy import HTTPFlow, HTTPResponse, Proxy
 from tests.support.client import RawClient
 from tests.support.origin import Origin, OriginConnection, answer, script
 from tests.support.recorder import Do, Observer, Recorder
-from tests.support.running import client_of, get, running
+from tests.support.running import client_of, get, running, second
 
 START = "clientconnect next_layer"
 DIAL = "serverconnect serverconnected"
@@ -414,3 +414,66 @@ async def test_reverse_mode() -> None:
     assert isinstance(flow, HTTPFlow)
     assert flow.orig.host == "whatever"
     assert flow.request.host == "127.0.0.1"
+
+
+async def test_tcp_mode() -> None:
+    async def scenario(client: RawClient, proxy: Proxy, origin: Origin) -> None:
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert await client.read_exactly(18) == b"GET / HTTP/1.1\r\n\r\n"
+        client.half_close()
+        assert await client.read_to_end() == b""
+
+    async with Origin(script("echo"), raw=True) as origin:
+        trace, _ = await trace_in(f"tcp:{origin.authority}", scenario, origin)
+    assert trace == f"{START} {DIAL} tcp_start tcp_message tcp_message tcp_end clientdisconnect"
+
+
+async def test_tcp_mode_unreachable() -> None:
+    async with Origin() as gone:
+        pass
+
+    async def scenario(client: RawClient, proxy: Proxy, origin: Origin) -> None:
+        assert await client.read_to_end() == b""
+
+    trace, _ = await trace_in(f"tcp:{gone.authority}", scenario, gone)
+    assert trace == f"{START} serverconnect tcp_error tcp_end clientdisconnect"
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_socks5(tls: bool) -> None:
+    async def scenario(client: RawClient, proxy: Proxy, origin: Origin) -> None:
+        client.send(b"\x05\x01\x00\x05\x01\x00\x03\x09localhost" + origin.port.to_bytes(2, "big"))
+        await client.read_exactly(12)
+        if tls:
+            await client.start_tls(proxy.ca_path, alpn=("http/1.1",))
+        response = await client.request(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert response.body == b"GET /x HTTP/1.1"
+
+    async with Origin(tls="good" if tls else None) as origin:
+        trace, _ = await trace_in("socks5", scenario, origin)
+    # The negotiation is no layer of its own, and no CONNECT.
+    inside = "next_layer clienthello next_layer" if tls else "next_layer"
+    assert trace == f"clientconnect {inside} requestheaders request {DIAL} {ANSWER} clientdisconnect"
+
+
+@pytest.mark.parametrize("kind", ["plain", "tls"])
+async def test_upstream(kind: str) -> None:
+    """The other proxy changes nothing of what is seen."""
+    async with Origin(tls="good" if kind == "tls" else None) as origin, running() as other:
+        recorder = Recorder()
+        async with second(recorder, mode=f"upstream:{other.url}") as proxy, client_of(proxy) as client:
+            await (intercepted if kind == "tls" else plain_get)(client, proxy, origin)
+        trace = await recorder.settled()
+    inside = "http_connect next_layer clienthello next_layer " if kind == "tls" else ""
+    assert trace == f"{START} {inside}requestheaders request {DIAL} {ANSWER} clientdisconnect"
+
+
+async def trace_in(mode: str, scenario: Scenario, origin: Origin) -> tuple[str, Recorder]:
+    """The events of one client in another mode; the origin runs already."""
+    recorder = Recorder()
+    async with running(recorder, mode=mode) as proxy:
+        async with client_of(proxy) as client:
+            await scenario(client, proxy, origin)
+        trace = await recorder.settled()
+    assert recorder.count("serverdisconnect") == recorder.count("serverconnected")
+    return trace, recorder

@@ -425,3 +425,39 @@ def test_places():
 
 def test_repr():
     assert repr(Bound(print, None, "r", "request", kind="rule")) == "<Bound rule r request>"
+
+
+@pytest.mark.parametrize("moment", ["plain", "first step", "later"])
+async def test_a_handler_that_raises_generator_exit_is_logged(moment, caplog):
+    async def at_once(flow):
+        raise GeneratorExit
+
+    actions = {"plain": raising(GeneratorExit()), "later": raising(GeneratorExit())}
+    bad = Say("bad", actions.get(moment), asynchronous=moment == "later")
+    if moment == "first step":
+        bad.request = at_once
+    seen = flow()
+    await run(bad, Say("next"), subject=seen)
+    assert seen.tags[-1] == "next"
+    assert "addon bad: request: " in caplog.text
+    assert "GeneratorExit" in caplog.text
+
+
+async def test_a_dispatch_that_is_closed_ends(caplog):
+    async def waits(flow):
+        await asyncio.sleep(0)
+        await asyncio.sleep(3600)
+
+    bad, seen = Say("bad"), flow()
+    bad.request = waits
+    running = run(bad, Say("next"), subject=seen)
+    running.send(None)
+    running.close()
+    assert seen.tags == []
+    assert caplog.text == ""
+
+
+async def test_run_guarded_survives_generator_exit(caplog):
+    bound = Bound(raising(GeneratorExit()), None, "mine", "request", kind="rule")
+    assert run_guarded(bound, flow()) is None
+    assert "rule mine: request: GeneratorExit" in caplog.text

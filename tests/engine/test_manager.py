@@ -291,6 +291,13 @@ async def test_unknown_options_are_told_at_start(engine):
     await check_refused(engine, [Declares()], "no option `sped`; did you mean `speed`?", OptionsError)
 
 
+async def test_an_addon_that_refuses_at_start_is_named(engine):
+    watches = Watches(name="second")
+    watches.refuse = 5
+    engine.options.set_text("speed=5", later=True)
+    await check_refused(engine, [Declares(), watches], "addon second: speed 5 is too much", OptionsError)
+
+
 async def test_roll_back(engine, caplog):
     first, second, third = Declares(), Watches(name="second"), Watches(name="third")
     third.load = lambda entry: entry.add_option("speed", int, 1, "How fast.")
@@ -316,8 +323,8 @@ async def test_who_cannot_go_back_is_named_and_the_others_still_hear(engine, cap
     with pytest.raises(OptionsError, match="never"):
         await engine.configure({"rules"})
     assert trace == ["a.configure", "b.configure", "a.configure", "b.configure", "c.configure", "d.configure"]
-    assert "addon b cannot go back to the old options: never" in caplog.text
-    assert "addon c cannot go back to the old options: addon c: configure: ValueError: boom" in caplog.text
+    assert "the old options are refused too: addon b: never" in caplog.text
+    assert "the old options are refused too: addon c: configure: ValueError: boom" in caplog.text
 
 
 async def test_a_failing_configure_is_isolated_and_a_halt_stops(engine, caplog):

@@ -11,7 +11,7 @@ from rulesproxy import limits
 from rulesproxy.engine import option_types
 from rulesproxy.engine.option_types import option_type
 from rulesproxy.engine.options import Options, OptionsError
-from rulesproxy.limits import DEFAULT, Limits
+from rulesproxy.limits import DEFAULT, MAY_BE_ZERO, Limits
 
 Texts = collections.abc.Sequence[str]
 
@@ -358,3 +358,17 @@ def test_going_back(options):
     assert (options.workers, options.limits, options.proxy) == (2, DEFAULT, None)
     assert options.source("proxy") == "default"
     assert "new" not in options
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
+def test_limits_without_which_nothing_works_are_not_zero(name):
+    if name in MAY_BE_ZERO:
+        Options().update(**{f"limits_{name}": 0})
+    else:
+        with pytest.raises(OptionsError, match="and more than 0, not 0"):
+            Options().update(**{f"limits_{name}": 0})
+
+
+def test_a_zero_as_text():
+    with pytest.raises(OptionsError, match="such as 65536, 64KiB or 10MB, and more than 0, not `0`"):
+        Options().set_text("limits_write_buffer=0")

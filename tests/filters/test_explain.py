@@ -69,7 +69,7 @@ def test_the_share_says_how_near_a_miss_was() -> None:
     assert share("method == GET") == 0
     assert share("method == GET and port == 8443") == 0.5
     assert share('method == POST and host == "b.test" and port == 8443') == pytest.approx(2 / 3)
-    assert share('host == "apu.test"') == 0.5
+    assert share('host == "apu.test"') == 0.4
     assert share('host == "b.test" or (method == POST and port == 1)') == 0.5
     assert share("method == POST") == 1
 

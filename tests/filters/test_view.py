@@ -92,7 +92,7 @@ def test_folded_values_have_no_capitals(field):
                          ("Sec-Fetch-Site", "NONE")], status=200,
                         response_headers=[("CONTENT-TYPE", "A/B")])  # fmt: skip
     odd.request.scheme = "HTTP"
-    odd.client_conn.sni = "C.TEST"
+    odd.client_conn.sni = odd.client_conn.connect_host = "C.TEST"
     odd.client_conn.mode = "Reverse:https://a.test"
     odd.error = FlowError("oh", "refused")
     view = FlowView.of_message(odd, WebSocketMessage(True, "Hi"), 0) if field.side == "message" else FlowView(odd)

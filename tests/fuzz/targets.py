@@ -6,16 +6,19 @@ between two readings are findings. `texts` makes inputs of a shape that gets pas
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 
-from rulesproxy.diagnostics import render, render_concise
+from rulesproxy.diagnostics import Source, render, render_concise
 from rulesproxy.diagnostics.machine import to_json
 from rulesproxy.filters.check import check
 from rulesproxy.filters.compile import compile_filter
@@ -26,8 +29,10 @@ from rulesproxy.filters.reference import matches
 from rulesproxy.filters.tilde import TILDE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.proto import ProtocolError, clienthello, websocket
+from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.proto import ProtocolError, clienthello, socks5, websocket
 from rulesproxy.rules.load import load_text
+from rulesproxy.rules.ruleset import RuleSet, load_rules
 
 CORPUS = Path(__file__).parent / "corpus"
 NAMES = {
@@ -179,8 +184,6 @@ ACTIONS = [
 
 def run_template(data: bytes) -> None:
     """A template in a rule of its own, filled for two flows where it loads; no value breaks out of its place."""
-    from rulesproxy.rules.ruleset import RuleSet
-
     text = data.decode("utf-8", "surrogateescape")
     quoted = "'" + re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "", text).replace("'", "''") + "'"
     for action in (f"redirect: {quoted}", f"rewrite: {{request: {{headers: {{x: {quoted}}}, path: {quoted}}}}}"):
@@ -301,6 +304,30 @@ FRAMES = st.lists(
 ).map(lambda frames: b"".join(websocket.encode_frame(*frame) for frame in frames))
 
 
+# SOCKS5
+
+SOCKS_PARSERS = (
+    socks5.parse_greeting, socks5.parse_credentials, socks5.parse_request, socks5.parse_method, socks5.parse_verdict,
+    socks5.parse_reply,
+)  # fmt: skip
+
+
+def run_socks5(data: bytes) -> None:
+    """Read every message of SOCKS5. A host that one asks for can stand in a URL, and means the same there."""
+    for parse_message in SOCKS_PARSERS:
+        try:
+            found = parse_message(data)
+        except ProtocolError:
+            continue
+        assert found is None or 0 < found[1] <= len(data)
+        if found is not None and parse_message is socks5.parse_request:
+            host, port = address = found[0]
+            assert split_authority(format_authority(host, port, ""), 0) == address
+
+
+SOCKS_PIECES = [b"\x05", b"\x01", b"\x00", b"\x03", b"\x04", b"\x06a.test", b"\x05[::1]", b"\x01\xbb", bytes(16)]
+
+
 @st.composite
 def mutated(draw: st.DrawFn, texts: st.SearchStrategy[bytes]) -> bytes:
     """An input with a few of its bytes changed, cut out or doubled."""
@@ -317,6 +344,129 @@ def mutated(draw: st.DrawFn, texts: st.SearchStrategy[bytes]) -> bytes:
     return bytes(data)
 
 
+# Recordings
+
+
+def run_har(data: bytes) -> None:
+    """Read a recording, and run what it holds through rules that look everywhere."""
+    from rulesproxy.rules.har import HARError, read_har
+
+    try:
+        recording = read_har(Source("trace.har", data.decode("utf-8", "replace")))
+    except HARError as error:
+        for diagnostic in error.diagnostics:
+            assert diagnostic.span is not None
+            assert render(diagnostic)
+        return
+    for flow in recording.flows:
+        with only_failures("ActionError", "TemplateError", "ValueError"):
+            assert len(watching().run(flow).trace) == 3
+
+
+@cache
+def watching() -> RuleSet:
+    return load_rules(
+        text="version: 1\nrules:\n"
+        "  - match: request.text contains 'a' or request.header['a'] ~ '^(?P<x>.)'\n    rewrite: {request: {headers: {y: '${method}'}}}\n"
+        "  - match: response.json['a'] == 1 or has(response.text)\n    rewrite: {response: {json: {set: {$.a: 2}}}}\n"
+        "  - match: ~all\n    cors: unlock\n    no-cache:\n"
+    )
+
+
+def _value(depth: int) -> st.SearchStrategy[object]:
+    leaf = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-1, 1000),
+        st.text(max_size=8),
+        st.sampled_from(["base64", "/w==", "\ud800"]),
+    )
+    if not depth:
+        return leaf
+    return st.one_of(
+        leaf,
+        st.lists(_value(depth - 1), max_size=2),
+        st.dictionaries(st.text(max_size=4), _value(depth - 1), max_size=2),
+    )
+
+
+def _maybe(good: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.integers(0, 11).flatmap(lambda n: _value(1) if n == 0 else good)
+
+
+_FIELDS = _maybe(
+    st.lists(
+        _maybe(
+            st.fixed_dictionaries(
+                {
+                    "name": _maybe(
+                        st.sampled_from(["a", "Host", ":path", "Content-Encoding", "Content-Type", "Origin"])
+                    ),
+                    "value": _maybe(st.text(max_size=6)),
+                }
+            )
+        ),
+        max_size=3,
+    )
+)
+_CONTENT = _maybe(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "text": _maybe(st.sampled_from(["", "a", '{"a": 1}', "/w=="])),
+            "encoding": st.just("base64"),
+            "params": _FIELDS,
+        },
+    )
+)
+_URLS = st.sampled_from(
+    ["http://a.test/", "https://a.test:1/x?a=%ff", "wss://a.test", "data:,", "http://a b/", "http://[::1]/\udcff"]
+)
+_REQUEST = st.fixed_dictionaries(
+    {"method": _maybe(st.sampled_from(["GET", "OPTIONS", "HEAD", "CONNECT"])), "url": _maybe(_URLS)},
+    optional={"headers": _FIELDS, "postData": _CONTENT},
+)
+_RESPONSE = st.fixed_dictionaries(
+    {"status": _maybe(st.sampled_from([0, 101, 200, 204, 503]))}, optional={"headers": _FIELDS, "content": _CONTENT}
+)
+_ENTRIES = _maybe(
+    st.lists(_maybe(st.fixed_dictionaries({"request": _maybe(_REQUEST), "response": _maybe(_RESPONSE)})), max_size=3)
+)
+RECORDINGS = st.fixed_dictionaries({"log": _maybe(st.fixed_dictionaries({"entries": _ENTRIES}))}).map(
+    lambda document: json.dumps(document).encode()
+)
+
+
+# Tests of rules
+
+
+def run_cases(data: bytes) -> None:
+    """Read tests, and judge those that can be read."""
+    from rulesproxy.rules.dry_run import DryRun
+    from rulesproxy.rules.judge import judge
+
+    text = (
+        "version: 1\nrules:\n  - id: r\n    match: path under '/a'\n    respond: {json: {a: 1}}\ntests:\n"
+        + data.decode("utf-8", "surrogateescape")
+    )
+    loaded = load_text(text, "r.yaml", env={})
+    for diagnostic in loaded.diagnostics:
+        assert render(diagnostic)
+    dry = DryRun(loaded.rules)
+    for case in loaded.tests:
+        for failure in judge(case, dry).failures:
+            assert render(failure)
+
+
+CASE_PIECES = [
+    "  - name: x\n", "    request: GET http://a.test/a\n", "    request:\n      url: https://a.test/\n", "      method: POST\n", "      headers:\n        x: ",
+    "    expect:\n", "      rules: [r]\n", "      rules-include: r\n", "      status: 200\n", "      json: ", "{a: 1, b: [x, ~]}\n", "      body: ", "a\n", '"\\ud800"\n',
+    "      upstream: none\n", "      upstream: {url: http://a.test/}\n", "      end: reset\n", "    response: 503\n", "    response: {json: [1]}\n", "    error: tls\n",
+    "    steps:\n      - request: http://a.test/\n        expect: {status: 200}\n", "    vars: {a: b}\n", "    profile: p\n", "    sampled: false\n", "      client: 10.0.0.1\n",
+    '"a\\nb"\n', "[a, b]\n", "null\n", "      headers: {x: , y: z}\n",
+]  # fmt: skip
+
+
 FILTERS = mutated(st.one_of(_soup(FILTER_PIECES, ["", " ", " ", "\n"]), JOINED, TILDES))
 RULE_FILES = st.tuples(st.one_of(FILTERS, JOINED), st.integers(0, len(STYLES) - 1), st.sampled_from(ACTIONS)).map(
     lambda parts: _rule_file(*parts)
@@ -329,6 +479,9 @@ TARGETS = {
         Target("yaml", run_yaml, mutated(st.one_of(_soup(YAML_PIECES, [""]), RULE_FILES))),
         Target("template", run_template, mutated(_soup(TEMPLATE_PIECES, [""]))),
         Target("websocket", run_websocket, mutated(FRAMES)),
+        Target("har", run_har, mutated(RECORDINGS)),
+        Target("cases", run_cases, mutated(_soup(CASE_PIECES, [""]))),
+        Target("socks5", run_socks5, mutated(st.lists(st.sampled_from(SOCKS_PIECES), max_size=9).map(b"".join))),
         Target("clienthello", run_clienthello, st.one_of(mutated(HELLOS), st.binary(max_size=80))),
     )
 }

@@ -220,3 +220,20 @@ async def test_a_request_that_is_sent_to_no_server(name: str, value: object) -> 
     assert got.startswith(b"HTTP/1.1 502 ")
     assert b"a rule or an addon" in got
     assert rig.dialled == []
+
+
+async def test_trailers_that_cannot_be_sent_are_not_announced(tmp_path: Path) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(b"abc")
+    chunked = b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+    class Replace:
+        def response(self, flow: HTTPFlow) -> None:
+            assert flow.response is not None
+            flow.response.body_source = FileBody(path, 0, 3)
+
+    got = await Rig([chunked], addons=[Replace()]).run(GET)
+    assert got == b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+    got = await Rig([chunked]).run(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    assert got == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhi"
+    assert await Rig([chunked]).run(GET) == chunked

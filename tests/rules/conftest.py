@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules.ruleset import RuleSet, load_rules
+from tests.support.deciding import complete
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -59,14 +61,17 @@ def run_exchange(
     url: str = "http://a.test/",
     headers: Pairs = (),
     body: bytes = b"",
-    status: int = 200,
+    status: int | None = 200,
     response_headers: Pairs = (),
     response_body: bytes = b"",
     limit: int = 10_000,
     between: Between | None = None,
     before: Between | None = None,
 ) -> Outcome:
-    """Send one request through the rules. `before` and `between` are addons in front of and behind them."""
+    """Send one request through the rules. `before` and `between` are addons in front of and behind them.
+
+    Without a `status` the server cannot be reached.
+    """
     if isinstance(rules, str):
         rules = load(rules)
     flow = HTTPFlow.make(method, url, headers)
@@ -77,10 +82,7 @@ def run_exchange(
             before(flow)
         handler = getattr(rules, event, None)
         if handler is not None:
-            rest = handler(flow)
-            if rest is not None:
-                with pytest.raises(StopIteration):
-                    rest.send(None)
+            complete(handler(flow))
         if between is not None and event == "requestheaders":
             between(flow)
 
@@ -99,6 +101,10 @@ def run_exchange(
     server: HTTPResponse | None = None
     if flow.response is None:
         outcome.upstream = flow.request.copy()
+        if status is None:
+            flow.error = FlowError("nobody there", "refused")
+            fire("error")
+            return outcome
         server = flow.response = HTTPResponse.make(status)
         server.headers = Headers(response_headers)
     fire("responseheaders")

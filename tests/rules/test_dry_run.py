@@ -106,7 +106,7 @@ def test_later_rules_are_explained_by_what_they_saw() -> None:
     text += rule("d", "response.header['x'] == '1'", "block: 502")
     result = rules(text).run(make("GET", "http://a.test/a", status=200, response_headers=[("X", "1")]))
     assert why(result) == ["", "`path` is `/b`", "", '`response.header["x"]` is `2`']
-    assert result.of("b").share == 0.25
+    assert result.of("b").share == 0.2
 
 
 MISSES = [
@@ -198,6 +198,27 @@ def test_a_failing_action_is_named(tmp_path: Path) -> None:
         (tmp_path / "me.json").write_text("{}")
         assert result.status == status
         assert "FileNotFoundError" in result.of("it").failures[0]
+
+
+def test_functions_that_are_async(tmp_path: Path) -> None:
+    (tmp_path / "h.py").write_text(
+        "import asyncio\n\nasync def quick(flow):\n    flow.request.headers['x-a'] = '1'\n\nasync def slow(flow):\n    await asyncio.sleep(1)\n"
+    )
+    text = (
+        rule("quick", "~all", f"run: {tmp_path}/h.py:quick")
+        + rule("slow", "~all", f"run: {tmp_path}/h.py:slow")
+        + rule("last", "~all", "tag: x")
+    )
+    result = rules(text).run(make("GET", "http://a.test/", status=200))
+    assert result.hits == ("quick", "slow", "last")
+    assert [str(change) for change in result.of("quick").changes] == ['request.header["x-a"]: 1']
+    assert result.of("slow").failures == ("WaitsError: it waits for something, which a dry run cannot",)
+
+
+def test_effects_are_told_in_words() -> None:
+    text = rule("slow", "~all", "throttle: 50KB/s", "fault: {truncate: 1000}")
+    changes = [str(change) for change in rules(text).run(make("GET", "http://a.test/", status=200)).of("slow").changes]
+    assert changes == ["plan.fault: truncate=1000", "plan.throttles: down=50000 bytes/s"]
 
 
 def test_delays_are_told_and_not_waited_for() -> None:

@@ -13,8 +13,9 @@ from rulesproxy.cli import main
 from rulesproxy.resources import grammar
 from rulesproxy.rules import keys
 from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.file_schema import NAME, rules_schema
 from rulesproxy.rules.include import INCLUDE_KEYS
-from rulesproxy.rules.json_schema import NAME, NoSchemaError, kind_schema, rules_schema
+from rulesproxy.rules.json_schema import NoSchemaError, kind_schema
 from rulesproxy.rules.load import PROJECT_KEYS, TOP_KEYS
 from rulesproxy.rules.schema import schema_of
 from rulesproxy.rules.written import RULE_KEYS, action_keys

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from rulesproxy.diagnostics import Diagnostic
 from rulesproxy.filters import typed
+from rulesproxy.filters.check import check
+from rulesproxy.filters.parse import parse
 from rulesproxy.filters.reference import matches, passes
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.lints import diagnose, lint
@@ -23,7 +25,10 @@ from rulesproxy.rules.lints.terms import all_terms
 from rulesproxy.rules.lints.values import excludes, implies
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.ruleset import RuleSet
+from tests.conformance.flows import FLOWS
+from tests.conformance.test_filters import TRUE
 from tests.rules.test_oracle import BODIES, HOSTS, PATHS, RESPONSE_TERMS, TERMS
+from tests.support.deciding import NAMES
 
 HEAD = "version: 1\nrules:\n"
 
@@ -285,6 +290,27 @@ def test_a_term_implies_what_it_is_said_to(seed: int) -> None:
                 proved += 1
                 assert all(holds(other.literals, flow) for flow in flows if holds(one.literals, flow))
     assert proved > 20
+
+
+def test_no_flow_of_the_conformance_suite_refutes_a_proof() -> None:
+    """Every filter of the suite against every other one: what one is said to imply holds for all the suite's flows."""
+    flows = [flow for make in FLOWS.values() if isinstance(flow := make(), HTTPFlow)]
+    texts = sorted({row.values[2] for row in TRUE})
+    terms = [term for text in texts for term in all_terms(check(parse(text), NAMES).node) or ()]
+    seen = [
+        [all(matches(each.node, flow) == each.positive for each in term.literals) for flow in flows] for term in terms
+    ]
+    assert len(terms) > 400
+    proved = 0
+    for one, mine in zip(terms, seen, strict=True):
+        if one.impossible:
+            assert not any(mine), one.literals
+            continue
+        for other, theirs in zip(terms, seen, strict=True):
+            if one is not other and other.literals and one.implies_all(other):
+                proved += 1
+                assert all(b for a, b in zip(mine, theirs, strict=True) if a), (one.literals, other.literals)
+    assert proved > 200
 
 
 def test_the_index_leaves_nothing_out() -> None:

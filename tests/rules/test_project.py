@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rulesproxy.app import declare_options
+from rulesproxy.cli import main
+from rulesproxy.engine.options import Options, OptionsError
 from rulesproxy.rules.load import RulesError, load_files
 from rulesproxy.rules.project import Project, read_project
 
@@ -65,3 +68,54 @@ def test_the_keys_are_for_the_project_file_only(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text("version: 1\noptions: {intercept: all}\naddons: []\nrules: []\n")
         assert [diagnostic.code for diagnostic in load_files([path]).diagnostics] == codes
+
+
+OPTIONS = """version: 1
+options:
+  intercept: alll
+  limits:
+    body: 5 elephants
+  Shutdwn-Grace: 1
+  allow_public: true
+"""
+
+
+def test_every_option_that_cannot_be_set_has_its_place(tmp_path: Path) -> None:
+    found = project(tmp_path, OPTIONS)
+    options = Options()
+    declare_options(options)
+    with pytest.raises(RulesError) as caught:
+        found.set_options(options)
+    places = [(each.code, str(each.span).rpartition("yaml:")[2], each.help) for each in caught.value.diagnostics]
+    assert places == [("RP113", "3:14", "did you mean `all`?"), ("RP113", "5:11", "")]
+    # What is good counts; the name with a slip may be an option of an addon that is not loaded yet.
+    assert options.allow_public is True
+    with pytest.raises(OptionsError) as unknown:
+        options.check_unknown()
+    (explained,) = found.explain(unknown.value)
+    assert (explained.code, str(explained.span).rpartition("yaml:")[2]) == ("RP113", "6:3")
+    assert explained.help == "did you mean `shutdown_grace`?"
+
+
+def test_values_that_came_from_elsewhere_are_not_explained_here(tmp_path: Path) -> None:
+    found = project(tmp_path, "version: 1\noptions: {intercept: all}\n")
+    options = Options()
+    declare_options(options)
+    with pytest.raises(OptionsError) as caught:
+        options.set_text("intercept=none-of-it", "command line")
+    assert found.explain(caught.value) == []
+
+
+def test_check_looks_at_the_options_even_where_files_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rulesproxy.yaml").write_text(OPTIONS)
+    (tmp_path / "other.yaml").write_text("version: 1\nrules: []\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "other.yaml", "--output-format", "concise"]) == 1
+    out = capsys.readouterr().out
+    assert "rulesproxy.yaml:3:14: error[RP113]: option `intercept`" in out
+    assert "rulesproxy.yaml:5:11: error[RP113]: option `limits_body`" in out
+    (tmp_path / "rulesproxy.yaml").write_text("version: 1\noptions: {intercpt: all}\n")
+    assert main(["check", "other.yaml", "--output-format", "concise"]) == 0
+    assert "rulesproxy.yaml:2:11: warning[RP113]: no option `intercpt`" in capsys.readouterr().out

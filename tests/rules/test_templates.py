@@ -14,6 +14,7 @@ from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.ruleset import RuleSet, load_rules
+from tests.support.deciding import complete
 
 Exchange = Callable[..., Any]
 
@@ -108,7 +109,7 @@ def test_error_fields(exchange: Exchange) -> None:
     flow = HTTPFlow.make("GET", "http://a.test/")
     rules.requestheaders(flow)  # type: ignore[attr-defined]
     flow.error = FlowError("nobody there", "refused")
-    rules.error(flow)  # type: ignore[attr-defined]
+    complete(rules.error(flow))  # type: ignore[attr-defined]
     assert flow.response is not None
     assert flow.response.text == "refused: nobody there"
 

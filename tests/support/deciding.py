@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from functools import cache
+from typing import Any
+
+import pytest
 
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.check import check as check_filter
@@ -108,3 +112,10 @@ def admits(key: Key, view: FlowView) -> bool:
     )
     by_path = key.paths is None or view.path in key.paths or any(view.path.startswith(p) for p in key.prefixes or ())
     return by_host and by_path
+
+
+def complete(rest: Coroutine[Any, Any, None] | None) -> None:
+    """Run a pass to its end that waits for nothing; handlers of rules give one where it may have to wait."""
+    if rest is not None:
+        with pytest.raises(StopIteration):
+            rest.send(None)

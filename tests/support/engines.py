@@ -21,11 +21,19 @@ STATES = [
 @contextmanager
 def state(name: str, short: int = 0) -> Iterator[None]:
     """RE2 as it is installed, or not to be imported; texts longer than `short` go to the engine for long ones."""
-    hidden = {} if name == "re2" else {"re2": None}
+    # Only this module: whatever else is imported meanwhile must stay, or it would be there twice later.
+    missing = object()
+    before: object = sys.modules.get("re2", missing)
+    if name != "re2":
+        sys.modules["re2"] = None  # type: ignore[assignment]
     engine._re2_module.cache_clear()
     try:
-        with mock.patch.dict(sys.modules, hidden), mock.patch.multiple(engine, SHORT=short, LONG=short):
+        with mock.patch.multiple(engine, SHORT=short, LONG=short):
             assert engine.has_re2() is (name == "re2")
             yield
     finally:
+        if before is missing:
+            sys.modules.pop("re2", None)
+        else:
+            sys.modules["re2"] = before  # type: ignore[assignment]
         engine._re2_module.cache_clear()

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import trustme
 
 Kind: TypeAlias = Literal["good", "expired", "not-yet", "wrong-host", "self-signed", "unknown-ca", "client-cert", "old"]
-NAMES = ("localhost", "127.0.0.1", "::1", "example.test", "stg.t")
+NAMES = ("localhost", "127.0.0.1", "::1", "example.test", "stg.t", "pinned.t", "bank.t", "self.t")
 
 
 @cache

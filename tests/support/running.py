@@ -32,12 +32,17 @@ async def running(*addons: object, errors: bool = False, **options: object) -> A
     Fails where it leaves sockets or tasks behind, and, unless `errors`, where it logs an error: whatever peers do, that
     is a bug of ours.
     """
-    options.setdefault("upstream_ca", (str(pki.ca_file()),))
-    options.setdefault("shutdown_grace", 0.5)
     with errors_of() as logged:
-        async with no_leaks(), Proxy(addons=addons, home=home(), **options) as proxy:  # type: ignore[arg-type]
+        async with no_leaks(), second(*addons, **options) as proxy:
             yield proxy
     assert errors or not logged, f"the proxy logged errors: {[record.getMessage() for record in logged]}"
+
+
+def second(*addons: object, **options: object) -> Proxy:
+    """A proxy to be run inside `running`, which finds what this one leaves behind, too: the two may share connections."""
+    options.setdefault("upstream_ca", (str(pki.ca_file()),))
+    options.setdefault("shutdown_grace", 0.5)
+    return Proxy(addons=addons, home=home(), **options)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -64,6 +64,12 @@ def mode(view: FlowView) -> str:
     return view.flow.client_conn.mode.partition(":")[0].lower()
 
 
+def connect_host(view: FlowView) -> str | None:
+    """The host of the tunnel that a request came in, by CONNECT, SOCKS5 or its original destination; else missing."""
+    name = view.flow.client_conn.connect_host
+    return normal_host(name) if name else None
+
+
 def tls(view: FlowView) -> bool:
     """Whether the client speaks TLS with us."""
     return bool(view.flow.client_conn.tls)
@@ -153,7 +159,17 @@ FIELDS = (
         "connection",
         fold=True,
         normal=str.lower,
-        words=("regular", "reverse", "socks5", "transparent", "upstream"),
+        words=("regular", "reverse", "socks5", "tcp", "transparent", "upstream"),
+    ),
+    Field(
+        "connect.host",
+        Kind.HOST,
+        ALL & ~Phase.C,
+        connect_host,
+        "connection",
+        fold=True,
+        normal=normal_host,
+        optional=True,
     ),
     Field("tls", Kind.BOOL, FROM_HELLO, tls, "connection"),
     Field("sni", Kind.HOST, FROM_HELLO, sni, "connection", fold=True, normal=normal_host, optional=True),

@@ -20,12 +20,13 @@ from rulesproxy.rules.actions.run import Run
 from rulesproxy.rules.actions.set_state import SetState
 from rulesproxy.rules.actions.tag import Tag
 from rulesproxy.rules.actions.throttle import Throttle
+from rulesproxy.rules.actions.upstream import Upstream
 
 ACTIONS: dict[str, type[Action]] = {
     action.key: action
     for action in (
         Block, Redirect, MapLocal, MapRemote, Respond, RewriteRequest, RewriteResponse, Passthrough, Cors, NoCache,
-        Delay, Throttle, Fault, SetState, Tag, Log, Record, Run,
+        Delay, Throttle, Fault, SetState, Tag, Log, Record, Run, Upstream,
     )
 }  # fmt: skip
 

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
-from rulesproxy.rules.bodies import no_body
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
+from rulesproxy.rules.bodies import bodiless
 from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
@@ -31,7 +31,7 @@ class Block(Action):
     """
 
     key: ClassVar = "block"
-    events: ClassVar = REQUEST | RESPONSE | {"http_connect"}
+    events: ClassVar = REQUEST | RESPONSE | ERROR | {"http_connect"}
     answers: ClassVar = True
     bare: ClassVar = True
     synonyms: ClassVar = {"code": "status", "text": "body", "message": "body", "header": "headers"}
@@ -58,6 +58,7 @@ class Block(Action):
 
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Block:
+        node = reader.resolved(node)
         if isinstance(node, nodes.Scalar) and node.text in _ENDS:
             return cls(end=node.text)
         if isinstance(node, nodes.Scalar) and not node.empty and node.text != "true":
@@ -68,6 +69,14 @@ class Block(Action):
                 )  # fmt: skip
             return cls(status=reader.integer(node, "block", Range(200, 599)))
         return super(Block, cls).from_node(node, reader)
+
+    def check(self, node: Node, reader: Reader) -> None:
+        if self.body is not None and self.status in (204, 304):
+            where = node.get("body") if isinstance(node, nodes.Mapping) else None
+            reader.note(
+                "RP610", where or node, f"an answer with status {self.status} has no body",
+                "remove `body`, or use 200", severity="warning",
+            )  # fmt: skip
 
     def bind(self) -> Handler:
         end = self.end
@@ -92,8 +101,9 @@ class Block(Action):
         response = HTTPResponse.make(self.status, b"", [("content-type", "text/plain; charset=utf-8")])
         if self.headers is not None:
             self.headers.bind()(response, flow, captures)
-        previous, flow.response = flow.response, response
-        if not no_body(flow):
+        if not bodiless("GET", self.status):
             response.content = text.encode("utf-8", "surrogateescape")
-        flow.response = previous
+        if flow.request.method == "HEAD":
+            # It has the length that the body would have (RFC 9110 section 9.3.2).
+            response.body_source = b""
         return response

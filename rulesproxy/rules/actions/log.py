@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from rulesproxy.engine.log import escape, logger
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
 from rulesproxy.rules.template import Template
 
 
@@ -20,7 +20,7 @@ class Log(Action):
     """
 
     key: ClassVar = "log"
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     short: ClassVar = "text"
     synonyms: ClassVar = {"message": "text", "msg": "text", "line": "text"}
 

@@ -103,6 +103,13 @@ class MapLocal(Action):
         return super(MapLocal, cls).from_node(node, reader)
 
     def check(self, node: Node, reader: Reader) -> None:
+        own = reader.folder.resolve()
+        if self.dir is not None and (self.dir.path == own or self.dir.path in own.parents):
+            where = node.get("dir") if isinstance(node, nodes.Mapping) else node
+            reader.note(
+                "RP602", where or node, "this folder holds the rule file too, which every client can read then",
+                "put what is to be served into a folder of its own", severity="warning",
+            )  # fmt: skip
         if not isinstance(node, nodes.Mapping):
             return
         if (self.file is None) == (self.dir is None):

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, TypeVar
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
 from rulesproxy.rules.bodies import FilePath
 from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.file_template import FileTemplate
@@ -100,7 +100,7 @@ class Respond(Action):
     """
 
     key: ClassVar = "respond"
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     answers: ClassVar = True
     synonyms: ClassVar = {
         "code": "status", "text": "body", "content": "body", "header": "headers", "data": "json", "path": "file",

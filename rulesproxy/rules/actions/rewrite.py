@@ -11,7 +11,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPRespons
 from rulesproxy.flow.url import default_port, split_authority, split_url
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import BodyEdits, bodiless, edit_form, edit_json, is_part, may_be_json
+from rulesproxy.rules.bodies import BodyEdits, bodiless, body_changed, edit_form, edit_json, is_part, may_be_json
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, QueryEdits
 from rulesproxy.rules.html_edits import HTMLEdits, may_be_html
@@ -287,8 +287,13 @@ class RewriteResponse(Action):
                 response.reason = reason
             if self.cookies is not None:
                 response.headers.raw = self.cookies.edited(response.headers.raw, flow, captures)
-            if self.edits_body and not bodiless(flow.request.method, response.status_code) and not is_part(response):
-                self._edit_body(response, flow, captures)
+            if self.edits_body and not bodiless("GET", response.status_code) and not is_part(response):
+                if flow.request.method != "HEAD":
+                    self._edit_body(response, flow, captures)
+                elif self.touches(response):
+                    # What the body would be is not known, so nothing is said about it (RFC 9110 section 9.3.2).
+                    response.headers.pop("content-length", None)
+                    body_changed(response)
             flow.response.status_code, flow.response.reason = response.status_code, response.reason
             _take_message(flow.response, response)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rulesproxy.filters.fields.marks import SCOPES
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
 from rulesproxy.rules.schema import Bad
 from rulesproxy.rules.state import is_name, state_of
 from rulesproxy.rules.template import Template
@@ -81,7 +81,7 @@ class SetState(Action):
     """
 
     key: ClassVar = "set-state"
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     whole: ClassVar = "values"
 
     values: StateEdits

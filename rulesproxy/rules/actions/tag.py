@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
@@ -21,7 +21,7 @@ class Tag(Action):
     """
 
     key: ClassVar = "tag"
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     short: ClassVar = "words"
     synonyms: ClassVar = {"name": "words", "tags": "words"}
 

@@ -13,6 +13,7 @@ from rulesproxy.diagnostics.ignore import divide, unused
 from rulesproxy.rules.lints.conflicts import lint_conflicts
 from rulesproxy.rules.lints.facts import Facts
 from rulesproxy.rules.lints.filters import lint_filter
+from rulesproxy.rules.lints.loops import lint_loops
 from rulesproxy.rules.lints.shadow import lint_order
 from rulesproxy.rules.model import Loaded, Rule
 
@@ -39,6 +40,7 @@ def lint(rules: Sequence[Rule]) -> list[Diagnostic]:
     found = [diagnostic for facts in known for diagnostic in lint_filter(facts.rule, facts.all_terms)]
     found += lint_order(known)
     found += lint_conflicts(known)
+    found += lint_loops(known)
     return found
 
 

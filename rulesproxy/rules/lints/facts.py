@@ -13,7 +13,7 @@ from rulesproxy.rules.compile import REQUEST_SIDE, Compiled, on_request
 from rulesproxy.rules.lints.terms import Term, all_terms
 from rulesproxy.rules.model import Rule, Step
 
-_HTTP = frozenset({"http_connect", "requestheaders", "request", "responseheaders", "response"})
+_HTTP = frozenset({"http_connect", "requestheaders", "request", "responseheaders", "response", "error"})
 _PLAIN = frozenset({
     "name", "id", "description", "tags", "filter", "steps", "stop", "on_error", "negated", "span", "definition", "text",
 })  # fmt: skip

@@ -6,6 +6,7 @@ They are guesses. The reference interpreter of filters, and the rules themselves
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote
@@ -77,6 +78,16 @@ class Witness:
             conn.address = conn.peername = (self.client, 50000)
         flow.tags.extend(self.tags)
         return flow
+
+    def moved(self, url: str, status: int) -> Witness:
+        """What a client sends that was redirected to a URL with a status (RFC 9110 section 15.4)."""
+        other = copy(self)
+        other.url_text = url
+        other.scheme = url.partition(":")[0].lower()
+        other.tls = None
+        if status not in (307, 308) and self.method != "HEAD":
+            other.method = "GET"
+        return other
 
     def __str__(self) -> str:
         parts = [f"{self.method} {self.url}"]

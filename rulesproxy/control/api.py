@@ -1,0 +1,289 @@
+"""What the control API answers: state, rules, diagnostics, dry runs, options, commands, and what passes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from rulesproxy.control.feed import Feed, Subscriber
+from rulesproxy.control.metrics import CONTENT_TYPE, metrics
+from rulesproxy.diagnostics import DiagnosticError
+from rulesproxy.diagnostics.machine import to_json
+from rulesproxy.engine.commands import CommandError
+from rulesproxy.engine.options import OptionsError
+from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.limits import CONTROL_BODY
+
+if TYPE_CHECKING:
+    from rulesproxy.app import Proxy
+    from rulesproxy.rules.trace import Result, RuleTrace
+
+_SILENCE = 15.0
+"""Seconds without an entry after which a reader of the feed gets a comment, so that it knows that we are there."""
+
+
+class Api:
+    """The API of one proxy.
+
+    Attributes:
+        app: the ASGI application.
+    """
+
+    def __init__(self, proxy: Proxy, feed: Feed) -> None:
+        self._proxy = proxy
+        self._feed = feed
+        routes = [
+            Route("/status", self._status),
+            Route("/reload", self._reload, methods=["POST"]),
+            Route("/rules", self._rules),
+            Route("/rules/{name:path}", self._switch, methods=["PATCH"]),
+            Route("/check", self._check, methods=["POST"]),
+            Route("/explain", self._explain, methods=["POST"]),
+            Route("/events", self._events),
+            Route("/metrics", self._metrics),
+            Route("/options", self._options, methods=["GET", "PATCH"]),
+            Route("/commands", self._commands),
+            Route("/commands/{path}", self._command, methods=["POST"]),
+        ]
+        handlers: dict[Any, Any] = {HTTPException: _failed, Exception: _broken}
+        self.app = Starlette(routes=routes, exception_handlers=handlers)
+
+    # State
+
+    async def _status(self, request: Request) -> Response:
+        proxy, live = self._proxy, self._proxy.live
+        error = live.rules_error
+        return JSONResponse({
+            "revision": live.revision,
+            "rules": self._list(),
+            "error": None if error is None else _diagnostics(error),
+            "reloads": live.reloads,
+            "in_flight": {str(revision): count for revision, count in live.in_flight().items()},
+            "connections": proxy.connections,
+            "listeners": [
+                {"mode": one.mode, "host": one.host, "port": one.port} for one in proxy.listeners
+            ],
+            "ca": str(proxy.ca_path),
+        })  # fmt: skip
+
+    async def _rules(self, request: Request) -> Response:
+        return JSONResponse(self._list())
+
+    def _list(self) -> list[dict[str, object]]:
+        live, hits = self._proxy.live, self._proxy.hits
+        return [{"name": name, "enabled": name not in live.disabled, "hits": hits[name]} for name in live.names]
+
+    async def _metrics(self, request: Request) -> Response:
+        return PlainTextResponse(metrics(self._proxy, self._feed), media_type=CONTENT_TYPE)
+
+    async def _events(self, request: Request) -> Response:
+        return StreamingResponse(self._follow(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    async def _follow(self) -> AsyncIterator[str]:
+        subscriber = Subscriber()
+        self._feed.subscribers.add(subscriber)
+        try:
+            yield ": what passes from now on\n\n"
+            while True:
+                entries, missed = await subscriber.take(_SILENCE)
+                if missed:
+                    yield f'event: missed\ndata: {{"entries": {missed}}}\n\n'
+                if not entries:
+                    yield ": nothing yet\n\n"
+                for entry in entries:
+                    yield f"event: flow\ndata: {json.dumps(entry)}\n\n"
+        finally:
+            self._feed.subscribers.discard(subscriber)
+
+    # Rules
+
+    async def _reload(self, request: Request) -> Response:
+        live = self._proxy.live
+        good = await live.reload()
+        error = live.rules_error
+        body = {"revision": live.revision, "ok": good, "error": None if error is None else _diagnostics(error)}
+        return JSONResponse(body, 200 if good else 422)
+
+    async def _switch(self, request: Request) -> Response:
+        name, wanted = request.path_params["name"], await _json(request)
+        on = wanted.get("enabled") if isinstance(wanted, dict) else None
+        if not isinstance(on, bool):
+            raise HTTPException(400, 'send {"enabled": true} or {"enabled": false}')
+        try:
+            await self._proxy.live.switch(name, on)
+        except KeyError:
+            raise HTTPException(404, f"no rule `{name}` in the files that are in force") from None
+        except OptionsError as error:
+            raise HTTPException(409, f"an addon refuses: {error}") from None
+        return JSONResponse({"name": name, "enabled": on, "revision": self._proxy.live.revision})
+
+    async def _check(self, request: Request) -> Response:
+        from rulesproxy.rules.load import load_text
+
+        text = (await _body(request)).decode("utf-8", "replace")
+        loaded = await asyncio.get_running_loop().run_in_executor(None, load_text, text)
+        found = [to_json(diagnostic) for diagnostic in loaded.diagnostics]
+        return JSONResponse({"ok": loaded.ok, "rules": len(loaded.rules), "diagnostics": found})
+
+    async def _explain(self, request: Request) -> Response:
+        rules = self._proxy.live.rules
+        if rules is None:
+            raise HTTPException(409, "this proxy runs without rules")
+        flow = _flow(await _json(request))
+        result = await asyncio.get_running_loop().run_in_executor(None, rules.run, flow)
+        return JSONResponse(_result(result))
+
+    # Options and commands
+
+    async def _options(self, request: Request) -> Response:
+        options = self._proxy.options
+        if request.method == "PATCH":
+            wanted = await _json(request)
+            if not isinstance(wanted, dict):
+                raise HTTPException(400, 'send {"name": value}')
+            try:
+                options.set_values(wanted, "run time")
+            except OptionsError as error:
+                raise HTTPException(422, str(error)) from None
+        hidden = {"auth"}
+        return JSONResponse({
+            row.name: {"value": "***" if row.name in hidden and row.value else row.value, "source": row.source,
+                       "type": row.type, "help": row.help}
+            for row in options.describe()
+        })  # fmt: skip
+
+    async def _commands(self, request: Request) -> Response:
+        return JSONResponse([{"usage": each.usage, "help": each.help} for each in self._proxy.engine.commands])
+
+    async def _command(self, request: Request) -> Response:
+        arguments = await _json(request) if (await _body(request)).strip() else []
+        if not isinstance(arguments, list):
+            raise HTTPException(400, "send the arguments as a list")
+        path = request.path_params["path"]
+        if path not in self._proxy.engine.commands:
+            raise HTTPException(404, _why_not(self._proxy, path))
+        try:
+            result = self._proxy.engine.commands.call(path, *arguments)
+            if inspect.isawaitable(result):
+                result = await result
+        except CommandError as error:
+            raise HTTPException(422, str(error)) from None
+        except Exception as error:
+            raise HTTPException(500, f"command `{path}` failed: {type(error).__name__}: {error}") from None
+        return JSONResponse({"result": _plain(result)})
+
+
+def _why_not(proxy: Proxy, path: str) -> str:
+    try:
+        proxy.engine.commands.call(path)
+    except CommandError as error:
+        return str(error)
+    return f"no command `{path}`"
+
+
+def _plain(value: object) -> object:
+    """A result as JSON has it; what it has not is text."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value
+
+
+async def _failed(request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": f"this is a bug: {type(error).__name__}: {error}"}, 500)
+
+
+async def _body(request: Request) -> bytes:
+    known: bytes | None = getattr(request.state, "body", None)
+    if known is not None:
+        return known
+    data = b""
+    async for piece in request.stream():
+        data += piece
+        if len(data) > CONTROL_BODY:
+            raise HTTPException(413, f"more than {CONTROL_BODY} bytes")
+    request.state.body = data
+    return data
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return json.loads(await _body(request))
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not JSON: {error}") from None
+
+
+def _diagnostics(error: DiagnosticError) -> list[dict[str, object]]:
+    return [to_json(diagnostic) for diagnostic in error.diagnostics]
+
+
+def _flow(wanted: object) -> HTTPFlow:
+    """A flow from `{method, url, headers, body, response: {status, headers, body}}`."""
+    if not isinstance(wanted, dict) or not isinstance(wanted.get("url"), str):
+        raise HTTPException(400, 'send {"method": "GET", "url": "https://…"}; headers, body and response may follow')
+    answer = wanted.get("response") or {}
+    if not isinstance(answer, dict):
+        raise HTTPException(400, "`response` has the keys status, headers and body")
+    status = answer.get("status", 200)
+    if not isinstance(status, int) or not 100 <= status <= 999:
+        raise HTTPException(400, "`status` is a number of three digits")
+    return HTTPFlow.make(
+        str(wanted.get("method", "GET")), wanted["url"], headers=_fields(wanted), body=_bytes(wanted), status=status,
+        response_headers=_fields(answer), response_body=_bytes(answer),
+    )  # fmt: skip
+
+
+def _fields(message: dict[str, Any]) -> list[tuple[str, str]]:
+    fields = message.get("headers") or {}
+    pairs = fields.items() if isinstance(fields, dict) else fields
+    try:
+        return [(str(name), str(value)) for name, value in pairs]
+    except (TypeError, ValueError):
+        raise HTTPException(400, '`headers` is {"name": "value"}, or a list of pairs') from None
+
+
+def _bytes(message: dict[str, Any]) -> bytes:
+    body = message.get("body", "")
+    if not isinstance(body, str):
+        body = json.dumps(body)
+    return body.encode("utf-8", "surrogatepass")
+
+
+def _result(result: Result) -> dict[str, object]:
+    response = result.flow.response
+    upstream = result.upstream
+    return {
+        "hits": list(result.hits),
+        "status": result.status,
+        "upstream": None if upstream is None else {"method": upstream.method, "url": upstream.url},
+        "headers": None if response is None else list(response.headers.items(multi=True)),
+        "rules": [_trace(trace) for trace in result.trace],
+    }
+
+
+def _trace(trace: RuleTrace) -> dict[str, object]:
+    return {
+        "name": trace.name,
+        "hit": trace.hit,
+        "why": trace.why,
+        "reasons": [str(reason) for reason in trace.reasons],
+        "path": trace.span.source.path,
+        "line": trace.span.line,
+        "column": trace.span.column,
+        "changes": [str(change) for change in trace.changes],
+        "failures": list(trace.failures),
+    }
