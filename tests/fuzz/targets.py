@@ -34,7 +34,7 @@ from rulesproxy.filters.typed import Read, Test
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import format_authority, split_authority
-from rulesproxy.proto import ProtocolError, clienthello, socks5
+from rulesproxy.proto import ProtocolError, clienthello, socks5, websocket
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 from tests.support.engines import state
@@ -298,6 +298,48 @@ HELLOS = st.tuples(
 ).map(_hello)
 
 
+# WebSocket
+
+
+def run_websocket(data: bytes) -> None:
+    """Read frames of a client and of a server, with compression and without; a cut changes nothing."""
+    for masked in (True, False):
+        for deflate in (None, websocket.Deflate()):
+            whole = _messages([data], masked, deflate)
+            assert _messages([data[: len(data) // 2], data[len(data) // 2 :]], masked, deflate) == whole
+            scanner = websocket.FrameScanner(masked, deflate is not None)
+            assert data.startswith(scanner.scan(data))
+            # What headers alone show to be wrong, the reader refuses too; it may find more.
+            assert scanner.error is None or whole[-1] == "refused" or scanner.close is not None
+
+
+def _messages(pieces: list[bytes], masked: bool, deflate: websocket.Deflate | None) -> list[object]:
+    reader, seen = websocket.MessageReader(masked, deflate, 4096), []
+    for piece in pieces:
+        reader.feed(piece)
+        try:
+            while (message := reader.next_message()) is not None:
+                if isinstance(message, websocket.Message):
+                    assert len(message.content) <= 4096
+                    assert message.raw
+                    seen.append(message.content)
+                else:
+                    seen.append(message.raw)
+        except websocket.WebSocketError:
+            return [*seen, "refused"]
+    return seen
+
+
+FRAMES = st.lists(
+    st.tuples(
+        st.sampled_from([0x81, 0x01, 0x80, 0x00, 0x82, 0xC1, 0x41, 0x88, 0x89, 0x8A, 0x83]),
+        st.one_of(st.binary(max_size=9), st.sampled_from([b"\xf2\x48\xcd\xc9\xc9\x07\x00", b"\x03\xe8", b"x" * 130])),
+        st.sampled_from([None, None, b"mask"]),
+    ),
+    max_size=6,
+).map(lambda frames: b"".join(websocket.encode_frame(*frame) for frame in frames))
+
+
 # SOCKS5
 
 SOCKS_PARSERS = (
@@ -473,6 +515,7 @@ TARGETS = {
         Target("regex", run_regex, mutated(REGEX_TEXTS)),
         Target("yaml", run_yaml, mutated(st.one_of(_soup(YAML_PIECES, [""]), RULE_FILES))),
         Target("template", run_template, mutated(_soup(TEMPLATE_PIECES, [""]))),
+        Target("websocket", run_websocket, mutated(FRAMES)),
         Target("har", run_har, mutated(RECORDINGS)),
         Target("cases", run_cases, mutated(_soup(CASE_PIECES, [""]))),
         Target("socks5", run_socks5, mutated(st.lists(st.sampled_from(SOCKS_PIECES), max_size=9).map(b"".join))),
