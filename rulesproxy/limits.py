@@ -26,6 +26,13 @@ LIST_FILE = 16 * MIB
 LIST_PROBLEMS = 10
 """Problems of one list that are shown one by one; merged block lists have thousands of entries twice."""
 
+REGEX_STEPS = 4000
+"""Steps of a regex's automaton that are remembered, a few hundred bytes each; then it begins anew."""
+REGEX_SIZE = 1000
+"""Instructions of a regex that runs on our automaton: it does this much work for a new character at worst."""
+REGEX_SHORT = 256
+"""Characters of a text for which quadratic time is no harm: about 0.1 ms at worst, and 1 µs nearly always."""
+
 HAR_CHARACTERS = 256 * MIB
 """A recording that is run through rules: it is held in memory as text and once more as values."""
 HAR_ENTRIES = 100_000

@@ -14,7 +14,6 @@ when the snapshot changes (`manager`).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import types
 from collections.abc import Callable, Coroutine, Generator
@@ -197,7 +196,7 @@ async def dispatch(handlers: tuple[Bound, ...], *args: object) -> None:
                 # Not the handler's doing: whoever waits for us has let go.
                 raise
             handle_failure(bound, error, *args)
-        except _RAISED as error:
+        except _raised() as error:
             _check_ours(error)
             handle_failure(bound, error, *args)
         finally:
@@ -224,7 +223,7 @@ async def dispatch_layer(handlers: tuple[Bound, ...], layer: LayerLike) -> Layer
             if called:
                 raise
             handle_failure(bound, error, layer)
-        except _RAISED as error:
+        except _raised() as error:
             _check_ours(error)
             handle_failure(bound, error, layer)
         finally:
@@ -244,7 +243,7 @@ def run_guarded(bound: Bound, *args: object) -> object:
         return bound.call(*args)
     except AddonHalt:
         raise
-    except (*_RAISED, GeneratorExit) as error:
+    except (*_raised(), GeneratorExit) as error:
         _check_ours(error)
         handle_failure(bound, error, *args)
         return None
@@ -260,15 +259,24 @@ needed to tell a long call from many short ones.
 """
 
 
-# `sys.exit()` in a handler would end the proxy with everybody's flows, and a `CancelledError` that nobody has asked for
-# would end the connection without a word.
-_RAISED = (Exception, SystemExit, asyncio.CancelledError)
+def _raised() -> tuple[type[Exception], type[SystemExit], type[BaseException]]:
+    """What a handler may raise without an end of more than itself.
+
+    `sys.exit()` in a handler would end the proxy with everybody's flows, and a `CancelledError` that nobody has asked
+    for would end the connection without a word.
+    """
+    # Only what runs needs asyncio: commands that read rules do not wait for it to be imported.
+    from asyncio import CancelledError
+
+    return Exception, SystemExit, CancelledError
 
 
 def _check_ours(error: BaseException) -> None:
     """Raise it again if it is the end of this task and not the handler's doing."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
+    from asyncio import CancelledError, current_task
+
+    if isinstance(error, CancelledError):
+        task = current_task()
         if task is None or task.cancelling():
             raise error
 
@@ -361,7 +369,9 @@ async def _finish(bound: Bound, awaitable: object) -> object:
     except GeneratorExit:
         raise _left() from None
     RUNNING[0] = None
-    limit = asyncio.timeout(bound.timeout)
+    from asyncio import timeout
+
+    limit = timeout(bound.timeout)
     try:
         async with limit:
             return await _steps(bound, coroutine, waiting)

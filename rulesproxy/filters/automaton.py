@@ -10,9 +10,8 @@ from rulesproxy.filters import program as programs
 from rulesproxy.filters.charset import holds
 from rulesproxy.filters.program import BEFORE_NEWLINE, EDGE, OTHER, Program, kind_of
 from rulesproxy.filters.shape import Tree
+from rulesproxy.limits import REGEX_STEPS
 
-_KEPT = 4000
-"""Steps that are remembered, a few hundred bytes each. Then all are forgotten, and worked out again as they occur."""
 _NO_MATCH, _MATCH = 0, 1
 _CR = "\ud800"
 """Stands for a CR before a LF where that makes a difference. Header sections do not have it: no bytes decode to it."""
@@ -37,7 +36,7 @@ class Automaton:
         self._rows: list[dict[str, int]] = []
         self._closed: dict[tuple[int, int, int], int] = {}
         self._readers: dict[str, int] = {}
-        self._left = _KEPT
+        self._left = REGEX_STEPS
         self._first = (1 << self._program.start, EDGE if self._program.conditions else OTHER)
 
     def search(self, text: str) -> bool:
@@ -124,7 +123,7 @@ class Automaton:
     def _forget(self) -> None:
         for known in (self._states, self._numbers, self._rows, self._closed, self._readers):
             known.clear()
-        self._left = _KEPT
+        self._left = REGEX_STEPS
 
     def _reading(self, char: str) -> int:
         """The instructions that read a character."""

@@ -16,9 +16,8 @@ from rulesproxy.filters.automaton import Automaton
 from rulesproxy.filters.charset import Ranges, characters
 from rulesproxy.filters.shape import Pattern, Tree
 from rulesproxy.filters.walk import Walk
+from rulesproxy.limits import REGEX_SHORT
 
-SHORT = 256
-"""Characters of a text for which quadratic time is no harm: about 0.1 ms at worst, and 1 µs nearly always."""
 LONG = 1024
 """Characters of a text from which on RE2 is worth its overhead where `re` is linear too."""
 
@@ -46,7 +45,7 @@ class Search:
         self._loaded = False
         # None where `re` will do for every text.
         self._automaton = Automaton(pattern.tree, pattern.flags, lines=lines) if degree > 1 else None
-        self._most = {1: LONG, 2: SHORT}.get(degree, 0)
+        self._most = {1: LONG, 2: REGEX_SHORT}.get(degree, 0)
         self._re2: Callable[[str], bool] | None = None
 
     def __call__(self, text: str) -> bool:
@@ -87,7 +86,7 @@ class Captures:
         """
         self._pattern = pattern
         self._automaton = Automaton(pattern.tree, pattern.flags, reverse=True, lines=lines)
-        self._most = SHORT if degree == 2 else 0
+        self._most = REGEX_SHORT if degree == 2 else 0
         self._walk = Walk(pattern.tree, pattern.flags) if at_one_place > 1 else None
 
     def __call__(self, text: str) -> dict[str, str | None] | None:
@@ -122,7 +121,7 @@ class Replacer:
         """
         self._pattern = pattern.compiled
         self._automaton = Automaton(pattern.tree, pattern.flags, reverse=True)
-        self._most = SHORT if degree == 2 else 0
+        self._most = REGEX_SHORT if degree == 2 else 0
 
     def sub(self, repl: str | Callable[[re.Match[str]], str], string: str) -> str:
         """The text with every match replaced."""

@@ -10,9 +10,7 @@ from typing import Any
 
 from rulesproxy.filters.charset import Ranges, characters
 from rulesproxy.filters.shape import Tree
-
-MOST = 1000
-"""Instructions of a program. What runs it does this much work for a character at worst."""
+from rulesproxy.limits import REGEX_SIZE
 
 EDGE, NEWLINE, WORD, OTHER, BEFORE_NEWLINE = range(5)
 """What stands on one side of a place: nothing, a line feed, a letter, another character, the CR of a CR LF."""
@@ -26,7 +24,7 @@ _INSIDE_NOTHING = re.search(r"\B", "") is not None
 
 
 class TooLarge(Exception):
-    """The program would have more than `MOST` instructions."""
+    """The program would have more than `REGEX_SIZE` instructions."""
 
 
 class Program:
@@ -62,7 +60,7 @@ class Program:
         self.anchored = at == ("end" if reverse else "start")
 
     def _add(self, *after: int) -> int:
-        if len(self.after) >= MOST:
+        if len(self.after) >= REGEX_SIZE:
             raise TooLarge
         self.after.append(after)
         return len(self.after) - 1

@@ -69,7 +69,7 @@ def test_what_is_forgotten_is_worked_out_again(kept, source, text):
     if pattern is None:
         return
     tree = shape.parse(source, pattern.flags)
-    before, automaton._KEPT = automaton._KEPT, kept
+    before, automaton.REGEX_STEPS = automaton.REGEX_STEPS, kept
     try:
         forward, reverse = Automaton(tree, pattern.flags), Automaton(tree, pattern.flags, reverse=True)
         for _ in range(2):
@@ -78,7 +78,7 @@ def test_what_is_forgotten_is_worked_out_again(kept, source, text):
             assert reverse.first(text) == (found.start() if found else -1)
             assert len(forward._rows) <= kept + 4
     finally:
-        automaton._KEPT = before
+        automaton.REGEX_STEPS = before
 
 
 @settings(max_examples=400, deadline=None)

@@ -163,7 +163,10 @@ def found_by(key, view):
 def early(flow):
     """The flow when its request head is there, and nothing else."""
     head = flow.copy()
-    head.request.body_source = b""
+    announced = any(name in head.request.headers for name in ("content-length", "transfer-encoding"))
+    if announced or head.request.body_source is not None:
+        # A request that announces no body has none, which is known from the beginning.
+        head.request.body_source = b""
     head.response = head.error = None
     head.tags = []
     return FlowView(head)

@@ -28,7 +28,7 @@ def state(name: str, short: int = 0) -> Iterator[None]:
         sys.modules["re2"] = None  # type: ignore[assignment]
     engine._re2_module.cache_clear()
     try:
-        with mock.patch.multiple(engine, SHORT=short, LONG=short):
+        with mock.patch.multiple(engine, REGEX_SHORT=short, LONG=short):
             assert engine.has_re2() is (name == "re2")
             yield
     finally:

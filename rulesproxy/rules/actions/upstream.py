@@ -15,7 +15,6 @@ from rulesproxy.rules.bodies import FilePath
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
-from rulesproxy.tls.context import ContextError, check_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +170,11 @@ class Upstream(Action):
             if ca is not None:
                 title, help = f"{title}: `ca` has no effect", "remove `verify: false` to trust these authorities alone"
             reader.note("RP672", verify, title, help, severity="info" if ca is None else "warning")
+        if ca is None and cert is None:
+            return
+        # What reads certificates takes a while to import.
+        from rulesproxy.tls.context import ContextError, check_files
+
         try:
             if ca is not None and self.ca is not None:
                 where: Node = ca
