@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rulesproxy.diagnostics import suggest
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, is_glob
 from rulesproxy.rules.keys import INCLUDE
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rulesproxy.rules.profiles import Profiles
 
 INCLUDE_KEYS = tuple(INCLUDE)
+_WORDS = dict.fromkeys(("import", "imports", "includes", "file", "files", "use", "load", "extends", "pack"), "include")
 _SYNONYMS = {"with": "vars", "variables": "vars", "args": "vars", "params": "vars", "profiles": "profile"}
 
 
@@ -44,6 +46,13 @@ class Include:
 def is_include(node: Node) -> bool:
     """Whether an entry of `rules` is an `include`."""
     return isinstance(node, Mapping) and node.key("include") is not None
+
+
+def slip(node: Node) -> Scalar | None:
+    """The key of an entry that is no rule, and was probably meant to be an `include`."""
+    if not isinstance(node, Mapping) or node.key("match") is not None:
+        return None
+    return next((key for key, _ in node.entries if suggest(key.text, ("include",), _WORDS) == "include"), None)
 
 
 def read_include(node: Mapping, reader: Reader, scope: Scope, closure: Closure, profiles: Profiles) -> Include:

@@ -21,7 +21,7 @@ from rulesproxy.limits import INCLUDE_DEPTH
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, TooMany
 from rulesproxy.rules.entry import read_rule
-from rulesproxy.rules.include import Include, included_files, is_include, no_match, read_include
+from rulesproxy.rules.include import Include, included_files, is_include, no_match, read_include, slip
 from rulesproxy.rules.keys import TOP
 from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
@@ -237,6 +237,9 @@ class _Loader:
                     reader.note(
                         "RP102", key, f"`{key.text}` is for the project file only", f"move it to {PROJECT_FILE}"
                     )
+            elif key.text in ("include", "includes", "import"):
+                help = "it stands in the list of rules, as `- include: FILE`"
+                reader.note("RP101", key, f"`{key.text}` is no key of a rule file", help)
             elif key.text not in TOP_KEYS:
                 reader.unknown(key, TOP_KEYS, "in a rule file", _SYNONYMS)
         _version(top, reader)
@@ -268,6 +271,9 @@ class _Loader:
             # The tests of an included file are about that file alone: its values are other ones here.
             del self.tests[tests:]
             return
+        meant = slip(item)
+        if meant is not None:
+            reader.fail("RP101", meant, f"unknown key `{meant.text}` in a list of rules", "did you mean `include`?")
         on = on and (not isinstance(item, nodes.Mapping) or self.profiles.allow(item, reader))
         if not on:
             # What is not there is checked, but needs no environment.

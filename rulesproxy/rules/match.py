@@ -57,6 +57,8 @@ def filter_text(node: Node, reader: Reader) -> FilterText:
             f"join the filters: `{joined[0]}` or `{joined[1]}`" if len(texts) > 1 else "write the filter without a list"
         )
         reader.fail("RP109", node, "`match` wants one filter, got a list", help)
+    if isinstance(node, Scalar) and node.empty:
+        reader.fail("RP103", node, "`match` wants a filter, got nothing", "write `match: ~all` to match everything")
     scalar = reader.raw(node, "match", "a filter")
     return FilterText(scalar.text, scalar.part)
 

@@ -21,6 +21,7 @@ _GOES_ON = re.compile(
     r"(?:and|or|not|in|contains|under|like|glob|startswith|endswith)\b|[&|~!=<>]|.*[\"']\s*(?:\)|and\b|or\b|$)"
 )
 _MISSING_BLANK = re.compile(r"\s*(?:-\s+)*([a-z][a-z-]*:)(?=[^\s/])")
+_NO_COLON = re.compile(r"\s*(?:-\s+)*(?!(?:and|or|not|in)\b)[a-z][a-z-]*\s+[^:#]*$").fullmatch
 _FORBIDDEN_START = "@%`"
 
 
@@ -242,6 +243,21 @@ def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: s
         start, end = above + forgotten.start(1), above + forgotten.end(1)
         title = f"a blank is missing after `{forgotten[1]}`"
         return Diagnostic("RP004", "error", title, file.span(start, end), help="write a blank behind the colon")
+    line_above = _line_above(file, at)
+    if "mapping values" in problem and _NO_COLON(line_above):
+        start = file.source.text.rfind("\n", 0, file.source.text.rfind("\n", 0, at)) + 1
+        word = line_above.strip().removeprefix("- ").split()[0]
+        start += line_above.index(word)
+        title = f"a colon is missing behind `{word}`"
+        return Diagnostic("RP004", "error", title, file.span(start, start + len(word)), help=f"write `{word}: …`")
+    if "could not find expected ':'" in problem:
+        mark = getattr(error, "context_mark", None)
+        start = mark.index if mark is not None else at
+        end = file.source.text.find("\n", start)
+        title = "this line has no key: there is no `: ` in it"
+        help = "write `key: value`; a line that goes on with the one above is indented further"
+        span = file.span(start, end if end >= 0 else len(file.source.text))
+        return Diagnostic("RP004", "error", title, span, help=help)
     if "mapping values" in problem:
         title, help = "a `: ` stands where no key can be", "check the indentation of this line, or quote the value"
     elif "quoted scalar" in context or "flow" in context:

@@ -309,6 +309,35 @@ async def test_the_project_file_gives_options_and_addons(tmp_path: Path) -> None
         assert (await client.request(get(origin.url + "/" + "x" * 300))).status == 414
 
 
+async def test_a_pattern_that_gains_a_file_is_loaded_again(tmp_path: Path) -> None:
+    (tmp_path / "rules.d").mkdir()
+    (tmp_path / "rules.yaml").write_text(
+        "version: 1\nvars: {status: '451'}\nprofiles: {soft: {vars: {status: '404'}}}\nrules:\n"
+        "  - include: rules.d/*.yaml\n  - match: host == 'a.test'\n    block: ${vars.status}\n"
+    )
+    async with (
+        run_command("--profile", "soft", folder=tmp_path) as proxy,
+        await RawClient.connect(proxy.port) as client,
+    ):
+        assert (await client.request(get("http://a.test/"))).status == 404
+        new = tmp_path / "rules.d" / "new.yaml"
+        new.write_text("version: 1\nrules:\n  - match: host == 'a.test'\n    block: 410\n")
+        await proxy.wait_log("rev 2: +1")
+        assert (await client.request(get("http://a.test/"))).status == 410
+        new.unlink()
+        await proxy.wait_log("rev 3: +0 ~0 -1")
+        assert (await client.request(get("http://a.test/"))).status == 404
+
+
+async def test_an_unknown_option_of_the_project_file_is_shown_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "rulesproxy.yaml").write_text("version: 1\noptions:\n  intercpt: all\nrules: []\n")
+    process = await start("--listen", "127.0.0.1:0", home=tmp_path / "home", cwd=tmp_path)
+    _, said = await asyncio.wait_for(process.communicate(), LIMIT)
+    assert process.returncode == 1
+    assert b"error[RP113]: no option `intercpt`\n" in said
+    assert b"--> rulesproxy.yaml:3:3\n" in said
+
+
 async def test_a_reload_closes_the_idle_tunnels_of_hosts_that_it_wants(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     text = "version: 1\nrules:\n  - id: it\n    match: host == 'HOST' and path == '/x'\n    block:\n"
