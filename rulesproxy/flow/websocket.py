@@ -23,16 +23,15 @@ class WebSocketMessage:
         from_client: who sent it.
         timestamp: when it was complete, in seconds since the epoch.
         dropped: whether it does not go on.
-        delay: seconds that it waits before it goes on, and those behind it with it; the other direction goes on.
     """
 
-    __slots__ = ("_content", "delay", "dropped", "from_client", "timestamp")
+    __slots__ = ("_content", "_delay", "dropped", "from_client", "timestamp")
 
     def __init__(self, from_client: bool, content: str | bytes, timestamp: float = 0.0) -> None:
         self.from_client = from_client
         self.timestamp = timestamp
         self.dropped = False
-        self.delay = 0.0
+        self._delay = 0.0
         self._content = content
 
     @property
@@ -54,6 +53,21 @@ class WebSocketMessage:
     def type(self) -> MessageType:
         """`TEXT` or `BINARY`."""
         return "TEXT" if isinstance(self._content, str) else "BINARY"
+
+    @property
+    def delay(self) -> float:
+        """Seconds that it waits before it goes on, at most `limits.delay`; what comes behind it waits too.
+
+        Raises:
+            ValueError: something else than a time is set.
+        """
+        return self._delay
+
+    @delay.setter
+    def delay(self, seconds: float) -> None:
+        if not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+            raise ValueError(f"the delay of a message is a number of seconds, not {seconds!r}")
+        self._delay = seconds
 
     def kill(self) -> None:
         """Do not send this message on."""

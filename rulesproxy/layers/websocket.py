@@ -214,6 +214,8 @@ class WebSocketLayer(Layer):
         flow, writer = self.flow, way.writer
         shown = WebSocketMessage(way.from_client, message.content, self.context.services.clock.wall())
         async with self._turn:
+            if flow.ending is not None:
+                return b""
             way.busy = True
             flow.remember(shown)
             await dispatch(chain.websocket_message, flow)

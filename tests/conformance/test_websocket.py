@@ -23,7 +23,7 @@ from tests.support.running import running
 pytest.importorskip("kosoku")
 
 CASES = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.1", "9.2.1", "9.3.3", "9.4.6", "9.7.1", "10.*"]
-DEFLATE = ["12.1.1", "12.1.9", "12.2.3", "12.4.4", "13.1.1", "13.2.4", "13.3.6", "13.4.2", "13.5.3", "13.6.1", "13.7.2"]
+DEFLATE = ["12.1.1", "12.1.4", "12.2.3", "12.4.2", "13.1.1", "13.3.2", "13.4.2", "13.7.2"]
 READING = {"unread": Observer, "read": Recorder}
 
 GOOD = {"OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED"}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,26 @@ from hypothesis import strategies as st
 
 from rulesproxy.diagnostics import Source, render, render_concise
 from rulesproxy.diagnostics.machine import to_json
+from rulesproxy.filters.ast import Text
 from rulesproxy.filters.check import check
-from rulesproxy.filters.compile import compile_filter
-from rulesproxy.filters.fields import public_names
+from rulesproxy.filters.compile import compile_filter, predicate
+from rulesproxy.filters.fields import FIELDS, public_names
 from rulesproxy.filters.functions import FUNCTIONS
 from rulesproxy.filters.parse import FilterError, Problem, parse
 from rulesproxy.filters.reference import matches
+from rulesproxy.filters.regex import regex, replacing
 from rulesproxy.filters.tilde import TILDE
+from rulesproxy.filters.typed import Read, Test
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import format_authority, split_authority
-from rulesproxy.proto import ProtocolError, clienthello, socks5
+from rulesproxy.proto import ProtocolError, clienthello, socks5, websocket
 from rulesproxy.rules.fmt import FormatError, format_text
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.nodes import NodeError
 from rulesproxy.rules.ruleset import RuleSet, load_rules
+from tests.support.engines import state
 
 CORPUS = Path(__file__).parent / "corpus"
 NAMES = {
@@ -133,6 +138,37 @@ TILDES = st.lists(
     ),
     max_size=4,
 ).map(lambda found: " ".join(found).encode())
+
+
+def run_regex(data: bytes) -> None:
+    """Read a regex, the first line, and search the rest with every engine: all of them say what `re` says."""
+    source, _, text = data.decode("utf-8", "surrogateescape").partition("\n")
+    # `re` is what the others are compared with, and takes its time.
+    text = text[:60]
+    for name in ["no re2", *["re2"] * (find_spec("re2") is not None)]:
+        with state(name):
+            try:
+                found = regex(Text(source, 0, len(source), 0))
+                pattern, replacer = replacing(Text(source, 0, len(source), 0))
+            except FilterError as error:
+                assert_places(error.problems, source)
+                continue
+            match = found.pattern.search(text)
+            test = predicate(Test(Read(FIELDS["url"]), "~", found, 0, 0))
+            assert test(text) is (match is not None), (name, source, text)
+            assert found.captures(text) == (None if match is None else match.groupdict()), (name, source, text)
+            assert match is None or not found.texts or any(each in text.lower() for each in found.texts), (source, text)
+            assert replacer.sub("-", text) == pattern.sub("-", text), (name, source, text)
+
+
+REGEX_PIECES = [
+    "a", "b", "B", "/", r"\.", ".", "^", "$", "*", "+", "?", "*?", "{2,3}", "{9,}", "[ab]", "[^a]", "[^/]*", ".*", ".*?", "(", ")", "(?:", "(?P<x>",
+    "|", "(?i)", "(?m)", "(?s)", "(?i:", r"\b", r"\B", r"\w+", r"\d", r"\s*", "é", "\ud800", "k", r"\x00", r"\u212a",
+]  # fmt: skip
+REGEX_TEXTS = st.tuples(
+    st.lists(st.sampled_from(REGEX_PIECES), max_size=10).map("".join),
+    st.text("abAB/.kK\u212aé\n\r 1_\x00", max_size=30),
+).map(lambda parts: "\n".join(parts).encode("utf-8", "surrogatepass"))
 
 
 # Rule files
@@ -269,6 +305,48 @@ HELLOS = st.tuples(
         max_size=5,
     ),
 ).map(_hello)
+
+
+# WebSocket
+
+
+def run_websocket(data: bytes) -> None:
+    """Read frames of a client and of a server, with compression and without; a cut changes nothing."""
+    for masked in (True, False):
+        for deflate in (None, websocket.Deflate()):
+            whole = _messages([data], masked, deflate)
+            assert _messages([data[: len(data) // 2], data[len(data) // 2 :]], masked, deflate) == whole
+            scanner = websocket.FrameScanner(masked, deflate is not None)
+            assert data.startswith(scanner.scan(data))
+            # What headers alone show to be wrong, the reader refuses too; it may find more.
+            assert scanner.error is None or whole[-1] == "refused" or scanner.close is not None
+
+
+def _messages(pieces: list[bytes], masked: bool, deflate: websocket.Deflate | None) -> list[object]:
+    reader, seen = websocket.MessageReader(masked, deflate, 4096), []
+    for piece in pieces:
+        reader.feed(piece)
+        try:
+            while (message := reader.next_message()) is not None:
+                if isinstance(message, websocket.Message):
+                    assert len(message.content) <= 4096
+                    assert message.raw
+                    seen.append(message.content)
+                else:
+                    seen.append(message.raw)
+        except websocket.WebSocketError:
+            return [*seen, "refused"]
+    return seen
+
+
+FRAMES = st.lists(
+    st.tuples(
+        st.sampled_from([0x81, 0x01, 0x80, 0x00, 0x82, 0xC1, 0x41, 0x88, 0x89, 0x8A, 0x83]),
+        st.one_of(st.binary(max_size=9), st.sampled_from([b"\xf2\x48\xcd\xc9\xc9\x07\x00", b"\x03\xe8", b"x" * 130])),
+        st.sampled_from([None, None, b"mask"]),
+    ),
+    max_size=6,
+).map(lambda frames: b"".join(websocket.encode_frame(*frame) for frame in frames))
 
 
 # SOCKS5
@@ -443,8 +521,10 @@ TARGETS = {
     target.name: target
     for target in (
         Target("filter", run_filter, FILTERS),
+        Target("regex", run_regex, mutated(REGEX_TEXTS)),
         Target("yaml", run_yaml, mutated(st.one_of(_soup(YAML_PIECES, [""]), RULE_FILES))),
         Target("template", run_template, mutated(_soup(TEMPLATE_PIECES, [""]))),
+        Target("websocket", run_websocket, mutated(FRAMES)),
         Target("har", run_har, mutated(RECORDINGS)),
         Target("cases", run_cases, mutated(_soup(CASE_PIECES, [""]))),
         Target("socks5", run_socks5, mutated(st.lists(st.sampled_from(SOCKS_PIECES), max_size=9).map(b"".join))),

@@ -244,6 +244,32 @@ def test_codes_that_cannot_be_sent(code: int) -> None:
     assert flow.ending is None
 
 
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), None, "1s"])
+def test_delays_that_are_no_time(delay: object) -> None:
+    message = WebSocketMessage(True, "x")
+    message.delay = 2
+    with pytest.raises(ValueError, match="number of seconds"):
+        message.delay = delay  # type: ignore[assignment]
+    assert message.delay == 2
+
+
+async def test_no_message_is_shown_behind_the_one_that_ends_it() -> None:
+    seen: list[object] = []
+
+    async def message(flow: WebSocketFlow) -> None:
+        seen.append(flow.messages[-1].content)
+        await asyncio.sleep(0)
+        flow.close(4001)
+
+    async with Talk(Do(websocket_message=message)) as talk:
+        talk.client.feed(up(0x81, b"first") + up(0x81, b"second"))
+        talk.server.feed(down(0x81, b"third"))
+        await settle()
+        assert talk.client.sent == encode_close(Close(4001, ""))
+        await talk.done()
+    assert seen == ["first"]
+
+
 def test_big_messages_are_forgotten_earlier() -> None:
     flow = WebSocketFlow(HTTPFlow.make("GET", "http://a.test/"))
     size = DEFAULT.messages_kept_size // 3

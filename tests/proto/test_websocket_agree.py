@@ -27,11 +27,12 @@ texts = st.one_of(
 
 
 @st.composite
-def frames(draw: st.DrawFn, masked: bool) -> bytes:
+def frames(draw: st.DrawFn, masked: bool, pings: bool = True) -> bytes:
     out = b""
+    kinds = opcodes if pings else opcodes.filter(lambda opcode: opcode not in (9, 10))
     for _ in range(draw(st.integers(1, 6))):
         payload = draw(texts)
-        first = (0x80 if draw(st.integers(0, 3)) else 0) | draw(reserved) | draw(opcodes)
+        first = (0x80 if draw(st.integers(0, 3)) else 0) | draw(reserved) | draw(kinds)
         size = len(payload)
         wide = draw(st.sampled_from([0, 0, 0, 0, 0, 0, 0, 0, 2, 8]))
         mask = masked ^ (draw(st.integers(0, 30)) == 0)
@@ -115,7 +116,8 @@ def refuses(seen: list[object]) -> bool:
 @settings(max_examples=400, deadline=None)
 @given(st.booleans(), st.booleans(), st.data())
 def test_wsproto_reads_the_same(masked: bool, deflated: bool, data: st.DataObject) -> None:
-    same(data.draw(frames(masked)), masked, deflated)
+    # Behind a ping inside a compressed message wsproto 1.3 takes the rest of that message for plain.
+    same(data.draw(frames(masked, pings=not deflated)), masked, deflated)
 
 
 @settings(max_examples=200, deadline=None)
