@@ -21,6 +21,8 @@ from rulesproxy.rules import nodes
 from rulesproxy.rules.nodes import Node, read_nodes
 
 _STEP = 2
+_HEAD = re.compile("(?:\ufeff|[ \\t]*\n)+")
+"""Byte order marks and empty lines in front of everything."""
 _SINGLE = re.compile(r"'[^'\"\\\n]*'").fullmatch
 _OPENING, _CLOSING = (
     ("FlowMappingStartToken", "FlowSequenceStartToken"),
@@ -44,9 +46,11 @@ def format_text(source: Source) -> str:
     """
     text = source.text.removeprefix("\ufeff").replace("\r\n", "\n")
     before = read_nodes(Source(source.path, text))
-    if not text.strip():
+    head = _HEAD.match(text)
+    body = text[head.end() :] if head else text
+    if not body.strip():
         return ""
-    made = _Layout(text).run()
+    made = _Layout(body).run()
     after = read_nodes(Source(source.path, made))
     if not _same(before, after) or _comments(text, before) != _comments(made, after):
         raise FormatError("its layout cannot be changed without changing what it says")

@@ -62,12 +62,13 @@ def test_mode_and_links_stay(folder: Path) -> None:
 
 
 def test_bad_yaml_is_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "bad.yaml").write_text("version: 1\nrules: [1\n")
+    (folder / "bad.yaml").write_text("\n\nversion: 1\nrules: [1\n")
     assert main(["fmt", "bad.yaml", "rules.yaml"]) == 1
     out, err = capsys.readouterr()
     assert "error[RP004]" in err
+    assert "bad.yaml:4:" in err
     assert out == "changed rules.yaml\n"
-    assert (folder / "bad.yaml").read_text() == "version: 1\nrules: [1\n"
+    assert (folder / "bad.yaml").read_text() == "\n\nversion: 1\nrules: [1\n"
 
 
 def test_what_cannot_be_written_is_said(

@@ -35,7 +35,10 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import format_authority, split_authority
 from rulesproxy.proto import ProtocolError, clienthello, socks5, websocket
+from rulesproxy.rules.fmt import FormatError, format_text
+from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
+from rulesproxy.rules.nodes import NodeError
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 from tests.support.engines import state
 
@@ -172,17 +175,23 @@ REGEX_TEXTS = st.tuples(
 
 
 def run_yaml(data: bytes) -> None:
-    """Load a rule file; whatever is wrong with it can be shown in every form, and points into the file."""
+    """Load a rule file; whatever is wrong with it can be shown in every form, and points into the file. Its layout can
+    be changed, or it says why not, and a second time nothing changes."""
     text = data.decode("utf-8", "surrogateescape")
     loaded = load_text(text, "r.yaml", env={})
     lines = text.count("\n") + 1
-    for diagnostic in loaded.diagnostics:
+    for diagnostic in diagnose(loaded):
         assert render(diagnostic)
         assert "\n" not in render_concise(diagnostic)
         assert to_json(diagnostic)["code"] == diagnostic.code
         span = diagnostic.span
         assert span is None or (1 <= span.line <= lines and span.column >= 1), span
         assert span is None or (span.line, span.column) < (span.end_line, span.end_column), span
+    try:
+        made = format_text(Source("<fuzz>", text))
+    except (FormatError, NodeError):
+        return
+    assert format_text(Source("<fuzz>", made)) == made
 
 
 YAML_PIECES = [

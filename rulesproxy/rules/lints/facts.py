@@ -29,6 +29,7 @@ _EDITS: dict[str, frozenset[str]] = {
     "tag": frozenset({"tags"}), "no-cache": frozenset({"headers"}),
     "map-remote": frozenset({"host", "path", "headers"}),
     "delay": frozenset(), "throttle": frozenset(), "fault": frozenset(), "set-state": frozenset({"state"}),
+    "record": frozenset(),
 }  # fmt: skip
 """The parts of a flow that an action changes for the filters of rules below; of others everything is supposed."""
 _PARTS: dict[str, tuple[str, ...]] = {
@@ -37,7 +38,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "form": ("body",), "body": ("body",), "text": ("body",), "json": ("body",),
 }  # fmt: skip
 EVERYTHING = "everything"
-_RUNNABLE = frozenset({*_EDITS, "rewrite.request"} - {"set-state"})
+_RUNNABLE = frozenset({*_EDITS, "rewrite.request"} - {"set-state", "record"})
 """Actions that may be carried out to see what they do: they change the flow and nothing else."""
 
 
