@@ -6,8 +6,10 @@ there is a body. What rules do at an event is the business of the `DryRun`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rulesproxy.filters.fields.marks import STATE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.error import FlowError
@@ -200,6 +202,10 @@ def _fresh(given: HTTPFlow, wall: float) -> HTTPFlow:
     server.peername = given.server_conn.peername
     flow = HTTPFlow(request, conn, server)
     flow.tags, flow.metadata, flow.is_replay = list(given.tags), dict(given.metadata), given.is_replay
+    kept = flow.metadata.get(STATE)
+    if isinstance(kept, Mapping):
+        # A copy: what live flows remember is none of a dry run's business.
+        flow.metadata[STATE] = dict(kept)
     flow.timestamp_start = request.timestamp_start = given.timestamp_start or wall
     if given.websocket or _asks_for_websocket(request):
         flow.websocket = WebSocketFlow(flow, flow.timestamp_start)
