@@ -245,6 +245,14 @@ CASES = {
         "  - match: response.status == 200\n    rewrite: {response: {headers: {x-late: '1'}}}\n",
         down(),
     ),
+    "one operation of a batch": (
+        "  - match: graphql.operation == 'GetUser'\n    respond: {json: {data: {user: mocked}}}\n",
+        make(
+            "POST", "http://a.t/graphql", [("Content-Type", "application/json")],
+            b'[{"query": "query GetUser { user }"}, {"query": "query Other { other }"}]', 200,
+            [("Content-Type", "application/json")], b'[{"data": {"other": 1}}]',
+        ),
+    ),
     "nth": ("  - match: ~all\n    nth: 2\n    block:\n", make("GET", "http://a.t/", status=200)),
     "the early request for a late rule": (
         "  - match: path == '/a'\n    rewrite: {request: {path: /b}, response: {headers: {x-saw: '${orig.path}'}}}\n"

@@ -76,6 +76,20 @@ def test_state_is_seen_by_later_flows_and_by_explanations() -> None:
     assert dry.run(make("GET", "http://a.test/")).hits == ()
 
 
+def test_live_state_is_left_alone() -> None:
+    live = rules(
+        rule("pay", "path == '/pay'", "set-state: {client.step: paid}")
+        + rule("step", "state['client.step'] == 'paid'", "tag: paid")
+    )
+    flow = make("GET", "http://a.test/")
+    live.requestheaders(flow)  # type: ignore[attr-defined]
+    flow.request.path = "/pay"
+    assert live.run(flow).hits == ("pay", "step")
+    other = make("GET", "http://a.test/")
+    live.requestheaders(other)  # type: ignore[attr-defined]
+    assert other.hits == []
+
+
 def test_without_a_response_the_run_ends_at_the_server() -> None:
     result = rules(
         rule("q", "~all", "rewrite: {request: {path: /b}}") + rule("s", "response.status == 200", "block:")
