@@ -42,10 +42,11 @@ class HTTPLayer(Layer):
         target: where requests go that name no server themselves: the other end of a tunnel, or the server of reverse
             mode. None for a client that speaks to us as its proxy.
         scheme: that of these requests.
+        private: idle connections to servers that this client alone may use.
         reverse: whether every request is for `target`, whatever it names.
     """
 
-    __slots__ = ("_auth", "_names", "_private", "client", "reader", "reverse", "scheme", "target")
+    __slots__ = ("_auth", "_names", "client", "private", "reader", "reverse", "scheme", "target")
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -58,7 +59,7 @@ class HTTPLayer(Layer):
         # Inside a tunnel the client has been asked already.
         self._auth = options.auth if self.target is None else ""
         self._names = context.names if options.host_mismatch == "block" and not self.reverse else ()
-        self._private: dict[Key, Upstream] = {}
+        self.private: dict[Key, Upstream] = {}
         self.reader = CODECS[options.http1_codec][0](options.limits)
 
     async def run(self) -> None:
@@ -66,7 +67,7 @@ class HTTPLayer(Layer):
         try:
             await self._run()
         finally:
-            for upstream in self._private.values():
+            for upstream in self.private.values():
                 await self.context.services.upstreams.discard(upstream)
 
     async def _run(self) -> None:
@@ -118,14 +119,10 @@ class HTTPLayer(Layer):
             await self.linger()
         return keep
 
-    def take_private(self, key: Key) -> Upstream | None:
-        """The connection to a server that this client alone may use, where there is one."""
-        return self._private.pop(key, None)
-
     async def keep_private(self, upstream: Upstream) -> None:
         """Keep a connection for this client's next request to the same server."""
-        before = self._private.pop(upstream.key, None)
-        self._private[upstream.key] = upstream
+        before = self.private.pop(upstream.key, None)
+        self.private[upstream.key] = upstream
         if before is not None:
             await self.context.services.upstreams.discard(before)
 

@@ -69,7 +69,8 @@ class ServerSide:
         """
         services = exchange.services
         key = self._key(exchange)
-        upstream = exchange.layer.take_private(key)
+        private = exchange.layer.private
+        upstream = private.pop(key, None) if private else None
         if upstream is not None and (fresh or not services.upstreams.usable(upstream)):
             await services.upstreams.discard(upstream)
             upstream = None
