@@ -106,6 +106,17 @@ def test_the_installed_data(programs: Path, tmp_path: Path) -> None:
                 assert Path(found).read_bytes() == path.read_bytes()
 
 
+def test_the_installed_packs(programs: Path, tmp_path: Path) -> None:
+    """Packs are found by name, alone and from a rule file, and their own tests pass."""
+    listed = run(programs / "rulesproxy", "packs", cwd=tmp_path)
+    for path in (ROOT / "rules").glob("*.yaml"):
+        assert f"pack:{path.stem} " in listed
+    run(programs / "rulesproxy", "test", "pack:mock-api", cwd=tmp_path)
+    file = tmp_path / "rules.yaml"
+    file.write_text("version: 1\nrules:\n  - include: pack:cors\n    vars:\n      host: a.test\n")
+    assert "hosts decrypted: a.test" in run(programs / "rulesproxy", "check", "--strict", file, cwd=tmp_path)
+
+
 def test_the_installed_types(programs: Path, tmp_path: Path) -> None:
     code = "import rulesproxy, pathlib; print(pathlib.Path(rulesproxy.__file__).with_name('py.typed').is_file())"
     assert run(programs / "python", "-c", code, cwd=tmp_path).strip() == "True"

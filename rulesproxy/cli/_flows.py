@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,6 +143,30 @@ def recording_of(path: Path) -> Recording:
         for diagnostic in error.diagnostics:
             print(render(diagnostic), file=sys.stderr)
         raise UsageError(f"{path} is no recording that can be used") from None
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """What the action `log` writes meanwhile. Nothing else is logged: failures of rules are in the trace."""
+    import logging
+
+    from rulesproxy.engine.log import logger
+
+    lines: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.INFO:
+            lines.append(record.getMessage())
+        return False
+
+    level = logger.level
+    logger.addFilter(hear)
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        logger.removeFilter(hear)
+        logger.setLevel(level)
 
 
 def _headers(texts: list[str]) -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rulesproxy.rules.ruleset import RuleSet
 
-_CODE = re.compile(r"rp.{0,4}", re.I).fullmatch
+_CODE = re.compile(r"rp(?=.*\d)[0-9oil]{1,4}", re.I).fullmatch
+"""What is meant as a code, with the letters that are taken for digits. A rule may be called `rpc`."""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,7 +35,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Print the explanation; the exit code."""
     from rulesproxy.cli import fail
-    from rulesproxy.cli._flows import BadRules, UsageError, load
+    from rulesproxy.cli._flows import BadRules, UsageError, heard, load
 
     subject = " ".join(args.subject)
     request = " " in subject or "://" in subject
@@ -44,11 +45,12 @@ def run(args: argparse.Namespace) -> int:
         return _code(subject)
     try:
         rules = load(args)
-        if request:
-            return _request(args, rules)
-        if subject not in [addon.name for addon in rules.rules]:
+        if not request and subject not in [addon.name for addon in rules.rules]:
             return _unknown(subject, rules)
-        return _rule(subject, rules) if args.har is None else _rule_in_recording(args, subject, rules)
+        with heard():
+            if request:
+                return _request(args, rules)
+            return _rule(subject, rules) if args.har is None else _rule_in_recording(args, subject, rules)
     except UsageError as error:
         return fail(str(error))
     except BadRules:

@@ -53,7 +53,7 @@ tests:
     expect:
       rules: [mock-user]
       status: 200
-      json: {id: 7}
+      json: { id: 7 }
       upstream: none
 
   - name: other requests go to the next version
@@ -79,7 +79,7 @@ tests:
     request: GET https://api.example.com/v1/me
     expect:
       rules: [mock-me]
-      json: {name: Ann}
+      json: { name: Ann }
 """
 ME = '{"id": 1, "name": "Ann"}\n'
 SCHEMA = "rules.schema.json"

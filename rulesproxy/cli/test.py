@@ -47,6 +47,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Run the tests; results go to stdout. The result is the exit status."""
     from rulesproxy.cli import USAGE, fail
+    from rulesproxy.cli._flows import heard
     from rulesproxy.cli._junit import to_junit
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.judge import coverage
@@ -63,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if not cases:
         return fail(_no_tests(loaded, args.chosen), NO_TESTS)
     started = time.perf_counter()
-    verdicts, broken = _judge(loaded, cases, found.paths, args.profile)
+    with heard():
+        verdicts, broken = _judge(loaded, cases, found.paths, args.profile)
     seconds = time.perf_counter() - started
     gaps = coverage(loaded.rules, verdicts) if not args.chosen else []
     warnings = [gap.diagnostic() for gap in gaps]

@@ -36,7 +36,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Run the request or the recording through the rules; the exit code."""
     from rulesproxy.cli import fail
-    from rulesproxy.cli._flows import BadRules, UsageError, load, recording_of, request_of
+    from rulesproxy.cli._flows import BadRules, UsageError, heard, load, recording_of, request_of
     from rulesproxy.cli._paint import Paint
 
     try:
@@ -54,18 +54,19 @@ def run(args: argparse.Namespace) -> int:
     except BadRules:
         return 1
     paint = Paint()
-    if others is not None:
-        _compare(rules, others, flows, paint)
-    elif args.har is None:
-        _show(rules, flows[0], paint)
-    else:
-        _summarize(rules, flows, paint)
+    with heard() as lines:
+        if others is not None:
+            _compare(rules, others, flows, paint)
+        elif args.har is not None:
+            _summarize(rules, flows, paint)
+        else:
+            _show(rules, flows[0], lines, paint)
     if left_out:
         print(f"left out, for they are no HTTP: {left_out}")
     return 0
 
 
-def _show(rules: RuleSet, flow: HTTPFlow, paint: Paint) -> None:
+def _show(rules: RuleSet, flow: HTTPFlow, logged: list[str], paint: Paint) -> None:
     from rulesproxy.cli._show import show_hits, show_messages
 
     result = rules.run(flow)
@@ -73,7 +74,7 @@ def _show(rules: RuleSet, flow: HTTPFlow, paint: Paint) -> None:
         print(paint("doubt", "its TLS is passed through undecrypted: other rules see nothing of it"))
     elif result.tunnel == "refused":
         print(paint("doubt", "refused before there is a request: at the CONNECT of the client"))
-    for line in (*show_hits(result, paint), *show_messages(result, paint)):
+    for line in (*show_hits(result, paint), *[f"log: {line}" for line in logged], *show_messages(result, paint)):
         print(line)
 
 

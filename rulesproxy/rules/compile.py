@@ -80,6 +80,7 @@ class Compiled:
         outside: where it gets time and chance from.
         passes: it leaves TLS undecrypted.
         only_passes: and does nothing else.
+        answers_batches: in a batch of GraphQL requests it answers those that match.
         acts_on_request: it changes or answers something in the request pass.
         awaits_request: the request pass waits for what it does; `awaits_response` likewise.
         decides_on_request: its filter is evaluated in the request pass, since it acts there.
@@ -104,7 +105,8 @@ class Compiled:
 
     __slots__ = (
         "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request", "_response",
-        "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "awaits_request", "awaits_response",
+        "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "answers_batches", "awaits_request",
+        "awaits_response",
         "captures", "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body",
         "either_side", "gate", "holds_request", "holds_response", "matches", "may", "memory", "name", "number",
         "only_passes", "only_routes", "outside", "passes", "reads_request", "reads_response", "refuses_overflow",
@@ -154,6 +156,8 @@ class Compiled:
         uses_body = any("response" in action.reads_body for action in response)
         self._uses_response = uses_body or (self.acts_on_response and self.reads_response)
         self._editors = tuple([action for action in response if action.edits_body == "response"])
+        by_operation = not fields.isdisjoint(("graphql.operation", "graphql.type"))
+        self.answers_batches = by_operation and [action.key for action in request] == ["respond"]
         self.uses_state = "state" in fields or _uses_state(rule, actions)
         self.holds_response = self.edits_response_body or self._uses_response
         self._bind_connect(checked, actions)

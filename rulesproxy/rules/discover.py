@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from rulesproxy.rules.load import PROJECT_FILE
 
 NAMES = (PROJECT_FILE, "rules.yaml", "rules")
 VARIABLE = "RULESPROXY_RULES"
+
+_SEPARATOR = re.compile(rf"(?<!^pack)(?<!{os.pathsep}pack){os.pathsep}").split
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,13 @@ def find_rule_files(args: Sequence[str], env: Mapping[str, str], cwd: Path) -> F
     """The rule files by the order of precedence: arguments, `$RULESPROXY_RULES`, then the nearest folder upwards.
 
     Arguments may be packs, as `pack:NAME`. The search goes from the working folder up to the git root; without
-    a git root it looks in the working folder only. Paths in the variable are separated as in `PATH`.
+    a git root it looks in the working folder only. Paths in the variable are separated as in `PATH`; the colon of
+    a pack separates nothing.
     """
     folders = _folders(cwd)
     projects = (_short(folder / PROJECT_FILE, cwd) for folder in folders if (folder / PROJECT_FILE).is_file())
     project = next(projects, None)
-    named = list(args) or [part for part in env.get(VARIABLE, "").split(os.pathsep) if part]
+    named = list(args) or [part for part in _SEPARATOR(env.get(VARIABLE, "")) if part]
     if named:
         return Found(tuple(Path(name) for name in named), project)
     for folder in folders:

@@ -103,13 +103,13 @@ def _failed(reader: Reader, before: int) -> bool:
 def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | None]:
     child = node.get("id")
     line = node.span.line
-    name = f"{_file_name(node.file.source.path)}:{line}"
+    name = f"{scope.prefix}{_file_name(node.file.source.path)}:{line}"
     if name in scope.used:
-        name = f"{node.file.source.path}:{line}"
+        name = f"{scope.prefix}{node.file.source.path}:{line}"
     identity = None
     if child is not None:
         try:
-            identity = name = reader.text(child, "id")
+            identity = name = scope.prefix + reader.text(child, "id")
         except Bad:
             return name, None
         first = scope.ids.get(identity)

@@ -5,7 +5,7 @@ blank lines their place, filters and block texts their words. What the result sa
 before: where that differs, the file is left as it is.
 
 - Every level is indented by two blanks, and so are lists below their key.
-- One blank stands behind `- `, `:` and `,`, none inside of brackets and braces.
+- One blank stands behind a dash, `:` and `,`, and inside of braces; none inside of brackets.
 - A text in single quotes gets double quotes where that needs no escapes.
 - There is no blank at the end of a line, at most one blank line in a row, and one line end at the end of the file.
 """
@@ -26,6 +26,7 @@ _OPENING, _CLOSING = (
     ("FlowMappingStartToken", "FlowSequenceStartToken"),
     ("FlowMappingEndToken", "FlowSequenceEndToken"),
 )
+_EMPTY = ("FlowMappingStartToken", "FlowMappingEndToken")
 _SPACED_BEHIND = ("ValueToken", "AliasToken", "AnchorToken")
 _SILENT = ("StreamStartToken", "StreamEndToken", "BlockMappingStartToken", "BlockSequenceStartToken", "BlockEndToken")
 
@@ -175,6 +176,9 @@ class _Layout:
         if self.last in _SPACED_BEHIND:
             # Without it the next character would be a part of this token.
             return True
+        if "FlowMappingStartToken" in (self.last, kind) or kind == "FlowMappingEndToken":
+            # Braces have a blank inside, unless there is nothing in them.
+            return (self.last, kind) != _EMPTY and self.last not in _OPENING[1:]
         if kind in ("ValueToken", "FlowEntryToken", *_CLOSING) or self.last in _OPENING:
             return False
         return bool(self.last)

@@ -151,6 +151,7 @@ INCLUDE = _table(
         "Other files, whose rules stand exactly here: a file, a folder, a pattern such as `mocks/**/*.yaml`, or a pack "
         "as `pack:NAME`. Paths are relative to this file.",
     ),
+    Key("id", str, "A name in front of the ids of the included rules, `NAME/cors`; so a file can be included twice."),
     Key("vars", _VARS, "Values for variables that the included files declare."),
     Key("lists", _LISTS, "Lists in the place of those that the included files declare."),
     Key("filters", _FILTERS, "Filters in the place of those that the included files declare."),

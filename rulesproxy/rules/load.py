@@ -127,7 +127,11 @@ class _Loader:
         if self.tests:
             from rulesproxy.rules.cases import check_names
 
-            problems = list(check_names(self.tests, {rule.name for rule in self.rules}, set(self.ids)))
+            names = {rule.name for rule in self.rules}
+            if any(each.severity == "error" for _, part in self.parts for each in part):
+                # A rule that is missing because of a mistake is not switched off as well.
+                names |= set(self.ids)
+            problems = list(check_names(self.tests, names, set(self.ids)))
             self.parts.append(("", problems))
         # A file that is included twice has its mistakes once.
         found = {str(each): each for path, part in self.parts for each in sorted(part, key=partial(_place, path))}
@@ -209,7 +213,7 @@ class _Loader:
         self.parts.append((source.path, reader.problems))
         # The set is filled while the file is read.
         self.secrets.append(reader.secrets)
-        scope = Scope(self.ids, self.used)
+        scope = Scope(self.ids, self.used, handed.prefix)
         try:
             self._top(root, reader, scope, handed, on)
         except Bad:

@@ -59,6 +59,7 @@ class Handed:
         vars, lists, filters: the values by name. The filters refer to `outer`.
         outer: what the filters refer to, under names that no file can have.
         keys: where each name stands, by section and name.
+        prefix: what the names of the included rules begin with: the `id` and a `/`, where there is one.
     """
 
     vars: dict[str, str] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Handed:
     filters: dict[str, ast.Node] = field(default_factory=dict)
     outer: dict[str, object] = field(default_factory=dict)
     keys: dict[tuple[str, str], Scalar] = field(default_factory=dict)
+    prefix: str = ""
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class Scope:
     Attributes:
         ids: the ids of rules, with their places.
         used: the names of rules.
+        prefix: what the names of its rules begin with.
         names: variables, lists and filters for `$name`: text, tuples of text, trees.
         vars: variables for `${vars.name}`.
         keys: where the names of this file stand, with their sections.
@@ -82,6 +85,7 @@ class Scope:
 
     ids: dict[str, Span]
     used: set[str]
+    prefix: str = ""
     names: Asked[object] = field(init=False)
     vars: Asked[str] = field(init=False)
     keys: dict[str, tuple[str, Scalar]] = field(default_factory=dict)
@@ -315,7 +319,12 @@ def check_filter(text: FilterText, tree: ast.Node, names: Mapping[str, object], 
 
 def read_handed(mapping: nodes.Mapping, reader: Reader, scope: Scope, closure: Closure) -> Handed:
     """What stands beside an `include`, in the names of the including file."""
-    handed = Handed()
+    handed = Handed(prefix=scope.prefix)
+    identity = mapping.get("id")
+    try:
+        handed.prefix += f"{reader.text(identity, 'id')}/" if identity is not None else ""
+    except Bad:
+        pass
     outer = _Outer(reader.folder, mapping, scope)
     for kind in PROFILE_KEYS:
         for key, node in section(mapping, kind, reader):

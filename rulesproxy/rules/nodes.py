@@ -341,7 +341,9 @@ class _Builder:
                 event,
                 "RP007",
                 f"the tag `{name}` is not supported",
-                "remove it: values are read by the place they stand in",
+                "write `- include: FILE` in the list of rules"
+                if name.startswith("!include")
+                else "remove it: values are read by the place they stand in",
                 len(name),
             )
 

@@ -16,6 +16,7 @@ from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
+from rulesproxy.rules.batch import answer_matching, put_back
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.failure import failure_pass
@@ -74,9 +75,10 @@ class Runner:
             found["requestheaders"] = self.requestheaders
         if any(rule.holds_request for rule in rules):
             found["request"] = self.request
-        if any(rule.acts_on_response for rule in rules):
+        batches = any(rule.answers_batches for rule in rules)
+        if batches or any(rule.acts_on_response for rule in rules):
             found["responseheaders"] = self.responseheaders
-        if any(rule.holds_response for rule in rules):
+        if batches or any(rule.holds_response for rule in rules):
             found["response"] = self.response
         if any(rule.acts_on_error for rule in rules):
             found["error"] = self.error
@@ -148,6 +150,11 @@ class Runner:
             bound = rule.bound("request" if whole else "requestheaders")
             if rule.awaits_request:
                 return self._await_request(flow, state, rule, bound, captures, whole)
+            if rule.answers_batches and self._answer_batch(flow, state, rule, bound):
+                if self._leave_request(flow, state, rule):
+                    break
+                view = FlowView(flow)
+                continue
             run_guarded(bound, flow, captures)
             if self._leave_request(flow, state, rule):
                 break
@@ -157,6 +164,19 @@ class Runner:
         state.at = at
         self._seal(flow, state, whole)
         return None
+
+    def _answer_batch(self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound) -> bool:
+        """Let a rule answer its part of a GraphQL batch, if it is one; the rest goes on to the rules below."""
+        before = flow.request.copy() if self._responds else None
+        batch = answer_matching(flow, state.batch, rule, bound)
+        if batch is None:
+            return False
+        state.batch = batch
+        if before is not None:
+            if state.heads is None:
+                state.heads = []
+            state.heads.append((rule.number, before))
+        return True
 
     async def _await_request(
         self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound, captures: Captures, whole: bool
@@ -254,6 +274,10 @@ class Runner:
             self._seal(flow, state, True)
         state.waits = None
         state.at = 0
+        if state.batch is not None and state.batch.left:
+            # The rest of the answers is in the body. Rules of the response pass see all of them.
+            state.waits = "response"
+            return None
         return self._response_pass(flow, state, False)
 
     def response(self, flow: HTTPFlow) -> Rest:
@@ -261,7 +285,11 @@ class Runner:
         if type(state) is not Pass or state.owner is not self.owner or state.waits != "response":
             return None
         state.waits = None
-        return None if flow.response is None else self._response_pass(flow, state, True)
+        if flow.response is None:
+            return None
+        if state.batch is not None and state.batch.left:
+            put_back(flow, state.batch)
+        return self._response_pass(flow, state, True)
 
     # A flow that has failed
 

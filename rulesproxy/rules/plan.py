@@ -24,6 +24,7 @@ class Plan:
         connect: those that refuse at CONNECT.
         request: those that act in the request pass.
         response: those that act in the response pass.
+        failed: those that act on a flow that has failed.
         request_bodies: those for which the request body is read, each with the reason.
         response_bodies: those for which the response body is read, each with the reason.
         passes: those that leave TLS undecrypted.
@@ -34,6 +35,7 @@ class Plan:
     connect: tuple[str, ...]
     request: tuple[str, ...]
     response: tuple[str, ...]
+    failed: tuple[str, ...]
     request_bodies: dict[str, str]
     response_bodies: dict[str, str]
     passes: tuple[str, ...]
@@ -47,6 +49,7 @@ def make_plan(rules: Sequence[Compiled]) -> Plan:
         tuple([rule.name for rule in rules if rule.connect is not None]),
         tuple([rule.name for rule in rules if rule.acts_on_request]),
         tuple([rule.name for rule in rules if rule.acts_on_response]),
+        tuple([rule.name for rule in rules if rule.acts_on_error]),
         {rule.name: _why(rule, "request") for rule in rules if rule.holds_request},
         {rule.name: _why(rule, "response") for rule in rules if rule.holds_response},
         tuple([rule.name for rule in rules if rule.passes]),
@@ -68,6 +71,8 @@ def describe_plan(rules: Sequence[Compiled]) -> str:
         ("hosts decrypted", plan.hosts),
     ):
         lines.append(f"  {title}: {_list(names)}")
+    if plan.failed:
+        lines.append(f"  when a flow fails: {_list(plan.failed)}")
     if plan.passes:
         lines.append(f"  TLS passed through: {_list(plan.passes)}")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest
 from rulesproxy.flow.plan import Side
 from rulesproxy.rules.action import Captures
+from rulesproxy.rules.batch import Batch
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Numbers, Question
 
@@ -32,6 +33,7 @@ class Pass:
         sealed: the request head at the end of the request pass.
         asked: what the index was asked about.
         matched: the captures of rules that matched in the request pass and act in the response pass.
+        batch: the GraphQL batch of which rules have answered a part.
         gates: what the gates of rules have said, by number: each is asked once per flow.
     """
 
@@ -39,6 +41,7 @@ class Pass:
         "answered",
         "asked",
         "at",
+        "batch",
         "gates",
         "heads",
         "matched",
@@ -61,6 +64,7 @@ class Pass:
         self.asked: Question | None = None
         self.matched: dict[int, Captures] | None = None
         self.gates: dict[int, bool] | None = None
+        self.batch: Batch | None = None
 
     def seal(self, request: HTTPRequest) -> None:
         """Keep the request head as it is at the end of the request pass."""

@@ -21,6 +21,7 @@ from rulesproxy.rules.passes import Runner
 from rulesproxy.rules.state import Store
 
 if TYPE_CHECKING:
+    from rulesproxy.engine.options import Options
     from rulesproxy.rules.dry_run import DryRun
     from rulesproxy.rules.trace import Result
 
@@ -172,6 +173,10 @@ class RuleSet:
                 self._dry = DryRun([addon.rule for addon in self.rules])
             self._dry.reset()
             return self._dry.run(flow)
+
+    def configure(self, options: Options, updated: set[str]) -> None:
+        """Take the limits over: called by the engine at start, and when options change."""
+        self.store.limits = options.limits
 
     def follow(self, other: RuleSet) -> None:
         """Go on where another set is: with the named state, and the counters of rules that have not changed."""

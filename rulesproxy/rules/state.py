@@ -14,7 +14,7 @@ from rulesproxy.filters.fields.marks import SCOPES, STATE
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.websocket import WebSocketFlow
-from rulesproxy.limits import DEFAULT
+from rulesproxy.limits import DEFAULT, Limits
 
 Values: TypeAlias = dict[str, str]
 
@@ -33,14 +33,15 @@ class StateError(ValueError):
 class Store:
     """What the rules of a proxy remember from flow to flow. A restart forgets it, a reload does not.
 
-    Args:
-        clients: for so many clients; beyond it the one goes for whom nothing was remembered for the longest time.
+    Attributes:
+        limits: for how many clients it remembers something, and how long a value may be. Beyond that the client goes
+            for whom nothing was set for the longest time.
     """
 
-    __slots__ = ("_clients", "_everybody", "_most")
+    __slots__ = ("_clients", "_everybody", "limits")
 
-    def __init__(self, clients: int = DEFAULT.state_clients) -> None:
-        self._most = clients
+    def __init__(self, limits: Limits = DEFAULT) -> None:
+        self.limits = limits
         self._everybody: Values = {}
         self._clients: dict[str, Values] = {}
 
@@ -74,7 +75,7 @@ class Store:
         _put(values, name, value)
         if values:
             self._clients[client] = values
-            if len(self._clients) > self._most:
+            if len(self._clients) > self.limits.state_clients:
                 del self._clients[next(iter(self._clients))]
 
 
@@ -104,8 +105,11 @@ class FlowState(MutableMapping[str, object]):
         text = str(value)
         if not is_name(name):
             raise StateError(f"{name!r} is no name of a state: it is {', '.join(f'{scope}.name' for scope in SCOPES)}")
-        if len(text) > DEFAULT.state_value:
-            raise StateError(f"the value of {name} has {len(text)} characters, more than {DEFAULT.state_value}")
+        longest = self._store.limits.state_value
+        if len(text) > longest:
+            raise StateError(
+                f"the value of {name} has {len(text)} characters, more than {longest} (limits_state_value)"
+            )
         scope, _, rest = name.partition(".")
         if scope == "flow":
             _put(self._own, rest, text)

@@ -47,6 +47,11 @@ class Act:
         self.failure = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
     @property
+    def ends(self) -> bool:
+        """Whether it ended the connection."""
+        return self.after.error is not self.before.error or "end" in self.after.plan
+
+    @property
     def side(self) -> Side:
         """Which pass it was in."""
         return "response" if self.event.startswith("response") or self.event == "error" else "request"
@@ -200,12 +205,14 @@ class Result:
             by = f" by `{self.flow.hits[0]}`" if self.flow.hits else ""
             what = "the tunnel was refused" if self.tunnel == "refused" else "TLS is passed through undecrypted"
             return f"{what}{by}: there is no request to see", None
+        if not (rule.acts_on_request or rule.acts_on_response or rule.acts_on_error or rule.passes):
+            return "it acts on no request and no response, which is all that a dry run has", None
         ender = self._ender("request")
         above = ender is None or rule.number < ender.number
         if rule.decides_on_request and not rule.either_side and above:
             return self._judge(rule, FlowView(self._seen(rule, "request")))
         if ender is not None and not above and (not rule.acts_on_response or self._rules[ender.number].stop):
-            return f"`{self._rules[ender.number].name}` has {_how(self._rules[ender.number])}", None
+            return self._ended_by(ender), None
         return self._why_late(rule)
 
     def _why_late(self, rule: Compiled) -> tuple[str, Explanation | None]:
@@ -213,7 +220,7 @@ class Result:
         flow = self.flow
         ender = self._ender("response")
         if ender is not None and ender.number < rule.number:
-            return f"`{self._rules[ender.number].name}` has {_how(self._rules[ender.number])}", None
+            return self._ended_by(ender), None
         failed = rule.acts_on_error and flow.error is not None
         if flow.response is None and not rule.decides_on_request and not failed:
             found = explain(rule.rule.filter, FlowView(self._seen(rule, "request")))
@@ -238,12 +245,24 @@ class Result:
         """The act that has ended a pass before its end, if one has."""
         for act in self._acts:
             if act.side == side and act.event != "http_connect":
-                if self._rules[act.number].stop:
-                    return act
                 answered = act.before.response is None and act.after.response is not None and side == "request"
-                if answered or act.after.error is not None or "end" in act.after.plan:
+                if answered or act.ends or self._rules[act.number].stop or self._closed(act):
                     return act
         return None
+
+    def _closed(self, act: Act) -> bool:
+        """Whether an action has failed, so that the client gets 502."""
+        return act.failure is not None and self._rules[act.number].rule.on_error == "closed" and act.side == "request"
+
+    def _ended_by(self, act: Act) -> str:
+        rule = self._rules[act.number]
+        if self._closed(act):
+            how = "has failed, so that the client gets 502"
+        elif act.ends:
+            how = "has ended the connection"
+        else:
+            how = "has stopped all rules below" if rule.stop else "has answered before"
+        return f"`{rule.name}` {how}"
 
     def _seen(self, rule: Compiled, side: Side) -> HTTPFlow:
         """The flow as this rule saw it, or would have seen it, in a pass."""
@@ -293,10 +312,6 @@ def _gates(gates: Gates | None) -> str:
         return "its gate"
     there = (("sample", gates.sample), ("nth", gates.nth), ("every", gates.every > 1), ("times", gates.times))
     return " and ".join([f"`{name}`" for name, is_there in there if is_there])
-
-
-def _how(rule: Compiled) -> str:
-    return "stopped all rules below" if rule.stop else "answered before"
 
 
 def _span(rule: Rule, reasons: Sequence[Reason]) -> Span:

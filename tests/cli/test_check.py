@@ -143,3 +143,55 @@ def test_sarif_without_a_mistake(folder: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["runs"][0]["results"] == []
     assert main(["check", "--output-format", "github", "good.yaml"]) == 0
     assert capsys.readouterr().out == "good in 1 file\n"
+
+
+HIDDEN = (
+    'version: 1\nrules:\n  - id: first\n    match: host under "a.test"\n    block:\n'
+    '  - id: second\n    match: host == "x.a.test"\n    redirect: https://b.test/\n'
+)
+
+
+def test_rules_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "hidden.yaml").write_text(HIDDEN)
+    assert main(["check", "hidden.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "warning[RP701]: rule `second` can never run\n  --> hidden.yaml:6:5\n" in out
+    assert "= note: for example `GET https://x.a.test/` ends at `first`" in out
+    assert main(["check", "--strict", "hidden.yaml"]) == 1
+
+
+def test_a_comment_silences_a_warning(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "hidden.yaml").write_text(
+        HIDDEN.replace("  - id: second", "  # rulesproxy: ignore[RP701] kept\n  - id: second")
+    )
+    assert main(["check", "--strict", "hidden.yaml"]) == 0
+    assert "warning" not in capsys.readouterr().out
+    (folder / "hidden.yaml").write_text(GOOD.replace("block:", "block: # rulesproxy: ignore[RP701]"))
+    assert main(["check", "--strict", "--output-format", "concise", "hidden.yaml"]) == 1
+    assert (
+        "hidden.yaml:5:33: warning[RP990]: `ignore[RP701]` silences nothing here (remove it)" in capsys.readouterr().out
+    )
+
+
+def test_rules_are_not_compared_beside_errors(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "hidden.yaml").write_text(HIDDEN + "  - match: tls # rulesproxy: ignore[RP701]\n    blok:\n")
+    assert main(["check", "--output-format", "json", "hidden.yaml"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [diagnostic["code"] for diagnostic in report["diagnostics"]] == ["RP101"]
+    assert report["plan"] is None
+
+
+def test_the_plan_says_why_bodies_are_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        'version: 1\nrules:\n  - id: a\n    match: host == "a.test" and request.json["x"] == 1\n    block:\n'
+        '  - id: b\n    match: host == "b.test"\n    respond:\n      body: x${request.text}\n'
+        '  - id: c\n    match: host == "c.test"\n    rewrite:\n      response:\n        text: x\n'
+    )
+    (folder / "bodies.yaml").write_text(text)
+    assert main(["check", "--output-format", "json", "bodies.yaml"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert plan["request_bodies"] == {"a": "match reads request.json", "b": "respond uses it"}
+    assert plan["response_bodies"] == {"c": "rewrite edits it"}
+    assert plan["hosts"] == ["a.test", "b.test", "c.test"]
+    assert main(["check", "bodies.yaml"]) == 0
+    assert "request body read for: a (match reads request.json), b (respond uses it)" in capsys.readouterr().out

@@ -308,3 +308,18 @@ def test_colours_are_for_terminals(capsys: pytest.CaptureFixture[str], monkeypat
     assert "\x1b[32mmove\x1b[0m" in shown(capsys, "try", "http://a.test/v1/x")
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in shown(capsys, "try", "http://a.test/v1/x")
+
+
+def test_what_rules_log_and_how_they_fail(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "h.py").write_text("def sign(flow):\n    raise ValueError('no key')\n")
+    (folder / "log.yaml").write_text(
+        "version: 1\nrules:\n  - {id: say, match: ~all, log: 'hello ${host}'}\n  - {id: sign, match: ~all, run: 'h.py:sign'}\n"
+    )
+    assert shown(capsys, "try", "http://a.test/", "-f", "log.yaml").startswith(
+        "say  log.yaml:3\nsign  log.yaml:4\n    failed: ValueError: no key\nlog: hello a.test\n"
+    )
+
+
+def test_a_rule_may_have_a_name_like_a_code(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "rules.yaml").write_text(RULES.replace("id: ads", "id: rpc"))
+    assert shown(capsys, "explain", "rpc").startswith("rpc  rules.yaml:3:5\n")

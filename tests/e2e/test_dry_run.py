@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 
 from rulesproxy import HTTPFlow, load_rules
 from rulesproxy.flow.connection import ServerConn
+from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import to_str
 from rulesproxy.flow.http import HTTPMessage
+from rulesproxy.rules.outside import the_machine
 from tests.rules.test_oracle import requests, rule_sets
 from tests.support.origin import Origin, answer
 from tests.support.running import client_of, running
@@ -22,7 +26,18 @@ from tests.support.wire import Message
 FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
 """Hop by hop: made anew on every connection, and no business of the rules."""
 
+SAMPLED = replace(the_machine(), sampled=True)
+"""A dry run takes every flow for one of the sample."""
+
 make = HTTPFlow.make
+
+
+def closed_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 class Watcher:
@@ -32,10 +47,11 @@ class Watcher:
 
     def __init__(self, plain: Origin, secure: Origin) -> None:
         self.origins = (plain, secure)
+        self.up = True
         self.hits: tuple[str, ...] = ()
 
     def serverconnect(self, server_conn: ServerConn) -> None:
-        server_conn.address = ("127.0.0.1", self.origins[server_conn.tls].port)
+        server_conn.address = ("127.0.0.1", self.origins[server_conn.tls].port if self.up else closed_port())
 
     def http_connect(self, flow: HTTPFlow) -> None:
         self.hits = tuple(flow.hits)
@@ -60,7 +76,8 @@ def held(message: HTTPMessage | None) -> list[tuple[str, str]]:
 
 async def live(text: str, flow: HTTPFlow) -> tuple[object, ...]:
     """What hits, goes upstream and comes back on real sockets."""
-    request, given = flow.request, flow.response
+    request = flow.request
+    given = flow.response or make("GET", "http://none/", status=200).response
     assert given is not None
     tls = request.scheme == "https"
     reply = answer(given.status_code, given.raw_content or b"", given.headers.items(multi=True), reason=given.reason)
@@ -71,8 +88,11 @@ async def live(text: str, flow: HTTPFlow) -> tuple[object, ...]:
     sent = "\r\n".join([*head, "", ""]).encode() + body
     async with Origin.http(reply) as plain, Origin.http(reply, tls="good") as secure:
         watcher = Watcher(plain, secure)
+        watcher.up = flow.error is None
         async with (
-            running(watcher, rules=load_rules(text=text), verify_upstream=False, intercept="all") as proxy,
+            running(
+                watcher, rules=load_rules(text=text, outside=SAMPLED), verify_upstream=False, intercept="all"
+            ) as proxy,
             client_of(proxy) as client,
         ):
             refused = None
@@ -87,7 +107,12 @@ async def live(text: str, flow: HTTPFlow) -> tuple[object, ...]:
         upstream = asked[0] if asked else None
     assert len(asked) < 2
     got = None if upstream is None else (upstream.method, upstream.target, wired(upstream), upstream.body)
-    answered = None if response is None else (response.status, wired(response), response.body)
+    answered: tuple[object, ...] | None = (
+        None if response is None else (response.status, wired(response), response.body)
+    )
+    if response is not None and b"\n\nrulesproxy: " in response.body:
+        # The page of the proxy itself, which names the address.
+        answered = (response.status,)
     return watcher.hits, got, answered
 
 
@@ -102,11 +127,13 @@ def dry(text: str, flow: HTTPFlow) -> tuple[object, ...]:
     result = load_rules(text=text).run(flow)
     upstream, response = result.upstream, result.flow.response
     got = None
-    if upstream is not None:
+    # A server that cannot be reached is asked in vain.
+    if upstream is not None and flow.error is None:
         got = (upstream.method, upstream.path, held(upstream), upstream.raw_content or b"")
     if result.status is None:
         return result.hits, got, None
-    assert response is not None
+    if response is None:
+        return result.hits, got, (result.status,)
     coded = response.raw_content or b"" if result.body else b""
     return result.hits, got, (result.status, held(response), coded)
 
@@ -121,6 +148,14 @@ STRIP = """
       request: {query: {remove: ["utm_*", gclid]}, headers: {x-debug: "1", remove: [cookie]}}
       response: {headers: {remove: [content-security-policy]}, cookies: {remove: [track]}}
 """
+
+
+def down() -> HTTPFlow:
+    flow = make("GET", "http://a.t/")
+    flow.error = FlowError("down", "refused")
+    return flow
+
+
 CASES = {
     "nothing": ("  - match: host == 'b.t'\n    block:\n", make("GET", "http://a.t/", status=204)),
     "block": ("  - match: host == 'a.t'\n    block:\n", make("GET", "http://a.t/", status=200)),
@@ -205,6 +240,12 @@ CASES = {
         "    rewrite: {response: {headers: {x-late: '1'}}}\n",
         make("GET", "http://a.t/m", (), b"", 404, [("X-Old", "1")], b"gone"),
     ),
+    "a fallback for a server that is down": (
+        "  - match: response.status >= 500 or has(error.kind)\n    respond: {status: 200, body: stale, headers: {warning: '110'}}\n"
+        "  - match: response.status == 200\n    rewrite: {response: {headers: {x-late: '1'}}}\n",
+        down(),
+    ),
+    "nth": ("  - match: ~all\n    nth: 2\n    block:\n", make("GET", "http://a.t/", status=200)),
     "the early request for a late rule": (
         "  - match: path == '/a'\n    rewrite: {request: {path: /b}, response: {headers: {x-saw: '${orig.path}'}}}\n"
         "  - match: path == '/a' and response.status == 200\n    block: 502\n",
@@ -231,4 +272,6 @@ def test_any_rules_both_ways(text: str, sent: dict[str, Any], scheme: str) -> No
     flow = make(
         sent["method"], url, sent["headers"], sent["body"], sent["status"], [("X-R", "1")], sent["response_body"]
     )
+    if flow.response is None:
+        flow.error = FlowError("down", "refused")
     assert dry(text, flow) == asyncio.run(live(text, flow)), text

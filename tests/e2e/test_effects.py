@@ -12,11 +12,13 @@ import pytest
 from rulesproxy import Proxy, load_rules
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Fault, Rate, Throttle
+from rulesproxy.proto.websocket import Close
 from tests.e2e.test_scenarios import Names, scene
 from tests.support.client import RawClient
 from tests.support.origin import LIMIT, Origin, OriginConnection, answer
 from tests.support.programs import needs, run
 from tests.support.running import client_of, get, running
+from tests.support.websocket import echo, serving, websocket
 
 
 class Ends:
@@ -124,6 +126,40 @@ async def test_a8_inside_tls() -> None:
             response = await client.request(get("/", "Host: localhost"))
             assert response.body == BODY[:20_000]
             assert time.monotonic() - started >= (20_000 - BURST) / RATE + 0.15
+
+
+async def test_a8_a_websocket_is_paced() -> None:
+    rules = load_rules(text="version: 1\nrules:" + SLOW.replace("{scope}", "flow"))
+    async with Origin(serving(echo)) as origin, running(Names(origin), rules=rules) as proxy:
+        async with websocket(proxy.port, "http://slow.t/") as peer:
+            started = time.monotonic()
+            for _ in range(2):
+                peer.send(BODY[:20_000])
+                assert await peer.receive() == BODY[:20_000]
+            assert time.monotonic() - started >= (40_000 - 2 * BURST) / RATE
+            assert await peer.close() == Close(1000, "")
+
+
+async def test_a8_an_event_stream_is_paced() -> None:
+    event = b"data: " + b"x" * 994 + b"\n\n"
+
+    async def events(conn: OriginConnection) -> None:
+        await conn.read_request()
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(30):
+            conn.send(b"3ea\r\n" + event + b"\r\n")
+        conn.send(b"0\r\n\r\n")
+        await conn.wait_end()
+
+    async with Origin(events) as origin, scene(SLOW.replace("{scope}", "flow"), origin) as (_, client, _):
+        started = time.monotonic()
+        client.send(get("http://slow.t/"))
+        # The first events are there long before the last one has left.
+        await client.read_until(event)
+        assert len(client.received) < 10_000
+        while not client.received.endswith(b"\r\n0\r\n\r\n"):
+            await client.read()
+        assert time.monotonic() - started >= (30_000 - BURST) / RATE + 0.15
 
 
 # A11: a flaky backend

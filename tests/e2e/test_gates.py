@@ -58,6 +58,44 @@ async def test_a_response_that_is_too_big_to_be_read_is_refused(chunks: list[byt
                 assert (response.status, b"over 1000 bytes" in response.body) == (502, True)
 
 
+# Named state
+
+STEPS = """
+version: 1
+rules:
+  - id: pay
+    match: path == "/pay" and response.status == 200
+    set-state: {client.step: '${query["step"]}'}
+  - id: thanks
+    match: path == "/thanks" and state["client.step"] != "paid"
+    redirect: /pay
+"""
+
+
+async def test_state_outlives_connections_and_reloads_and_has_limits(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(STEPS)
+    async with Origin.http(answer(200, b"ok")) as origin:
+        async with running(Names(origin), rules=file, limits_state_value=4, errors=True) as proxy:
+
+            async def ask(path: str) -> int:
+                async with client_of(proxy) as client:
+                    return (await client.request(get(f"http://shop.t{path}"))).status
+
+            assert await ask("/thanks") == 302
+            assert await ask("/pay?step=too-long") == 200
+            assert await ask("/thanks") == 302
+            assert await ask("/pay?step=paid") == 200
+            assert await ask("/thanks") == 200
+            file.write_text(STEPS.replace("/pay\n", "/pay?again\n"))
+            assert await proxy.reload()
+            assert await ask("/thanks") == 200
+            assert await ask("/pay?step=too-long") == 200
+            assert await ask("/thanks") == 200
+            assert await ask("/pay?step=") == 200
+            assert await ask("/thanks") == 302
+
+
 # A6: a header with a token, for one host only
 
 TOKEN = """

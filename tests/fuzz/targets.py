@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,23 @@ from hypothesis import strategies as st
 
 from rulesproxy.diagnostics import Source, render, render_concise
 from rulesproxy.diagnostics.machine import to_json
+from rulesproxy.filters.ast import Text
 from rulesproxy.filters.check import check
-from rulesproxy.filters.compile import compile_filter
-from rulesproxy.filters.fields import public_names
+from rulesproxy.filters.compile import compile_filter, predicate
+from rulesproxy.filters.fields import FIELDS, public_names
 from rulesproxy.filters.functions import FUNCTIONS
 from rulesproxy.filters.parse import FilterError, Problem, parse
 from rulesproxy.filters.reference import matches
+from rulesproxy.filters.regex import regex, replacing
 from rulesproxy.filters.tilde import TILDE
+from rulesproxy.filters.typed import Read, Test
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import format_authority, split_authority
 from rulesproxy.proto import ProtocolError, clienthello, socks5, websocket
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.ruleset import RuleSet, load_rules
+from tests.support.engines import state
 
 CORPUS = Path(__file__).parent / "corpus"
 NAMES = {
@@ -130,6 +135,37 @@ TILDES = st.lists(
     ),
     max_size=4,
 ).map(lambda found: " ".join(found).encode())
+
+
+def run_regex(data: bytes) -> None:
+    """Read a regex, the first line, and search the rest with every engine: all of them say what `re` says."""
+    source, _, text = data.decode("utf-8", "surrogateescape").partition("\n")
+    # `re` is what the others are compared with, and takes its time.
+    text = text[:60]
+    for name in ["no re2", *["re2"] * (find_spec("re2") is not None)]:
+        with state(name):
+            try:
+                found = regex(Text(source, 0, len(source), 0))
+                pattern, replacer = replacing(Text(source, 0, len(source), 0))
+            except FilterError as error:
+                assert_places(error.problems, source)
+                continue
+            match = found.pattern.search(text)
+            test = predicate(Test(Read(FIELDS["url"]), "~", found, 0, 0))
+            assert test(text) is (match is not None), (name, source, text)
+            assert found.captures(text) == (None if match is None else match.groupdict()), (name, source, text)
+            assert match is None or not found.texts or any(each in text.lower() for each in found.texts), (source, text)
+            assert replacer.sub("-", text) == pattern.sub("-", text), (name, source, text)
+
+
+REGEX_PIECES = [
+    "a", "b", "B", "/", r"\.", ".", "^", "$", "*", "+", "?", "*?", "{2,3}", "{9,}", "[ab]", "[^a]", "[^/]*", ".*", ".*?", "(", ")", "(?:", "(?P<x>",
+    "|", "(?i)", "(?m)", "(?s)", "(?i:", r"\b", r"\B", r"\w+", r"\d", r"\s*", "é", "\ud800", "k", r"\x00", r"\u212a",
+]  # fmt: skip
+REGEX_TEXTS = st.tuples(
+    st.lists(st.sampled_from(REGEX_PIECES), max_size=10).map("".join),
+    st.text("abAB/.kK\u212aé\n\r 1_\x00", max_size=30),
+).map(lambda parts: "\n".join(parts).encode("utf-8", "surrogatepass"))
 
 
 # Rule files
@@ -476,6 +512,7 @@ TARGETS = {
     target.name: target
     for target in (
         Target("filter", run_filter, FILTERS),
+        Target("regex", run_regex, mutated(REGEX_TEXTS)),
         Target("yaml", run_yaml, mutated(st.one_of(_soup(YAML_PIECES, [""]), RULE_FILES))),
         Target("template", run_template, mutated(_soup(TEMPLATE_PIECES, [""]))),
         Target("websocket", run_websocket, mutated(FRAMES)),

@@ -249,3 +249,9 @@ def test_a_thousand_tests_are_few_calls() -> None:
         sys.setprofile(None)
     # Five seconds for a thousand tests are 5 ms each, which is some ten thousand calls.
     assert calls / len(loaded.tests) < 1_000
+
+
+def test_a_rule_with_a_mistake_is_not_called_switched_off() -> None:
+    rules = "version: 1\nrules:\n  - id: it\n    match: ~all\n    blok:\n"
+    loaded = load_text(rules + "tests:\n  - {name: it, request: 'GET http://a.test/', expect: {rules: [it]}}\n")
+    assert [each.code for each in loaded.diagnostics] == ["RP101"]

@@ -51,4 +51,7 @@ def test_arguments_win_over_the_variable_over_folders(tmp_path: Path) -> None:
     project = Path("rulesproxy.yaml")
     assert find_rule_files(["x.yaml"], env, tmp_path) == Found((Path("x.yaml"),), project)
     assert find_rule_files([], env, tmp_path) == Found((Path("one.yaml"), Path("two")), project)
+    several = ["pack:cors", "a", "backpack", "pack:no-cache", "pack"]
+    found = find_rule_files([], {"RULESPROXY_RULES": os.pathsep.join(several)}, tmp_path).paths
+    assert list(map(str, found)) == several
     assert find_rule_files([], {"RULESPROXY_RULES": ""}, tmp_path) == Found((Path("rulesproxy.yaml"),), project)

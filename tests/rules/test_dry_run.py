@@ -115,7 +115,8 @@ MISSES = [
     (rule("close", "~all", "block: close") + rule("it", "response.status == 200", "block: 502"),
      "the connection ended before there was a response"),
     (rule("late", "response.status == 200", "block: reset") + rule("it", "response.status == 200", "block: 502"),
-     "`late` has answered before"),
+     "`late` has ended the connection"),
+    (rule("close", "~all", "block: close") + rule("it", "~all", "tag: x"), "`close` has ended the connection"),
     (rule("it", "path == '/y'", "block:"), "`path` is `/`"),
     (rule("it", "response.status in {500..599}", "block: 502"), "`response.status` is `200`"),
     (rule("it", "method == POST and request.text contains 'x'", "block:"), "`method` is `GET`"),
@@ -192,12 +193,17 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 def test_a_failing_action_is_named(tmp_path: Path) -> None:
     (tmp_path / "me.json").write_text("{}")
     for policy, status in (("open", 200), ("closed", 502)):
-        loaded = rules(rule("it", "~all", f"respond: {{file: {tmp_path}/me.json}}", f"on-error: {policy}"))
+        loaded = rules(
+            rule("it", "~all", f"respond: {{file: {tmp_path}/me.json}}", f"on-error: {policy}")
+            + rule("low", "~all", "tag: x")
+        )
         (tmp_path / "me.json").unlink()
         result = loaded.run(make("GET", "http://a.test/", status=200))
         (tmp_path / "me.json").write_text("{}")
         assert result.status == status
         assert "FileNotFoundError" in result.of("it").failures[0]
+        assert result.of("low").hit is (policy == "open")
+        assert result.of("low").why == ("" if policy == "open" else "`it` has failed, so that the client gets 502")
 
 
 def test_functions_that_are_async(tmp_path: Path) -> None:

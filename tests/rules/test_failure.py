@@ -216,3 +216,8 @@ def test_actions_that_need_a_response_are_refused(action: str) -> None:
     (found,) = load_text(f"version: 1\nrules:\n  - match: has(error.kind)\n    {action}\n").diagnostics
     assert (found.code, found.severity) == ("RP401", "error")
     assert "flows that fail" in found.title
+
+
+def test_the_plan_names_them() -> None:
+    assert "  when a flow fails: stale" in load(STALE).plan().split("\n")
+    assert "fails" not in load(tag("~all")).plan()

@@ -34,9 +34,10 @@ CASES = [
     ("a:\n    - b:  1\n      c: 2\n", "a:\n  - b: 1\n    c: 2\n"),
     ("-\n  a: 1\n-\n  # c\n  b: 2\n-\n- d\n", "- a: 1\n-\n  # c\n  b: 2\n-\n- d\n"),
     ("a:\n  -\nb: 1\n", "a:\n  -\nb: 1\n"),
-    ("a: {  b : 1,c: [ 1,2 ] }\n", "a: {b: 1, c: [1, 2]}\n"),
-    ("a: {b: }\nc: {d: , e: 1}\n", "a: {b: }\nc: {d: , e: 1}\n"),
-    ("a: []\nb: {}\nc: [ ]\n", "a: []\nb: {}\nc: []\n"),
+    ("a: {  b : 1,c: [ 1,2 ] }\n", "a: { b: 1, c: [1, 2] }\n"),
+    ("a: {b: }\nc: {d: , e: 1}\n", "a: { b: }\nc: { d: , e: 1 }\n"),
+    ("a: []\nb: { }\nc: [ ]\n", "a: []\nb: {}\nc: []\n"),
+    ("a: [{b: {c: [{}]}}]\n", "a: [{ b: { c: [{}] } }]\n"),
     ("a: [1,\n 2,\n     3]\n", "a: [1,\n  2,\n  3]\n"),
     ("a:\n  b: [\n    1\n  ]\n", "a:\n  b: [\n    1\n    ]\n"),
     ("'a': 'b'\n", '"a": "b"\n'),
@@ -51,7 +52,7 @@ CASES = [
     ("rules:\n- a: 1\n# next\n- b: 2\n# vars\nvars: 1\n", "rules:\n  - a: 1\n  # next\n  - b: 2\n# vars\nvars: 1\n"),
     ("a:\n    b: 1\n    # b2: 2\nc: 1\n", "a:\n  b: 1\n  # b2: 2\nc: 1\n"),
     ("--- # start\na: 1\n", "--- # start\na: 1\n"),
-    ("a: &x {b: 1}\nc:   *x\n", "a: &x {b: 1}\nc: *x\n"),
+    ("a: &x {b: 1}\nc:   *x\n", "a: &x { b: 1 }\nc: *x\n"),
     ("a: b #c\nd: 'e # f'\n", 'a: b #c\nd: "e # f"\n'),
 ]  # fmt: skip
 

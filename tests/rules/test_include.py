@@ -102,6 +102,18 @@ def test_a_file_may_be_included_twice_but_ids_are_unique(tmp_path: Path) -> None
     assert codes(load_files([main])) == ["RP110"]
 
 
+def test_a_name_in_front_of_ids_tells_them_apart(tmp_path: Path) -> None:
+    main = write(
+        tmp_path,
+        main="  - include: a.yaml\n    id: one\n  - include: a.yaml\n    id: two\n  - include: a.yaml\n",
+        a="  - include: b.yaml\n    id: in\n" + rule("a"),
+        b=rule("b") + "  - match: tls\n    tag: x\n",
+    )
+    assert ids(load_files([main])) == [
+        "one/in/b", "one/in/b.yaml:6", "one/a", "two/in/b", "two/in/b.yaml:6", "two/a", "in/b", "in/b.yaml:6", "a",
+    ]  # fmt: skip
+
+
 def test_rules_without_ids_have_names_of_their_own(tmp_path: Path) -> None:
     text = "  - match: ~all\n    tag: x\n"
     main = write(tmp_path, main="  - include: [a.yaml, sub/a.yaml]\n" + text, a=text, sub__a=text)
@@ -198,6 +210,7 @@ def test_filters_are_handed_through_several_files(tmp_path: Path) -> None:
         ("    match: ~all\n", "RP101"),
         ("    block:\n", "RP101"),
         ("    enabled: maybe\n", "RP103"),
+        ("    id: [a]\n", "RP109"),
     ],
 )
 def test_what_is_wrong_beside_an_include(tmp_path: Path, beside: str, code: str) -> None:

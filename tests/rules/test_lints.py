@@ -21,7 +21,7 @@ from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.lints import diagnose, lint
 from rulesproxy.rules.lints.candidates import Candidates
 from rulesproxy.rules.lints.sample import sample
-from rulesproxy.rules.lints.terms import all_terms
+from rulesproxy.rules.lints.terms import Term, all_terms
 from rulesproxy.rules.lints.values import excludes, implies
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.ruleset import RuleSet
@@ -93,6 +93,7 @@ SAID = [
     (("match: path glob '/img/*.png'\nblock:", "match: path == '/img/x.png'\nredirect: /x"), ["RP701"]),
     (("match: path ~ '^/v[0-9]/'\nblock:", "match: path ~ '^/v[0-9]/' and tls\nredirect: /x"), ["RP701"]),
     (("match: path == '/a'\nblock:", "match: host == 'b.test'\nrewrite: {request: {headers: {x-a: '1'}}}", "match: path == '/a'\nredirect: /x"), ["RP701"]),
+    (("match: host under 'a.test'\nblock:", "match: host == 'x.a.test'\nblock: 404"), ["RP701"]),
     (("match: method == GET and not method == GET\nblock:",), ["RP703"]),
     (("match: host == 'a.test' and not host under 'test'\nblock:",), ["RP703"]),
     (("match: path startswith '/a' and path startswith '/b'\nblock:",), ["RP703"]),
@@ -343,3 +344,28 @@ def test_a_sample_fits(pattern: str) -> None:
 
 def test_a_sample_that_cannot_be_guessed_is_none() -> None:
     assert sample(re.compile(r"a\b.\Ba")) is None
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        'host == "h{n}.test"', 'host == "a.test" and path under "/r{n}"', 'path ~ "/items/{n}[0-9]"',
+        'request.header["x-a"] == "{n}" and method == GET', 'host under "d{n}.test" and method in {{GET POST}}',
+    ],
+)  # fmt: skip
+def test_many_rules_are_not_compared_with_each_other(filter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work grows with the rules, and not with their pairs."""
+    number, compared = 400, 0
+    rules = rules_of(*[f"match: '{filter.format(n=n)}'\nblock:" for n in range(number)])
+    loaded = load_text(HEAD + rules)
+    assert loaded.ok
+    implies_all = Term.implies_all
+
+    def counted(self: Term, other: Term) -> bool:
+        nonlocal compared
+        compared += 1
+        return implies_all(self, other)
+
+    monkeypatch.setattr(Term, "implies_all", counted)
+    assert lint(loaded.rules) == []
+    assert compared <= 2 * number

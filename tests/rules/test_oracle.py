@@ -110,7 +110,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     url = f"http://{draw(st.sampled_from(HOSTS))}{draw(st.sampled_from(PATHS))}{query}"
     return {
         "method": draw(st.sampled_from(["GET", "POST"])), "url": url, "headers": headers,
-        "status": draw(st.sampled_from([200, 404, 500, None])), "body": draw(st.sampled_from(BODIES)),
+        "status": draw(st.sampled_from([200, 404, 500, None, None])), "body": draw(st.sampled_from(BODIES)),
         "response_body": draw(st.sampled_from(BODIES)),
     }  # fmt: skip
 

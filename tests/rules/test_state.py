@@ -9,7 +9,7 @@ import pytest
 
 from rulesproxy.flow.connection import ClientConn
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.limits import DEFAULT
+from rulesproxy.limits import DEFAULT, Limits
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 from rulesproxy.rules.state import FlowState, StateError, Store, is_name, state_of
 
@@ -191,7 +191,7 @@ def test_only_rules_with_state_give_flows_any() -> None:
 
 
 def test_old_clients_go_first() -> None:
-    store = Store(clients=3)
+    store = Store(Limits(state_clients=3))
     for name in "abcadb":
         store.put("client", name, "n", name)
     # `c` is the one for whom nothing was set for the longest time.

@@ -10,7 +10,8 @@ import pytest
 
 from rulesproxy.flow.connection import ClientConn
 from rulesproxy.flow.route import ClientCert, Route, Via
-from rulesproxy.rules.load import RulesError
+from rulesproxy.rules.lints import diagnose
+from rulesproxy.rules.load import RulesError, load_text
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 
 Exchange = Callable[..., Any]
@@ -105,6 +106,15 @@ def test_a_tunnel_is_told() -> None:
     # The name in TLS counts where the client has asked for an address, and only there.
     assert route(rules, "192.0.2.1", sni="a.test") == Route(via=Via("http", "p.test", 1))
     assert route(rules, "a.other", sni="a.test") is None
+
+
+@pytest.mark.parametrize(("upstream", "codes"), [("direct", []), ("{sni: x.test}", ["RP708"])])
+def test_a_passed_tunnel_is_still_routed(upstream: str, codes: list[str]) -> None:
+    loaded = load_text(
+        "version: 1\nrules:\n- {match: host == 'a.test', passthrough: true}\n"
+        f"- {{match: host == 'a.test', upstream: {upstream}}}\n"
+    )
+    assert [diagnostic.code for diagnostic in diagnose(loaded)] == codes
 
 
 def test_no_rule_no_question() -> None:

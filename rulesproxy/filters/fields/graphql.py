@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Operation: TypeAlias = tuple[str | None, str | None]
 """Name and type. The name is that of the root field where the operation has none; None where it is not known."""
 
-_BATCH = 1000
+BATCH = 1000
 """Operations of one request. Servers allow far fewer."""
 _SCANNED = 64 * 1024
 """Characters of documents that are scanned for one request. The largest that people write have a tenth of it."""
@@ -60,7 +60,7 @@ def operations(view: FlowView) -> tuple[Operation, ...]:
             found.extend(known)
         else:
             found.append((_hash(extensions), None))
-        if len(found) >= _BATCH:
+        if len(found) >= BATCH:
             break
     return tuple(found)
 

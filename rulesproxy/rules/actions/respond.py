@@ -88,6 +88,10 @@ class Answer:
 class Respond(Action):
     """Answer with a response of your own; in the response pass, put it in the place of the server's.
 
+    In a batch of GraphQL requests a rule whose filter reads `graphql.operation` or `graphql.type`, and which does
+    nothing else, answers those that match: the server gets the others, and all answers come back in their order.
+    An answer that is no JSON, or has another status than 200, answers the whole batch.
+
     Attributes:
         status: the status, 200 unless given.
         headers: header fields; a content type is there already where there is a body.

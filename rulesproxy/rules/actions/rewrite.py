@@ -290,8 +290,9 @@ class RewriteResponse(Action):
             if self.edits_body and not bodiless("GET", response.status_code) and not is_part(response):
                 if flow.request.method != "HEAD":
                     self._edit_body(response, flow, captures)
-                elif self.touches(response):
-                    # What the body would be is not known, so nothing is said about it (RFC 9110 section 9.3.2).
+                elif self.html is None and self.touches(response):
+                    # What the body would be is not known, so nothing is said about it (RFC 9110 section 9.3.2). Of
+                    # pages not even that is known: much that claims to be HTML is none, and would stay as it is.
                     response.headers.pop("content-length", None)
                     body_changed(response)
             flow.response.status_code, flow.response.reason = response.status_code, response.reason

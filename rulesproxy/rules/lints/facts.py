@@ -136,7 +136,7 @@ class Facts:
 
         `reached` says that no rule above this one answers: a rule that the request pass does not get to stops nothing.
         """
-        if not other.is_http or other.compiled.passes:
+        if not other.is_http or other.compiled.passes or other.compiled.acts_on_error:
             return False
         if self.rule.filter.needs_body & ~other.rule.filter.needs_body:
             # Without a body this one would not apply, and the other one would.

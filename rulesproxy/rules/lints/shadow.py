@@ -273,7 +273,7 @@ def _has_passthrough(rules: Sequence[Facts]) -> bool:
 def _passed_by(facts: Facts, passing: Candidates[Facts], changes: Changes) -> tuple[Facts, Witness] | None:
     if not facts.terms or not facts.rule.steps or not facts.is_http:
         return None
-    if facts.compiled.passes or facts.compiled.connect is not None:
+    if facts.compiled.passes or facts.compiled.connect is not None or facts.compiled.only_routes:
         return None
     if any(_is_plain(term) for term in facts.terms) or changes.between(0, facts.number, frozenset({"host"})):
         return None
