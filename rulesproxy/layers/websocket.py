@@ -131,7 +131,10 @@ class WebSocketLayer(Layer):
             for task in everything:
                 if not task.cancelled():
                     task.exception()
-        return how_it_ended(flow, next((error for task in done if (error := task.exception()) is not None), None))
+        errors = [error for task in done if (error := task.exception()) is not None]
+        # A deadline wakes both who writes to a side and who reads from it; only the writer knows what has passed.
+        errors.sort(key=lambda error: isinstance(error, Idle))
+        return how_it_ended(flow, errors[0] if errors else None)
 
     def _part(self, end: End, up: _Way, down: _Way) -> None:
         """Say goodbye to both sides; one that is in the middle of a frame can only be cut off."""

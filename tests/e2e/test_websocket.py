@@ -776,6 +776,47 @@ async def test_nothing_moves_for_too_long(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", READING)
+@pytest.mark.parametrize("slow", ["client", "server"])
+async def test_a_side_that_reads_nothing_for_too_long(mode: str, slow: str) -> None:
+    heard: list[object] = []
+
+    async def flood(peer: Peer) -> None:
+        while not heard:
+            peer.send(bytes(100_000))
+            try:
+                async with asyncio.timeout(0.05):
+                    await peer.connection.drain()
+            except (TimeoutError, ConnectionError):
+                pass
+            if isinstance(peer.connection, RawClient) and peer.connection.ended:
+                return
+
+    async def talk(peer: Peer) -> None:
+        if slow == "client":
+            await flood(peer)
+        else:
+            # Nobody reads here, so the socket fills.
+            await over.wait()
+
+    over = asyncio.Event()
+    recorder = READING[mode]()
+    async with (
+        Origin(serving(talk)) as origin,
+        running(recorder, limits_websocket_stall=0.5) as proxy,
+        websocket(proxy.port, origin.url) as peer,
+    ):
+        flooding = asyncio.ensure_future(flood(peer)) if slow == "server" else None
+        await recorder.wait("websocket_error", "websocket_end")
+        heard.append("the end")
+        over.set()
+        if flooding is not None:
+            await flooding
+    flow = flow_of(recorder)
+    assert str(flow.error) == f"the {slow} is gone: it takes nothing any more"
+    assert (flow.close_code, flow.closed_by_client) == (1006, slow == "client")
+
+
+@pytest.mark.parametrize("mode", READING)
 async def test_a_close_frame_that_is_never_answered(mode: str) -> None:
     async def talk(peer: Peer) -> None:
         await peer.connection.wait_end()  # type: ignore[union-attr]
