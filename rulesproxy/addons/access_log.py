@@ -12,7 +12,7 @@ from rulesproxy.flow.websocket import WebSocketFlow
 
 
 class AccessLog:
-    """`client method url -> status size duration`, or what went wrong instead of a status.
+    """`client method url -> status size duration (rules)`, or what went wrong instead of a status.
 
     A WebSocket has a line for its handshake, and one for its end: `-> websocket 1000 by the client, 12 messages, 5.1s`.
     """
@@ -77,6 +77,9 @@ class AccessLog:
         if seconds is not None:
             fields["seconds"] = round(seconds, 6)
             words.append(_human_time(seconds))
+        if flow.hits:
+            fields["rules"] = flow.hits
+            words.append(f"({', '.join(flow.hits)})")
         line = escape(f"{client} {request.method} {request.url} -> {' '.join(words)}")
         _logger.info("%s", line, extra={"fields": fields})
 
