@@ -314,6 +314,17 @@ def test_no_flow_of_the_conformance_suite_refutes_a_proof() -> None:
     assert proved > 200
 
 
+def test_rules_about_one_long_list_do_not_meet_at_each_of_its_items() -> None:
+    hosts = " ".join([f'"h{number}.test"' for number in range(1000)])
+    texts = [f'host in {{{hosts}}} and query["q{number}"] == "1"' for number in range(3)]
+    found = [term for text in texts for term in all_terms(check(parse(text)).node) or ()]
+    index: Candidates[int] = Candidates()
+    for number, term in enumerate(found):
+        index.add(term, number)
+    for number, term in enumerate(found):
+        assert [other for _, other in index.implied_by(term)] == [number]
+
+
 def test_the_index_leaves_nothing_out() -> None:
     chance = random.Random(1)
     terms = []
