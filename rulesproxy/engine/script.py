@@ -93,7 +93,7 @@ def _contents(file: Path, beside: Mapping[str, Path] | tuple[()]) -> str:
     digest = hashlib.sha256()
     for path in (file, *(beside.values() if beside else ())):
         try:
-            data = path.read_bytes()
+            data = path.read_bytes() if path.is_file() else b""
         except OSError:
             data = b""
         digest.update(b"%d:%b" % (len(data), data))
@@ -174,6 +174,11 @@ class Scripts:
         """This is the module of a script now."""
         _forget(self.modules[path])
         self.modules[path] = module
+
+    def refuse(self, module: ModuleType) -> None:
+        """A module that was loaded again cannot be used; the scripts are tried once more at the next change."""
+        _forget(module)
+        self._failed = True
 
 
 def _beside(script: Path) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from rulesproxy.diagnostics import Diagnostic, Source, Span
 from rulesproxy.engine.options import Options, OptionsError
 from rulesproxy.rules import nodes
+from rulesproxy.rules.closure import read_regular
 from rulesproxy.rules.load import RulesError
 from rulesproxy.rules.nodes import Node, NodeError, Scalar, read_nodes
 from rulesproxy.rules.schema import Bad, Reader
@@ -75,7 +76,7 @@ def read_project(path: Path) -> Project:
         RulesError: the file cannot be read, or one of the two is not what it should be.
     """
     try:
-        root = read_nodes(Source(str(path), path.read_text(encoding="utf-8")))
+        root = read_nodes(Source(str(path), read_regular(path).decode("utf-8")))
     except NodeError as error:
         raise RulesError(error.diagnostics) from None
     except (OSError, UnicodeDecodeError):
