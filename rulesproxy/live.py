@@ -25,11 +25,12 @@ from rulesproxy.net.watch import Watch
 if TYPE_CHECKING:
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
+    from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
 
-Part: TypeAlias = Literal["options", "rules", "addons"]
+Part: TypeAlias = Literal["project", "rules", "addons"]
 _T = TypeVar("_T")
 
 _SWITCH = 0.0005
@@ -52,7 +53,7 @@ class Live:
         rule_files: the rule files as they were named; empty where the rules come from elsewhere.
         rules: the rule set in force; None where there is none.
         revision: how many sets have been in force; 0 before the start.
-        problems: why the options, rules or addons as their files are now are not in force; empty where they are.
+        problems: why the project file, the rules or the addons as they are now are not in force; empty where they are.
         on_rules_error: told of every problem that has diagnostics.
         disabled: names of rules that were switched off at run time; they stay off over reloads.
         reloads: how many reloads of the rule files have been `ok`, `failed`, or found them `unchanged`.
@@ -66,7 +67,7 @@ class Live:
         rules: RuleSet | str | Path | Sequence[str | Path] | None,
         addons: Iterable[object],
         profiles: Sequence[str],
-        project: Path | None,
+        project: Project | None,
         outside: Outside | None,
     ) -> None:
         self.rule_files: tuple[Path, ...] = ()
@@ -116,13 +117,22 @@ class Live:
         if self.rules is not None:
             self._loaded = self.rules
             self._revisions[self.rules] = 1
-        self._scripts = Scripts([addon for addon in self._addons if isinstance(addon, Path)])
+        addons = self._listed(self._project)
+        self._scripts = Scripts([addon for addon in addons if isinstance(addon, Path)])
+        return self._in_place(addons)
+
+    def _listed(self, project: Project | None) -> list[object]:
+        listed = () if project is None else project.addons
+        return [*[name if name == "rules" else Path(name) for name in listed], *self._addons]
+
+    def _in_place(self, addons: list[object]) -> list[object]:
+        """The addons themselves for what is listed, with the rules in their place."""
         rules: list[object] = [] if self.rules is None else [self.rules]
-        addons = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in self._addons]
-        if "rules" not in addons:
-            return [*rules, *addons]
-        at = addons.index("rules")
-        return [*addons[:at], *rules, *addons[at + 1 :]]
+        found = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in addons]
+        if "rules" not in found:
+            return [*rules, *found]
+        at = found.index("rules")
+        return [*found[:at], *rules, *found[at + 1 :]]
 
     # Watching
 
@@ -167,8 +177,12 @@ class Live:
         return files
 
     def _watched(self) -> Iterable[Path]:
-        project = [] if self._project is None else [self._project]
-        return dict.fromkeys([*project, *self._rule_closure(), *self._scripts.files])
+        return dict.fromkeys([*self._project_files(), *self._rule_closure(), *self._scripts.files])
+
+    def _project_files(self) -> list[Path]:
+        if self._project is None or self._project.path is None:
+            return []
+        return [self._project.path, *getattr(self.problems.get("project"), "watch", ())]
 
     # Loading again
 
@@ -182,32 +196,55 @@ class Live:
 
     async def _reload(self, files: frozenset[Path] | None) -> bool:
         good = True
-        if self._project is not None and (files is None or self._project in files):
-            good = await self._reload_options(self._project)
+        if self._project is not None and (files is None or not files.isdisjoint(self._project_files())):
+            good = await self._reload_project(self._project)
         if self.rule_files and (files is None or not files.isdisjoint(self._rule_closure())):
             good = await self._reload_rules(files is None) and good
         if files is None or not files.isdisjoint(self._scripts.files):
             good = await self._reload_scripts(files) and good
         return good
 
-    async def _reload_options(self, project: Path) -> bool:
+    async def _reload_project(self, known: Project) -> bool:
         from rulesproxy.rules.load import RulesError
         from rulesproxy.rules.project import read_project
 
+        path = known.path
+        if path is None:
+            return True
         try:
-            found = await self.aside(lambda: read_project(project))
-        except RulesError as exc:
-            return self._failed("options", exc)
-        try:
+            found = await self.aside(lambda: read_project(path))
+            if found.addons != known.addons:
+                await self._rearrange(found)
+            self._project = found
             self._engine.options.replace_values(found.options)
+        except RulesError as exc:
+            return self._failed("project", exc)
+        except (ScriptError, AddonError) as exc:
+            _log.error("%s: %s; the addons stay as they are", path, exc)
+            return self._failed("project", exc)
         except OptionsError as exc:
             explained = found.explain(exc)
             if explained:
-                return self._failed("options", RulesError(explained))
-            _log.error("%s: %s; the options stay as they are", project, exc)
-            return self._failed("options", exc)
-        self.problems.pop("options", None)
+                return self._failed("project", RulesError(explained))
+            _log.error("%s: %s; the options stay as they are", path, exc)
+            return self._failed("project", exc)
+        self.problems.pop("project", None)
         return True
+
+    async def _rearrange(self, project: Project) -> None:
+        """Load the addons that the project file has gained, and end those that it has lost."""
+        before, after = self._listed(self._project), self._listed(project)
+        old = self._in_place(before)
+        added = [addon for addon in after if isinstance(addon, Path) and addon not in before]
+        self._scripts.add(added)
+        try:
+            await self._engine.rearrange(old, self._in_place(after))
+        except (AddonError, OptionsError):
+            self._scripts.remove(added)
+            raise
+        gone = [addon for addon in before if isinstance(addon, Path) and addon not in after]
+        self._scripts.remove(gone)
+        _log.info("addons: +%d -%d", len(added), len(gone))
 
     async def _reload_rules(self, forced: bool) -> bool:
         from rulesproxy.rules.load import RulesError
