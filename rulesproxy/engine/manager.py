@@ -101,7 +101,7 @@ class Engine:
                 self._configure_first(node)
             self._tell(self._unheard)
             self._state = "started"
-            self._publish(self._bind(self._nodes))
+            self._publish(self._bind_nodes(self._nodes))
         except BaseException:
             await self.shutdown()
             raise
@@ -129,7 +129,8 @@ class Engine:
         """Put `new` in the place of `old`: start, load and configure it aside, then publish it in one turn.
 
         `old` is what `startup` was given, or what its `start` returned. Its `done` comes when the last flow that began
-        with it has ended, at most `limits.replaced_addon` later. The other addons are told of `updated`.
+        with it has ended, at most `limits.replaced_addon` later: flows that last longer go on with `new`. Flows that
+        began with an `old` that has no `done` keep it to their end. The other addons are told of `updated`.
 
         Raises:
             AddonError: `new` cannot be used, or `old` is not in the chain; the chain is as before.
@@ -168,8 +169,10 @@ class Engine:
                 return index
         raise AddonError(f"addon {addon_name(addon)} is not in the chain, so it cannot be replaced")
 
-    def _bind(self, nodes: list[Node]) -> Chain:
-        addons = tuple([part.addon for part in _parts(nodes)])
+    def _bind_nodes(self, nodes: list[Node]) -> Chain:
+        return self._bind(tuple([part.addon for part in _parts(nodes)]))
+
+    def _bind(self, addons: tuple[object, ...]) -> Chain:
         return bind(addons, self.options.limits.handler, self.options.on_error == "closed")
 
     def _publish(self, chain: Chain) -> None:
@@ -187,7 +190,7 @@ class Engine:
     def _refresh(self) -> None:
         """Collect the handlers again: a configuration may change what an addon handles."""
         try:
-            chain = self._bind(self._nodes)
+            chain = self._bind_nodes(self._nodes)
         except AddonError as error:
             logger.error("%s", error)
             return
@@ -207,9 +210,9 @@ class Engine:
             node.begin(self.options, self.commands, {id(part.addon): part.addon for part in self._walk()})
             for part in node.walk():
                 self._configure_first(part)
-            self._bind(nodes)
+            self._bind_nodes(nodes)
             self._tell(set(updated), lambda: self.options.restore(options) - lost, besides=leaving)
-            chain = self._bind(nodes)
+            chain = self._bind_nodes(nodes)
         except BaseException:
             self.commands.restore(commands)
             # What the new addon changed by itself is told back too.
@@ -217,6 +220,7 @@ class Engine:
             await _end(node, self.options.limits.handler)
             raise
         self._nodes = nodes
+        leaving.successor = node
         self._publish(chain)
         try:
             if self._state == "running":
@@ -240,7 +244,8 @@ class Engine:
 
     async def _let_go(self, node: Node) -> None:
         limits = self.options.limits
-        if not self._holders(node):
+        if not node.has_done or not self._holders(node):
+            # Where nothing waits for its end, it may serve the flows that began with it for as long as they last.
             await _end(node, limits.handler)
             return
         leaving = _Leaving(node)
@@ -253,9 +258,17 @@ class Engine:
                 await leaving.free.wait()
         except TimeoutError:
             for chain in self._holders(leaving.node):
-                chain.follow(self._chain)
+                chain.follow(self._without(chain, leaving.node))
         await _end(leaving.node, handler)
         self._leaving.remove(leaving)
+
+    def _without(self, chain: Chain, node: Node) -> Chain:
+        """An earlier snapshot with the version of today in the place of a node; all else in it stays as it was."""
+        gone = {id(part.addon) for part in node.walk()}
+        kept = [addon for addon in chain.addons if id(addon) not in gone]
+        at = next(index for index, addon in enumerate(chain.addons) if id(addon) in gone)
+        today = [part.addon for part in node.latest.walk() if not part.ended]
+        return self._bind((*kept[:at], *today, *kept[at:]))
 
     async def _shutdown(self) -> None:
         limits = self.options.limits
