@@ -99,6 +99,7 @@ class Compiled:
         shadows_connect: it may end or change the request, so that no rule below it may decide on CONNECT.
         stop: nothing below it applies.
         either_side: it is tried in both passes.
+        uses_request_late: what it does in the response pass is made of the request body.
         uses_response: its filter reads the response.
         uses_state: it reads or sets what rules remember under a name.
     """
@@ -106,12 +107,11 @@ class Compiled:
     __slots__ = (
         "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request", "_response",
         "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "answers_batches", "awaits_request",
-        "awaits_response",
-        "captures", "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body",
-        "either_side", "gate", "holds_request", "holds_response", "matches", "may", "memory", "name", "number",
-        "only_passes", "only_routes", "outside", "passes", "reads_request", "reads_response", "refuses_overflow",
-        "route", "rule",
-        "shadows_connect", "stop", "uses_response", "uses_state",
+        "awaits_response", "captures", "connect", "decides_connect", "decides_on_request", "edits_request",
+        "edits_response_body", "either_side", "gate", "holds_request", "holds_response", "matches", "may", "memory",
+        "name", "number", "only_passes", "only_routes", "outside", "passes", "reads_request", "reads_response",
+        "refuses_overflow", "route", "rule", "shadows_connect", "stop", "uses_request_late", "uses_response",
+        "uses_state",
     )  # fmt: skip
 
     matches: Filter
@@ -186,7 +186,8 @@ class Compiled:
         self.reads_response = bool(checked.needs_body & Phase.S)
         edits_body = any(action.edits_body == "request" for action in request)
         uses_body = any("request" in action.reads_body for action in request)
-        self.holds_request = edits_body or uses_body or self.reads_request
+        self.uses_request_late = any("request" in action.reads_body for action in response)
+        self.holds_request = edits_body or uses_body or self.uses_request_late or self.reads_request
         self.decides_on_request = decidable and self.acts_on_request
         self.edits_request = any(action.edits_request for action in request)
 
