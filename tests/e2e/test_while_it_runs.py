@@ -269,6 +269,7 @@ async def test_addons_come_and_go_with_the_project_file(tmp_path: Path, caplog: 
         save("b.py, c.py", "b_word: three")
         await logged(caplog, "`c.py` does not exist")
         assert (await chain(), list(proxy.live.problems)) == (["b", "last"], ["project"])
+        caplog.clear()
         # The file that was missing is watched.
         (tmp_path / "helper_of_c.py").write_text("")
         (tmp_path / "c.py").write_text(LIFE.replace("NAME", "c"))
