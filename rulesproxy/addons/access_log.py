@@ -12,7 +12,7 @@ from rulesproxy.flow.websocket import WebSocketFlow
 
 
 class AccessLog:
-    """`client method url -> status size duration`, or what went wrong instead of a status.
+    """`client method url -> status size duration (rules)`, or what went wrong instead of a status.
 
     A WebSocket has a line for its handshake, and one for its end: `-> websocket 1000 by the client, 12 messages, 5.1s`.
     """
@@ -78,6 +78,9 @@ class AccessLog:
         if seconds is not None:
             fields["seconds"] = round(seconds, 6)
             words.append(_human_time(seconds))
+        if flow.hits:
+            fields["rules"] = flow.hits
+            words.append(f"({', '.join(flow.hits)})")
         # Without arguments a line is no format: a percent sign in it stays as it is.
         _logger.info(escape(f"{client} {request.method} {url} -> {' '.join(words)}"), extra={"fields": fields})
 

@@ -265,6 +265,7 @@ class HTTPLayer(Layer):
             finally:
                 chain.release()
             if flow.killed:
+                self._tell_refused(flow, "closed")
                 self.client.abort()
                 return
             plan = flow.planned
@@ -272,9 +273,11 @@ class HTTPLayer(Layer):
                 await wait_as_planned(context.services, self.client, plan)
                 context.route = plan.upstream
                 if plan.end is not None:
+                    self._tell_refused(flow, plan.end)
                     await self.end(plan.end)
                     return
             if flow.response is not None and not 200 <= flow.response.status_code < 300:
+                self._tell_refused(flow, str(flow.response.status_code))
                 await self._refuse_tunnel(flow.response)
                 return
         context.names = (host,)
@@ -288,6 +291,13 @@ class HTTPLayer(Layer):
         from rulesproxy.layers.detect import run_tunnel
 
         await run_tunnel(context)
+
+    def _tell_refused(self, flow: HTTPFlow, how: str) -> None:
+        """Write the line of a tunnel that is refused: no event follows that the access log could see."""
+        client, target = _peer(self.context), format_authority(flow.request.host, flow.request.port, "")
+        fields = {"client": client, "method": "CONNECT", "target": target, "refused": how, "rules": flow.hits}
+        by = f" ({', '.join(flow.hits)})" if flow.hits else ""
+        _log.info("%s CONNECT %s -> refused: %s%s", client, target, how, by, extra={"fields": fields})
 
     async def _refuse_tunnel(self, response: HTTPResponse) -> None:
         body = response.raw_content or b""
