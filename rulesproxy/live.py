@@ -378,6 +378,7 @@ class Live:
             except OptionsError:
                 self.disabled = before
                 raise
+            _log.info("rev %d: rule `%s` was switched %s", self.revision, name, "on" if on else "off")
 
     @property
     def names(self) -> list[str]:

@@ -25,6 +25,7 @@ rules:
   - id: counts
     match: path == "/count"
     respond: {body: "${counter}"}
+    log: asked for ${path}
 """
 ADDON = """
 from rulesproxy import command, ctx
