@@ -158,7 +158,7 @@ class Proxy:
             AuthorityError: the CA cannot be used.
             OptionsError: an option is bad, or a public address is not allowed.
         """
-        self._check_options({"allow_public", "auth", "upstream_ca", "verify_upstream"})
+        self._check_options(set(self.options.keys()))
         chain = self.live.load()
         if self.live.rules is not None:
             _say_unverified(self.live.rules)
@@ -307,6 +307,9 @@ class Proxy:
             self._check_auth()
         if "upstream_ca" in changed:
             self._check_upstream_ca()
+        if self.options.shutdown_grace < 0:
+            about = [("shutdown_grace", self.options.source("shutdown_grace"))]
+            raise OptionsError("option `shutdown_grace`: it must be a number of seconds, not negative", about)
         if "verify_upstream" in changed and not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
 

@@ -154,3 +154,7 @@ FEED_BACKLOG = 1000
 """Entries of the control feed that wait for one reader: a burst of a second; a slower reader is told what it missed."""
 CONTROL_BODY = 2 * 1024 * 1024
 """Bytes of a request to the control API: the largest rule file, spelt as JSON, has place in it."""
+CONTROL_PATIENCE = 10.0
+"""Seconds for the head of a request to the control API, and for its body: both come from this machine."""
+CONTROL_CONNECTIONS = 100
+"""Connections to the control API: some dashboards and shells. Others would take descriptors away from the proxy."""

@@ -212,6 +212,9 @@ async def _serve(proxy: Proxy, control: Control | None, args: argparse.Namespace
         stop.set_result(code)
 
     proxy.live.on_rules_error = _say_rules_error
+    if hasattr(signal, "SIGHUP"):
+        # Before the start, which may take a while: its default is the end of the process.
+        loop.add_signal_handler(signal.SIGHUP, proxy.live.request_reload)
     await proxy.start()
     # What is there now stays. Flows are acyclic: the collector is for what addons make, and need not look often.
     gc.freeze()
@@ -219,8 +222,6 @@ async def _serve(proxy: Proxy, control: Control | None, args: argparse.Namespace
     gc.enable()
     loop.add_signal_handler(signal.SIGTERM, finish, 0)
     loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
-    if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, proxy.live.request_reload)
     try:
         for listening in proxy.listeners:
             log.info("listening on %s (%s)", listening, listening.mode)

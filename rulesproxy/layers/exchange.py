@@ -7,6 +7,7 @@ for in `effects`. It knows no rules and no sockets.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from rulesproxy.layers.server_side import ServerSide
 from rulesproxy.layers.stream import StreamClosed, StreamTimeout
 from rulesproxy.layers.upload import Upload
 from rulesproxy.layers.websocket import WebSocketLayer
+from rulesproxy.layers.websocket_end import SHUTDOWN
 from rulesproxy.layers.websocket_handshake import client_terms, limit_offer, server_terms
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import NO_BODY, End, RequestHead, encode_response_head
@@ -97,6 +99,14 @@ class Exchange:
             if not isinstance(self.flow.request, HTTPRequest):
                 self.flow.request = self.layer.request_of(self.head)[0]
             await self._fail("handler", f"an addon broke this flow: {why}")
+        except asyncio.CancelledError:
+            # The grace of a shutdown is over. There is no time for an answer, but the addons are told.
+            if not self._over:
+                self.flow.error = FlowError(SHUTDOWN, "disconnected", self.services.clock.wall())
+                if self.answered:
+                    self.client.abort()
+                await asyncio.shield(asyncio.ensure_future(self._fire_error()))
+            raise
         finally:
             # Nothing of this exchange is left behind, however it went.
             if self.upload is not None:
