@@ -82,9 +82,9 @@ def _show_status(status: Any) -> str:
     lines = [f"revision {status['revision']}, {len(status['rules'])} rules, {status['connections']} connections"]
     lines += [f"  listens on {one['host']}:{one['port']} ({one['mode']})" for one in status["listeners"]]
     lines += [f"  {count} flows in flight under revision {revision}" for revision, count in status["in_flight"].items()]
-    for diagnostic in status["error"] or ():
-        place = f"{diagnostic['path']}:{diagnostic['line']}:{diagnostic['column']}: " if diagnostic["path"] else ""
-        lines.append(f"  {place}{diagnostic['severity']}[{diagnostic['code']}]: {diagnostic['title']}")
+    for part, why in status["problems"].items():
+        lines.append(f"the files of the {part} have errors, what was loaded before is in force:")
+        lines += [f"  {line}" for line in why.splitlines()]
     return "\n".join([*lines, _show_rules(status["rules"])])
 
 
@@ -105,13 +105,10 @@ def _reload(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[An
     try:
         answer = client.ask("POST", "/reload")
     except Refused as error:
-        if not isinstance(error.answer, dict) or not error.answer.get("error"):
+        if not isinstance(error.answer, dict) or "problems" not in error.answer:
             raise
         answer = error.answer
-    return (
-        answer,
-        lambda it: f"revision {it['revision']}" if it["ok"] else _show_diagnostics({"diagnostics": it["error"]}),
-    )
+    return answer, lambda it: f"revision {it['revision']}" if it["ok"] else "\n".join(it["problems"].values())
 
 
 def _enable(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:
@@ -122,7 +119,11 @@ def _enable(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[An
 def _check(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:
     file = args.arguments[0]
     text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    return client.ask("POST", "/check", text=text), _show_diagnostics
+    answer = client.ask("POST", "/check", text=text)
+    for each in answer["diagnostics"]:
+        # The proxy has the text alone.
+        each["path"] = file if each["path"] == "<text>" else each["path"]
+    return answer, _show_diagnostics
 
 
 def _show_diagnostics(answer: Any) -> str:
@@ -130,7 +131,8 @@ def _show_diagnostics(answer: Any) -> str:
     for each in answer["diagnostics"]:
         place = f"{each['path']}:{each['line']}:{each['column']}: " if each["path"] else ""
         lines.append(f"{place}{each['severity']}[{each['code']}]: {each['title']}")
-    return "\n".join(lines) or f"{answer['rules']} rules, nothing wrong"
+    number = answer.get("rules")
+    return "\n".join(lines) or f"{number} rule{'' if number == 1 else 's'}, nothing wrong"
 
 
 def _explain(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:
@@ -143,6 +145,7 @@ def _show_trace(answer: Any) -> str:
     for rule in answer["rules"]:
         lines.append(f"{'hit ' if rule['hit'] else 'miss'}  {rule['name']}  {rule['path']}:{rule['line']}")
         lines += [f"      {what}" for what in (rule["changes"] if rule["hit"] else [rule["why"]])]
+    lines += [f"log: {line}" for line in answer["log"]]
     return "\n".join(lines)
 
 
@@ -183,7 +186,10 @@ def _show_options(options: Any) -> str:
 
 
 def _commands(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:
-    return client.ask("GET", "/commands"), lambda rows: "\n".join([f"{row['usage']}  {row['help']}" for row in rows])
+    def show(rows: Any) -> str:
+        return "\n".join([f"{row['usage']}  {row['help']}" for row in rows]) or "no addon has commands"
+
+    return client.ask("GET", "/commands"), show
 
 
 def _command(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.packs import PACK
-    from rulesproxy.rules.project import RULES, Project, read_project
+    from rulesproxy.rules.project import Project, read_project
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
     gc.disable()
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         project = read_project(found.project) if found.project is not None else Project({}, ())
         project.set_options(options)
         _set_options(options, args)
-        addons: list[object] = [RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)]
+        addons: list[object] = [Path(path) for path in args.addon]
         control = _control(args.control)
         proxy = Proxy(
             files or None,
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
             addons=_with_log([*addons, *([control.feed] if control is not None else [])]),
             profiles=args.profile,
             watch=True,
-            project=found.project,
+            project=project,
             configured=options,
         )
     except RulesError as exc:

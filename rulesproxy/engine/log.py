@@ -11,7 +11,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Literal, TextIO, TypeAlias
 
 from rulesproxy.engine.secrets import masked
@@ -67,6 +69,26 @@ def setup(format: Format = "text", verbosity: int = 0, stream: TextIO | None = N
     logger.setLevel(logging.DEBUG if verbosity > 0 else logging.INFO if verbosity == 0 else logging.WARNING)
     logger.propagate = False
     return handler
+
+
+@contextmanager
+def overheard() -> Iterator[list[logging.LogRecord]]:
+    """Catch what this thread logs meanwhile, which then goes nowhere else: dry runs write nothing into the log."""
+    records: list[logging.LogRecord] = []
+    thread = get_ident()
+
+    def hear(record: logging.LogRecord) -> bool:
+        # A record itself does not always know its thread: see `setup`.
+        if get_ident() != thread:
+            return True
+        records.append(record)
+        return False
+
+    logger.addFilter(hear)
+    try:
+        yield records
+    finally:
+        logger.removeFilter(hear)
 
 
 def escape(text: str) -> str:
@@ -138,16 +160,14 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._lines.append(self.format(record))
-            # Commands that only read rules need no event loop, and do not wait for it to be imported.
-            from asyncio import get_running_loop
-
-            try:
-                loop = get_running_loop()
-            except RuntimeError:
+            # Commands that only read rules need no event loop, and do not wait for it to be imported. Looking it up is
+            # cheaper than an import statement, which asks a package for its parts every time.
+            events = sys.modules.get("asyncio.events")
+            loop = None if events is None else events._get_running_loop()
+            if loop is None:
                 self.flush()
-            else:
-                if len(self._lines) == 1:
-                    loop.call_soon(self.flush)
+            elif len(self._lines) == 1:
+                loop.call_soon(self.flush)
         except Exception:
             self.handleError(record)
 
@@ -158,7 +178,7 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
             lines, self._lines = self._lines, []
             if lines:
                 self.stream.write("\n".join(lines) + "\n")
-            super().flush()
+            self.stream.flush()
         except ValueError:
             pass  # The stream is closed: the process ends.
         finally:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from rulesproxy.filters import analysis, ast, functions, hints, lookup, tilde, typed
-from rulesproxy.filters.fields import NUMBERS, OPERATORS, TEXTUAL, Field, Kind
+from rulesproxy.filters.fields import NUMBERS, OPERATORS, TEXTUAL, Field, Kind, public_names
 from rulesproxy.filters.fields.marks import SCOPES
 from rulesproxy.filters.operands import Operands
 from rulesproxy.filters.phases import MESSAGES, Phase
@@ -224,7 +224,12 @@ class _Checker:
             help = f'`~u {value.name}` or `url ~ "{value.name}"` searches the URL'
             near = lookup.near(value.name)
             help = f"did you mean `{near}`?" if near else help
+            if value.name.upper() in hints.METHODS:
+                help = f"write `method == {value.name}`; several are a set: `method in {{GET {value.name}}}`"
             raise FilterError([error("RP215", f"`{value.name}` is not a field", node.start, node.end, help)])
+        if isinstance(value, ast.Field) and _is_host(value):
+            help = f'a host is compared: `host == "{value.name}"`, or `host under "{value.name}"`'
+            raise FilterError([error("RP215", f"`{value.name}` is not a condition", node.start, node.end, help)])
         read = self.read(value)
         if read.kind is Kind.JSON:
             read = functions.through(read, functions.AS_BOOL)
@@ -329,3 +334,11 @@ class _Checker:
     def header_name(self, name: str, value: ast.Field) -> bytes:
         hints.about_header(name, value, self.problems.append)
         return name.lower().encode("utf-8", "surrogateescape")
+
+
+def _is_host(value: ast.Field) -> bool:
+    """Whether a name that stands alone is a host without quotes, and no misspelt field."""
+    if "." not in value.name or value.keys or lookup.find(value.name) or lookup.near(value.name):
+        return False
+    group = value.name.partition(".")[0]
+    return not any(name.partition(".")[0] == group for name in public_names())

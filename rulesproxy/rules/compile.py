@@ -114,6 +114,7 @@ class Compiled:
         shadows_connect: it may end or change the request, so that no rule below it may decide on CONNECT.
         stop: nothing below it applies.
         either_side: it is tried in both passes.
+        uses_request_late: what it does in the response pass is made of the request body.
         uses_response: its filter reads the response.
         uses_state: it reads or sets what rules remember under a name.
         messages: the kinds of messages on which it acts, or behind which no rule below it does.
@@ -128,7 +129,7 @@ class Compiled:
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
         "holds_response", "matches", "may", "memory", "messages", "name", "number", "only_passes", "only_routes",
         "opens", "outside", "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule",
-        "shadows_connect", "stop", "uses_response", "uses_state",
+        "shadows_connect", "stop", "uses_request_late", "uses_response", "uses_state",
     )  # fmt: skip
 
     matches: Filter
@@ -206,7 +207,8 @@ class Compiled:
         self.reads_response = bool(checked.needs_body & Phase.S)
         edits_body = any(action.edits_body == "request" for action in request)
         uses_body = any("request" in action.reads_body for action in request)
-        self.holds_request = edits_body or uses_body or self.reads_request
+        self.uses_request_late = any("request" in action.reads_body for action in response)
+        self.holds_request = edits_body or uses_body or self.uses_request_late or self.reads_request
         self.decides_on_request = decidable and self.acts_on_request
         self.edits_request = any(action.edits_request for action in request)
 

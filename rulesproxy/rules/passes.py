@@ -269,7 +269,7 @@ class Runner:
         view = FlowView(flow)
         for number in below:
             rule = self._rules[number]
-            if rule.acts_on_response and rule.reads_request and rule.near(view):
+            if rule.acts_on_response and rule.holds_request and rule.near(view):
                 self._bodies.wait_for_request(flow, state, view, below)
                 return
 
@@ -373,7 +373,7 @@ class Runner:
                 state.at = at - 1
                 self._bodies.wait_for_response(flow, state, state.numbers[state.at :])
                 return None
-            if self._bodies.lacks(rule, flow, False):
+            if self._bodies.lacks(rule, flow, rule.uses_request_late):
                 continue
             if captures is None:
                 if rule.gate is not None and not state.opens(rule, seen):

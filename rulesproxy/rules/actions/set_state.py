@@ -63,7 +63,7 @@ def _name(key: Scalar, reader: Reader) -> str:
 def _value(node: Node, reader: Reader, name: str) -> Template:
     from rulesproxy.rules import nodes
 
-    if isinstance(node, nodes.Scalar) and node.empty:
+    if isinstance(node, nodes.Scalar) and node.null:
         # Nothing is what a forgotten value is, so here it need not be quoted.
         return Template.of("")
     return Template.read(node, reader, name)
