@@ -121,7 +121,7 @@ def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | N
                 "RP110",
                 child,
                 f"the id `{identity}` is already used",
-                f"this file is included twice: an `id` beside one `include` stands before its ids, as in `other/{identity}`"
+                f"this file is included twice: an `id` beside one `include` stands before its ids: `other/{identity}`"
                 if again
                 else "every rule needs an id of its own, over all files",
                 labels=[] if again else [Label(first, "first used here")],
