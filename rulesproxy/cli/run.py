@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.packs import PACK
-    from rulesproxy.rules.project import RULES, Project, read_project
+    from rulesproxy.rules.project import Project, read_project
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
     gc.disable()
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         project = read_project(found.project) if found.project is not None else Project({}, ())
         project.set_options(options)
         _set_options(options, args)
-        addons: list[object] = [RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)]
+        addons: list[object] = [Path(path) for path in args.addon]
         control = _control(args.control)
         proxy = Proxy(
             files or None,
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
             addons=_with_log([*addons, *([control.feed] if control is not None else [])]),
             profiles=args.profile,
             watch=True,
-            project=found.project,
+            project=project,
             configured=options,
         )
     except RulesError as exc:
@@ -212,6 +212,9 @@ async def _serve(proxy: Proxy, control: Control | None, args: argparse.Namespace
         stop.set_result(code)
 
     proxy.live.on_rules_error = _say_rules_error
+    if hasattr(signal, "SIGHUP"):
+        # Before the start, which may take a while: its default is the end of the process.
+        loop.add_signal_handler(signal.SIGHUP, proxy.live.request_reload)
     await proxy.start()
     # What is there now stays. Flows are acyclic: the collector is for what addons make, and need not look often.
     gc.freeze()
@@ -219,8 +222,6 @@ async def _serve(proxy: Proxy, control: Control | None, args: argparse.Namespace
     gc.enable()
     loop.add_signal_handler(signal.SIGTERM, finish, 0)
     loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
-    if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, proxy.live.request_reload)
     try:
         for listening in proxy.listeners:
             log.info("listening on %s (%s)", listening, listening.mode)

@@ -160,16 +160,14 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._lines.append(self.format(record))
-            # Commands that only read rules need no event loop, and do not wait for it to be imported.
-            from asyncio import get_running_loop
-
-            try:
-                loop = get_running_loop()
-            except RuntimeError:
+            # Commands that only read rules need no event loop, and do not wait for it to be imported. Looking it up is
+            # cheaper than an import statement, which asks a package for its parts every time.
+            events = sys.modules.get("asyncio.events")
+            loop = None if events is None else events._get_running_loop()
+            if loop is None:
                 self.flush()
-            else:
-                if len(self._lines) == 1:
-                    loop.call_soon(self.flush)
+            elif len(self._lines) == 1:
+                loop.call_soon(self.flush)
         except Exception:
             self.handleError(record)
 
@@ -180,7 +178,7 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
             lines, self._lines = self._lines, []
             if lines:
                 self.stream.write("\n".join(lines) + "\n")
-            super().flush()
+            self.stream.flush()
         except ValueError:
             pass  # The stream is closed: the process ends.
         finally:

@@ -10,7 +10,7 @@ import logging
 from functools import lru_cache
 
 from rulesproxy.engine.dispatch import dispatch
-from rulesproxy.flow.connection import Address
+from rulesproxy.flow.connection import Address, ServerConn
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
@@ -64,13 +64,7 @@ class HTTPLayer(Layer):
 
     async def run(self) -> None:
         """Serve requests until the client or an answer ends the connection."""
-        try:
-            await self._run()
-        finally:
-            for upstream in self.private.values():
-                await self.context.services.upstreams.discard(upstream)
-
-    async def _run(self) -> None:
+        # One coroutine, not two: whatever happens further down wakes all that wait above it, one after the other.
         try:
             while True:
                 head = await self._next_head()
@@ -96,6 +90,9 @@ class HTTPLayer(Layer):
                 await self.refuse(408, "the request head did not arrive in time")
         except StreamClosed:
             pass
+        finally:
+            for upstream in self.private.values():
+                await self.context.services.upstreams.discard(upstream)
 
     async def refuse(self, status: int, why: str) -> None:
         """Answer something that never became a flow, and end the connection."""
@@ -154,13 +151,14 @@ class HTTPLayer(Layer):
                     return None
                 reader.feed(data)
                 message = reader.next_message()
-            client.deadline = services.clock.now() + limits.header_read
-            while message is NEED_DATA:
-                data = await client.read()
-                if not data:
-                    return None
-                reader.feed(data)
-                message = reader.next_message()
+            if message is NEED_DATA:
+                client.deadline = services.clock.now() + limits.header_read
+                while message is NEED_DATA:
+                    data = await client.read()
+                    if not data:
+                        return None
+                    reader.feed(data)
+                    message = reader.next_message()
             client.deadline = FOREVER
         assert isinstance(message, RequestHead)
         return message
@@ -173,13 +171,13 @@ class HTTPLayer(Layer):
             raise ProtocolError(
                 f"the request is for {request.host}, on a connection that was made for {other} (host_mismatch)", 421
             )
-        flow = HTTPFlow(request, context.client_conn, context.server(address))
+        flow = HTTPFlow(request, context.client_conn, ServerConn(address, False, context.mode.via))
         if self.reverse:
             # `flow.orig` has kept what the client asked for.
             self._retarget(request, address)
         now = context.services.clock.wall()
         flow.timestamp_start = request.timestamp_start = now
-        if head.upgrade == "websocket":
+        if head.upgrade and "websocket" in map(str.strip, head.upgrade.split(",")):
             flow.websocket = WebSocketFlow(flow, now)
         chain = context.services.chain()
         chain.hold()

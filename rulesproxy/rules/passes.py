@@ -13,17 +13,23 @@ from collections.abc import Coroutine, Sequence
 from typing import TypeAlias
 
 from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
+from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.flow.tcp import TCPFlow
+from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.batch import answer_matching, put_back
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.event_streams import has_events, watch
 from rulesproxy.rules.failure import failure_pass
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of
+from rulesproxy.rules.messages import Messages, Talk
 from rulesproxy.rules.position import Pass
 from rulesproxy.rules.state import Store
+from rulesproxy.rules.turn import TCPTurn, WebSocketTurn
 from rulesproxy.rules.waiting import Waiting
 
 INDEXED_FROM = 4
@@ -42,6 +48,8 @@ class Runner:
         "_bodies",
         "_editors",
         "_index",
+        "_kept",
+        "_messages",
         "_nothing",
         "_numbers",
         "_responds",
@@ -60,7 +68,11 @@ class Runner:
             self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         # Whether anybody will ask what the request was when the response pass, or its stead, comes to a rule.
-        self._responds = any(rule.acts_on_response or rule.acts_on_error for rule in self._rules)
+        self._responds = any(
+            rule.acts_on_response or rule.acts_on_error or rule.messages or rule.opens for rule in self._rules
+        )
+        self._messages = Messages(self._rules)
+        self._kept = store
         self._bodies = Waiting(self._rules)
         self.hosts = Hosts(self._rules, self._index, self._store)
         self.owner = object()
@@ -76,12 +88,22 @@ class Runner:
         if any(rule.holds_request for rule in rules):
             found["request"] = self.request
         batches = any(rule.answers_batches for rule in rules)
-        if batches or any(rule.acts_on_response for rule in rules):
+        streams = bool((self._messages.kinds | self._messages.opens) & Phase.V)
+        if batches or streams or any(rule.acts_on_response for rule in rules):
             found["responseheaders"] = self.responseheaders
         if batches or any(rule.holds_response for rule in rules):
             found["response"] = self.response
         if any(rule.acts_on_error for rule in rules):
             found["error"] = self.error
+        kinds, opens = self._messages.kinds, self._messages.opens
+        if kinds & Phase.W:
+            found["websocket_message"] = self.websocket_message
+        if opens & Phase.W:
+            found["websocket_start"] = self.websocket_start
+        if kinds & Phase.X:
+            found["tcp_message"] = self.tcp_message
+        if opens & Phase.X:
+            found["tcp_start"] = self.tcp_start
         if self.hosts.connects:
             found["http_connect"] = self.hosts.http_connect
         if self.hosts.passes:
@@ -247,7 +269,7 @@ class Runner:
         view = FlowView(flow)
         for number in below:
             rule = self._rules[number]
-            if rule.acts_on_response and rule.reads_request and rule.near(view):
+            if rule.acts_on_response and rule.holds_request and rule.near(view):
                 self._bodies.wait_for_request(flow, state, view, below)
                 return
 
@@ -278,7 +300,12 @@ class Runner:
             # The rest of the answers is in the body. Rules of the response pass see all of them.
             state.waits = "response"
             return None
-        return self._response_pass(flow, state, False)
+        rest = self._response_pass(flow, state, False)
+        if (self._messages.kinds | self._messages.opens) & Phase.V and state.waits is None:
+            if rest is not None:
+                return self._then_watch(rest, flow, state)
+            self._watch(flow, state)
+        return rest
 
     def response(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
@@ -346,7 +373,7 @@ class Runner:
                 state.at = at - 1
                 self._bodies.wait_for_response(flow, state, state.numbers[state.at :])
                 return None
-            if self._bodies.lacks(rule, flow, False):
+            if self._bodies.lacks(rule, flow, rule.uses_request_late):
                 continue
             if captures is None:
                 if rule.gate is not None and not state.opens(rule, seen):
@@ -361,6 +388,8 @@ class Runner:
             # A new view is cheaper than making the old one forget what it has read.
             view = None
             if rule.stop or ended(flow):
+                # Nor do the rules below it have to do with the messages that follow.
+                state.numbers = state.numbers[:at]
                 break
         state.at = len(state.numbers)
         return None
@@ -371,11 +400,94 @@ class Runner:
         """The same for the response pass."""
         await dispatch((bound,), flow, captures)
         if rule.stop or ended(flow):
-            state.at = len(state.numbers)
+            state.numbers = state.numbers[: state.at]
             return
         rest = self._response_pass(flow, state, whole)
         if rest is not None:
             await rest
+
+    # Messages
+
+    def wants_messages(self, flow: HTTPFlow) -> bool:
+        """Whether some rule may act on the messages of the WebSocket that this request asks for."""
+        state = flow.rules
+        if state is self._nothing or not self._messages.kinds & Phase.W:
+            return False
+        if type(state) is not Pass or state.owner is not self.owner:
+            state = self._late(flow)
+        base = FlowView(flow)
+        return bool(self._messages.concerned(Phase.W, state.numbers, lambda number: state.view(base, number)))
+
+    def websocket_start(self, flow: WebSocketFlow) -> None:
+        state = self._talking(flow.handshake_flow, Phase.W)
+        if state.talk is not None and state.talk.base is not None and state.talk.openers:
+            self._messages.open(state.talk, WebSocketTurn(flow, state.talk.base, state, at_open=True))
+
+    def websocket_message(self, flow: WebSocketFlow) -> Rest:
+        state = self._talking(flow.handshake_flow, Phase.W)
+        talk = state.talk
+        if talk is None or talk.base is None or not talk.numbers:
+            return None
+        return self._messages.run(talk, WebSocketTurn(flow, talk.base, state))
+
+    def tcp_start(self, flow: TCPFlow) -> None:
+        talk = self._tcp_talk(flow)
+        if talk.openers:
+            self._messages.open(talk, TCPTurn(flow, 0, at_open=True))
+
+    def tcp_message(self, flow: TCPFlow) -> Rest:
+        talk = self._tcp_talk(flow)
+        if not talk.numbers:
+            return None
+        message = flow.messages[-1]
+        if talk.behind is not None and not message.whole and (size := talk.behind.cut(message.content)):
+            message.held = message.content[-size:]
+            message.content = message.content[:-size]
+            if not message.content:
+                return None
+        index = talk.index
+        talk.index += 1
+        turn = TCPTurn(flow, index)
+        rest = self._messages.run(talk, turn)
+        if rest is None:
+            turn.settle()
+            return None
+        return _then(rest, turn)
+
+    def _watch(self, flow: HTTPFlow, state: Pass) -> None:
+        """Let the events of a response that is an event stream pass the rules that may act on them."""
+        if has_events(flow) and not ended(flow):
+            self._talking(flow, Phase.V)
+            talk = state.talk
+            if talk is not None and (talk.numbers or talk.openers):
+                watch(self._messages, flow, state, talk, self._kept.limits.event)
+
+    async def _then_watch(self, rest: Coroutine[object, object, None], flow: HTTPFlow, state: Pass) -> None:
+        await rest
+        if state.waits is None:
+            self._watch(flow, state)
+
+    def _talking(self, flow: HTTPFlow, phase: Phase) -> Pass:
+        """The pass of a flow, with the conversation that it has begun."""
+        state = flow.rules
+        if type(state) is not Pass or state.owner is not self.owner:
+            state = self._late(flow)
+        if state.talk is None and state is not self._nothing:
+            base = state.base_view(flow)
+            numbers = self._messages.concerned(phase, state.numbers, lambda number: state.view(base, number))
+            state.talk = Talk(self.owner, numbers, self._messages.openers(phase, state.numbers), base)
+        return state
+
+    def _tcp_talk(self, flow: TCPFlow) -> Talk:
+        talk = flow.rules
+        if type(talk) is not Talk or talk.owner is not self.owner:
+            view = FlowView.of_message(flow, None, 0)
+            numbers = self._messages.concerned(Phase.X, self._numbers, lambda number: view)
+            talk = flow.rules = Talk(self.owner, numbers, self._messages.openers(Phase.X, self._numbers))
+            talk.behind = self._messages.look_behind(numbers)
+            if self._store is not None:
+                self._store.attach(flow)
+        return talk
 
     # Bodies
 
@@ -383,3 +495,8 @@ class Runner:
         """Whether the pass of this flow waits for the body of this side."""
         state = flow.rules
         return type(state) is Pass and state.waits == side and state.owner is self.owner
+
+
+async def _then(rest: Coroutine[object, object, None], turn: TCPTurn) -> None:
+    await rest
+    turn.settle()
