@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -87,6 +89,14 @@ def declare_options(options: Options) -> None:
     add("shutdown_grace", float, 5.0, "seconds that flows have to finish at shutdown")
 
 
+def settle() -> None:
+    """What is in memory now stays: the collector is for what comes. To be called once, behind the start."""
+    # Flows are acyclic: the collector is for what addons make, and need not look often.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    gc.enable()
+
+
 class Proxy:
     """A proxy. `async with Proxy(...)` runs it; `start()` and `stop()` do the same by hand.
 
@@ -104,6 +114,7 @@ class Proxy:
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
         outside: where rules that are named by file get time and chance from; the machine by default.
+        sockets: sockets that listen already, one for each address, in the place of new ones.
     """
 
     def __init__(
@@ -119,6 +130,7 @@ class Proxy:
         home: Path | None = None,
         configured: Options | None = None,
         outside: Outside | None = None,
+        sockets: Sequence[socket.socket] = (),
         **options: object,
     ) -> None:
         self.hits = Hits()
@@ -126,7 +138,8 @@ class Proxy:
         modes = [mode] if isinstance(mode, str) else list(mode)
         if listen is None:
             listen = [_FREE] * sum(1 for name in modes if parse_mode(name).listen is None)
-        self._wanted = plan_listeners(modes, [listen] if isinstance(listen, str) else list(listen))
+        self.wanted = plan_listeners(modes, [listen] if isinstance(listen, str) else list(listen))
+        self._sockets = list(sockets)
         self._watch = watch
         self._home = home or state_dir()
         self.options = configured or Options()
@@ -150,6 +163,16 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def check(self) -> None:
+        """See whether addresses and options are such that one may listen. `start` does so too.
+
+        Raises:
+            OptionsError: an option is bad, or a public address is not allowed.
+        """
+        self._check_addresses()
+        self._check_auth()
+        self._check_upstream_ca()
+
     async def start(self) -> None:
         """Load the rules and addons, bind the addresses, start the addons, accept clients.
 
@@ -161,9 +184,7 @@ class Proxy:
             AuthorityError: the CA cannot be used.
             OptionsError: an option is bad, or a public address is not allowed.
         """
-        self._check_addresses()
-        self._check_auth()
-        self._check_upstream_ca()
+        self.check()
         if not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
         chain = self.live.load()
@@ -179,8 +200,11 @@ class Proxy:
         )  # fmt: skip
         self.server = Server(self._streams, self._limits)
         try:
-            for mode, (host, port) in self._wanted:
-                listener = self.server.listen(host, port, self._serve(mode))
+            for at, (mode, (host, port)) in enumerate(self.wanted):
+                if self._sockets:
+                    listener = self.server.adopt(self._sockets[at], self._serve(mode))
+                else:
+                    listener = self.server.listen(host, port, self._serve(mode))
                 self.listeners.append(Listening(mode.name, *listener.address, mode.scheme))
                 self.dialer.own.add(listener.address)
                 self.dialer.redirected |= mode.name == "transparent"
@@ -188,7 +212,7 @@ class Proxy:
         except BaseException:
             self.server.close_listeners()
             raise
-        self.live.revision = 1
+        self.live.revision = self.live.first_revision
         self.server.resume()
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self._watch:
@@ -243,6 +267,15 @@ class Proxy:
     def revision(self) -> int:
         """How many rule sets have been in force."""
         return self.live.revision
+
+    @property
+    def stop_requested(self) -> asyncio.Event:
+        """Set when an addon asks for the end of the proxy."""
+        return self.engine.stop_requested
+
+    def request_reload(self) -> None:
+        """Load rule files and addons again soon, see `Live.request_reload`."""
+        self.live.request_reload()
 
     async def reload(self, changed: Iterable[Path] | None = None) -> bool:
         """Load rule files and addons again, see `Live.reload`."""
@@ -319,16 +352,16 @@ class Proxy:
             raise OptionsError(
                 "option `auth`: write user:password, both of them", [("auth", self.options.source("auth"))]
             )
-        silent = sorted({mode.name for mode, _ in self._wanted if not mode.asks})
+        silent = sorted({mode.name for mode, _ in self.wanted if not mode.asks})
         if silent:
             _log.warning("auth: %s cannot ask anybody for a password: whoever reaches it may use it", ", ".join(silent))
 
     def _check_addresses(self) -> None:
-        if not SUPPORTED and any(mode.name == "transparent" for mode, _ in self._wanted):
+        if not SUPPORTED and any(mode.name == "transparent" for mode, _ in self.wanted):
             raise OptionsError("transparent mode needs Linux: no other system says where a connection was going")
         if self.options.allow_public:
             return
-        for mode, (host, port) in self._wanted:
+        for mode, (host, port) in self.wanted:
             protected = self.options.auth and mode.asks
             if mode.open and not protected and not _is_loopback(host):
                 way = "say --auth user:password or --allow-public" if mode.asks else "say --allow-public"

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from rulesproxy.engine.bind import AddonError
-from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import OptionsError
 from rulesproxy.engine.script import ScriptError, Scripts
 from rulesproxy.net.watch import Watch
 
 if TYPE_CHECKING:
+    from rulesproxy.engine.dispatch import Chain
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.ruleset import RuleSet
@@ -38,6 +39,20 @@ class _Clock(Protocol):
     def wall(self) -> float: ...
 
 
+class Server(Protocol):
+    """Who serves with what is loaded: an engine, or several processes with one each."""
+
+    @property
+    def chains(self) -> Sequence[Chain]:
+        """See `Engine`; none where flows are in other processes."""
+
+    async def replace(self, old: object, new: object, updated: AbstractSet[str] = ...) -> None:
+        """Put `new` in the place of `old`, everywhere or nowhere. See `Engine`."""
+
+    async def replace_options(self, values: Mapping[str, object]) -> None:
+        """Take over the options of the project file, all or none, everywhere or nowhere. See `Engine`."""
+
+
 class Live:
     """The rules and addons of one proxy.
 
@@ -45,6 +60,7 @@ class Live:
         rule_files: the rule files as they were named; empty where the rules come from elsewhere.
         rules: the rule set in force; None where there is none.
         revision: how many sets have been in force; 0 before the start.
+        first_revision: the revision of the set that is in force from the start.
         rules_error: why the rule files as they are now are not in force; None where they are.
         on_rules_error: told of it.
         disabled: names of rules that were switched off at run time; they stay off over reloads.
@@ -54,17 +70,26 @@ class Live:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Server,
         clock: _Clock,
         rules: RuleSet | str | Path | Sequence[str | Path] | None,
         addons: Iterable[object],
         profiles: Sequence[str],
         project: Path | None,
         outside: Outside | None,
+        loader: Callable[[], RuleSet] | None = None,
     ) -> None:
+        """
+        Args:
+            engine: who serves.
+            clock: the time, to tell how long things take.
+            rules: see `Proxy`, as all up to `outside`.
+            loader: loads the rule files, in any thread; by default `load_rules` does.
+        """
         self.rule_files: tuple[Path, ...] = ()
         self.rules: RuleSet | None = None
         self.revision = 0
+        self.first_revision = 1
         self.rules_error: RulesError | None = None
         self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
         self.on_swap: Callable[[], Awaitable[None]] | None = None
@@ -81,6 +106,7 @@ class Live:
         self._profiles = tuple(profiles)
         self._project = project
         self._outside = outside
+        self._loader = loader or self._load_files
         self._loaded = self.rules
         self._engine = engine
         self._clock = clock
@@ -99,10 +125,11 @@ class Live:
         """
         self._began = self._clock.wall()
         if self.rule_files:
-            self.rules = self._load()
+            self.rules = self._loader()
         if self.rules is not None:
             self._loaded = self.rules
-            self._revisions[self.rules] = 1
+            self.rules = self._loaded.without(self.disabled)
+            self._revisions[self.rules] = self.first_revision
         self._scripts = Scripts([addon for addon in self._addons if isinstance(addon, Path)])
         rules: list[object] = [] if self.rules is None else [self.rules]
         addons = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in self._addons]
@@ -145,6 +172,8 @@ class Live:
 
     def _rule_closure(self) -> dict[Path, None]:
         """What the rules are made of, and what the version with errors is made of: a fix may be in either."""
+        if not self.rule_files:
+            return {}
         files = dict.fromkeys(self.rule_files)
         for source in (self.rules, self.rules_error):
             if source is not None:
@@ -168,14 +197,14 @@ class Live:
     async def _reload(self, files: frozenset[Path] | None) -> bool:
         good = True
         if self._project is not None and (files is None or self._project in files):
-            good = self._reload_options(self._project)
+            good = await self._reload_options(self._project)
         if self.rule_files and (files is None or not files.isdisjoint(self._rule_closure())):
             good = await self._reload_rules(files is None) and good
         if files is None or not files.isdisjoint(self._scripts.files):
             good = await self._reload_scripts(files) and good
         return good
 
-    def _reload_options(self, project: Path) -> bool:
+    async def _reload_options(self, project: Path) -> bool:
         from rulesproxy.rules.load import RulesError
         from rulesproxy.rules.project import read_project
 
@@ -185,7 +214,7 @@ class Live:
             self.on_rules_error(exc)
             return False
         try:
-            self._engine.options.replace_values(found.options)
+            await self._engine.replace_options(found.options)
         except OptionsError as exc:
             explained = found.explain(exc)
             if explained:
@@ -200,7 +229,7 @@ class Live:
 
         started = self._clock.now()
         try:
-            rules = await asyncio.get_running_loop().run_in_executor(None, self._load_aside)
+            rules = await load_aside(self._loader)
         except RulesError as exc:
             if forced or self._watcher is None or not self._watcher.moving:
                 # Else it was read while it was written, and will be read again.
@@ -219,25 +248,16 @@ class Live:
             await self.use(rules)
         except OptionsError as exc:
             self.reloads["failed"] += 1
-            _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
+            _log.error("the new rules are refused, the last good ones stay in force: %s", exc)
             return False
         self.reloads["ok"] += 1
         _log.info("rev %d: %s rules, %.0f ms", self.revision, changes, (self._clock.now() - started) * 1000)
         return True
 
-    def _load(self) -> RuleSet:
+    def _load_files(self) -> RuleSet:
         from rulesproxy.rules.ruleset import load_rules
 
         return load_rules(*self.rule_files, profiles=self._profiles, outside=self._outside)
-
-    def _load_aside(self) -> RuleSet:
-        """Load the rule files in a thread of its own, in small turns: the loop must not wait for it."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH)
-        try:
-            return self._load()
-        finally:
-            sys.setswitchinterval(interval)
 
     async def _reload_scripts(self, changed: frozenset[Path] | None) -> bool:
         """Import addons again, each in its own place of the chain."""
@@ -279,6 +299,21 @@ class Live:
         if self.on_swap is not None:
             await self.on_swap()
 
+    async def take(self, rules: RuleSet, disabled: AbstractSet[str], revision: int) -> None:
+        """Put a rule set in force that somebody else has loaded, without the rules of these names, as this revision.
+
+        Raises:
+            OptionsError: an addon refuses; the old rules stay in force.
+        """
+        async with self._turn:
+            before = self.disabled, self.revision
+            self.disabled, self.revision = set(disabled), revision - 1
+            try:
+                await self.use(rules)
+            except OptionsError:
+                self.disabled, self.revision = before
+                raise
+
     async def switch(self, name: str, on: bool) -> None:
         """Switch a rule on or off until the end of the proxy, whatever its file says of other things.
 
@@ -312,6 +347,20 @@ class Live:
                 if any(addon is rules for addon in chain.addons):
                     found[revision] = found.get(revision, 0) + chain.users
         return found
+
+
+async def load_aside(loader: Callable[[], RuleSet]) -> RuleSet:
+    """Load rules in a thread of its own, in small turns: the loop must not wait for it."""
+
+    def load() -> RuleSet:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
+        try:
+            return loader()
+        finally:
+            sys.setswitchinterval(interval)
+
+    return await asyncio.get_running_loop().run_in_executor(None, load)
 
 
 def _younger_than(moment: float) -> Callable[[Path], bool]:

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, TextIO, TypeAlias
 
 from rulesproxy.engine.secrets import masked
@@ -46,14 +46,16 @@ class LogEntry:
         return f"LogEntry({self.msg!r}, {self.level!r})"
 
 
-def setup(format: Format = "text", verbosity: int = 0, stream: TextIO | None = None) -> logging.Handler:
+def setup(
+    format: Format = "text", verbosity: int = 0, stream: TextIO | None = None, shared: bool = False
+) -> logging.Handler:
     """Send our log to `stream`, stderr by default; a second call replaces the first.
 
     `verbosity` -1 shows warnings and errors, 0 also info and alert, 1 everything. Colours need a terminal and no
-    `NO_COLOR` in the environment.
+    `NO_COLOR` in the environment. With `shared`, other processes write to the same stream, and lines stay whole.
     """
     stream = stream or sys.stderr
-    handler = _BatchHandler(stream)
+    handler = _BatchHandler(stream, _ATOMIC if shared else 0)
     # Nobody sees these fields of a record, and finding them costs more than all the rest ("Optimization" in the
     # documentation of `logging`).
     logging._srcfile = None
@@ -131,8 +133,9 @@ class JSONFormatter(logging.Formatter):
 class _BatchHandler(logging.StreamHandler[TextIO]):
     """Writes what one turn of the event loop has logged at once; a line from elsewhere immediately."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, most: int = 0) -> None:
         super().__init__(stream)
+        self._most = most
         self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -156,8 +159,11 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
         self.acquire()
         try:
             lines, self._lines = self._lines, []
-            if lines:
+            if lines and not self._most:
                 self.stream.write("\n".join(lines) + "\n")
+            for block in _blocks(lines, self._most) if self._most else ():
+                self.stream.write(block)
+                super().flush()
             super().flush()
         except ValueError:
             pass  # The stream is closed: the process ends.
@@ -185,6 +191,22 @@ class EntryHandler(logging.Handler):
             self.handleError(record)
 
 
+def _blocks(lines: list[str], most: int) -> Iterator[str]:
+    """The lines in pieces of so many bytes at most; a longer line is a piece of its own."""
+    block, size = "", 0
+    for line in lines:
+        length = len(line.encode("utf-8", "replace")) + 1
+        if block and size + length > most:
+            yield block
+            block, size = "", 0
+        block += line + "\n"
+        size += length
+    if block:
+        yield block
+
+
+_ATOMIC = 4096
+"""Bytes that Linux writes to a pipe in one piece (PIPE_BUF, pipe(7))."""
 _HANDLER_NAME = "rulesproxy-stderr"
 _COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "alert": "\x1b[36m", "warn": "\x1b[33m", "error": "\x1b[31m"}
 

@@ -7,7 +7,7 @@ caller gives it addons in order and tells it when the listeners are bound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from types import ModuleType
@@ -137,6 +137,10 @@ class Engine:
         """
         with context.inside(self):
             await self._replace(old, new, updated)
+
+    async def replace_options(self, values: Mapping[str, object]) -> None:
+        """Take over the options of the project file, see `Options.replace_values`."""
+        self.options.replace_values(values)
 
     async def shutdown(self) -> None:
         """Call `done` on every addon, in order. To be called when serving has stopped; a second call does nothing."""

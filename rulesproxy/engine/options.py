@@ -207,7 +207,9 @@ class Options:
         _flatten("", values, given)
         self._set(given, source, later)
 
-    def replace_values(self, values: Mapping[str, object], source: Source = "project file") -> None:
+    def replace_values(
+        self, values: Mapping[str, object], source: Source = "project file", later: bool = False
+    ) -> None:
         """Set options to values as `set_values` does, and forget what this source gave for others, all or none.
 
         Raises:
@@ -216,7 +218,7 @@ class Options:
         given: dict[str, _Given] = {}
         _flatten("", values, given)
         gone = [name for name, by in self._given.items() if source in by and name not in given]
-        self._set(given, source, False, gone)
+        self._set(given, source, later, gone)
 
     def set_environment(self, environment: Mapping[str, str], later: bool = False) -> None:
         """Set options from the variables `RULESPROXY_<NAME>`, all or none. For `later` and errors see `set_texts`."""

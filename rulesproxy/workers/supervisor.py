@@ -1,0 +1,116 @@
+"""`Supervisor`: the process that stands before the workers. It has the face of a `Proxy`, and serves nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rulesproxy.app import Listening, SystemClock
+from rulesproxy.engine.options import OptionsError
+from rulesproxy.live import Live
+from rulesproxy.tls.authority import Authority, state_dir
+from rulesproxy.workers.bundle import Loader, pack
+from rulesproxy.workers.channel import Message
+from rulesproxy.workers.fleet import Fleet, State
+
+if TYPE_CHECKING:
+    from rulesproxy.app import Proxy
+    from rulesproxy.rules.project import Project
+    from rulesproxy.rules.ruleset import RuleSet
+
+_log = logging.getLogger("rulesproxy")
+
+
+class Supervisor:
+    """So many processes that serve as one proxy.
+
+    Args:
+        model: the proxy that each worker is to be, with its addresses and options. It is never started.
+        size: how many workers.
+        command: the program of a worker, see `Process.start`.
+        asks: what a worker needs to make its proxy.
+        files: the rule files.
+        profiles: the profiles that are switched on.
+        project: the project file, and what it says.
+
+    Attributes:
+        listeners: where the workers listen.
+        live: the rules; what is loaded again is put in force in every worker.
+    """
+
+    def __init__(
+        self, model: Proxy, size: int, command: Sequence[str], asks: Message, files: Sequence[Path],
+        profiles: Sequence[str], project: tuple[Path | None, Project],
+    ) -> None:  # fmt: skip
+        self.listeners: list[Listening] = []
+        self.options = model.options
+        self._model = model
+        self._loader = Loader(tuple(files), tuple(profiles), size)
+        path, known = project
+        state = State("", b"", frozenset(), 1, known.options)
+        self._fleet = Fleet(size, command, asks, state, self._version)
+        rules = list(files) or None
+        self.live = Live(self._fleet, SystemClock(), rules, (), profiles, path, None, self._loader)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Check everything, listen, start the workers.
+
+        Raises:
+            RulesError: the rule files are not valid, or several processes cannot serve by them.
+            OptionsError: an option is bad, or a public address is not allowed.
+            BindError: an address cannot be listened on.
+            AuthorityError: the CA cannot be used.
+            NotStarted: a worker does not come up; it has said why.
+        """
+        if sys.platform != "linux":
+            raise OptionsError("--workers needs Linux: no other system deals clients out to several processes")
+        self._model.check()
+        self.live.load()
+        authority = Authority.load_or_create(state_dir())
+        if authority.created:
+            _log.info("a certificate authority was made: clients of HTTPS must trust %s", authority.cert_path)
+        self.ca_path = authority.cert_path
+        if self.live.rules is not None:
+            self._fleet.begin_with(*self._version(self.live.rules))
+        await self._fleet.start([address for _, address in self._model.wanted])
+        for (mode, _), address in zip(self._model.wanted, self._fleet.addresses, strict=True):
+            self.listeners.append(Listening(mode.name, *address, mode.scheme))
+        self.live.revision = 1
+        self.live.watch()
+        self._task = asyncio.create_task(self.live.follow())
+        _log.info("%d workers: processes %s", len(self._fleet.pids), ", ".join(map(str, self._fleet.pids)))
+
+    async def stop(self) -> None:
+        """End the workers, each of which lets its flows finish."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._fleet.stop(self.options.shutdown_grace)
+
+    @property
+    def rules(self) -> RuleSet | None:
+        """The rule set in force."""
+        return self.live.rules
+
+    @property
+    def revision(self) -> int:
+        """How many rule sets have been in force."""
+        return self.live.revision
+
+    @property
+    def stop_requested(self) -> asyncio.Event:
+        """Set when an addon asks for the end of the proxy."""
+        return self._fleet.stop_requested
+
+    def request_reload(self) -> None:
+        """Load rule files and addons again soon."""
+        self.live.request_reload()
+        self._reloading = asyncio.create_task(self._fleet.reload_addons())
+
+    def _version(self, rules: RuleSet) -> tuple[str, bytes, frozenset[str]]:
+        return rules.digest, pack(self._loader.contents(rules.digest)), frozenset(self.live.disabled)

@@ -1,0 +1,168 @@
+"""The inside of a worker: a proxy that does what the supervisor tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rulesproxy.app import settle
+from rulesproxy.engine.bind import AddonError
+from rulesproxy.engine.options import OptionsError
+from rulesproxy.live import load_aside
+from rulesproxy.rules.load import RulesError
+from rulesproxy.workers.bundle import unpack_rules
+from rulesproxy.workers.channel import Channel, Message
+
+if TYPE_CHECKING:
+    from rulesproxy.app import Proxy
+    from rulesproxy.rules.ruleset import RuleSet
+
+_KILLED = 143
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """Rules as they are in force, or may be."""
+
+    rules: RuleSet
+    disabled: frozenset[str]
+    revision: int
+
+
+class Worker:
+    """One worker.
+
+    Args:
+        proxy: what serves. It is started and stopped here.
+        channel: the way to the supervisor.
+        rules: the whole rule set that the proxy begins with, rules that are switched off included; None without rules.
+        files: the rule files as they were named.
+        profiles: the profiles that are switched on.
+    """
+
+    def __init__(
+        self, proxy: Proxy, channel: Channel, rules: RuleSet | None, files: Sequence[Path], profiles: Sequence[str]
+    ) -> None:
+        self._proxy = proxy
+        self._channel = channel
+        self._rules = rules
+        self._files = files
+        self._profiles = profiles
+        self._next: _Version | None = None
+        self._before: _Version | None = None
+        self._stopping = asyncio.Event()
+        self._does: dict[str, Callable[[Message, bytes], Awaitable[Message | None]]] = {
+            "prepare": self._prepare, "commit": self._commit, "back": self._back, "drop": self._drop,
+            "options": self._options, "reload": self._reload,
+        }  # fmt: skip
+
+    async def run(self, asked: Message) -> int:
+        """Serve until told to stop, or until the supervisor is gone; the exit code. `asked` is the message to answer.
+
+        Raises:
+            What `Proxy.start` raises.
+        """
+        await self._proxy.start()
+        settle()
+        loop = asyncio.get_running_loop()
+        # The terminal tells everybody, and the supervisor tells us. Who means this process alone says TERM.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        self._channel.send({"id": asked["id"], "ok": True})
+        tasks = [loop.create_task(self._obey()), loop.create_task(self._pass_on())]
+        stopping = loop.create_task(self._stopping.wait())
+        await asyncio.wait([stopping, tasks[0]], return_when=asyncio.FIRST_COMPLETED)
+        await self._proxy.stop()
+        if tasks[0].done():
+            # A bug of ours is told as such.
+            tasks[0].result()
+        for task in tasks:
+            task.cancel()
+        return 0
+
+    async def _obey(self) -> None:
+        while True:
+            received = await self._channel.receive()
+            if received is None:
+                break
+            message, data = received
+            if message["do"] == "stop":
+                self._stopping.set()
+                continue
+            answer = await self._does[message["do"]](message, data)
+            self._channel.send({"id": message["id"], "ok": True, **(answer or {})})
+        if self._stopping.is_set():
+            # The supervisor was in a hurry.
+            os._exit(_KILLED)
+        self._stopping.set()
+
+    async def _pass_on(self) -> None:
+        """An addon may end the proxy: all of it."""
+        await self._proxy.stop_requested.wait()
+        self._channel.send({"is": "stop requested"})
+
+    # Rules
+
+    async def _prepare(self, message: Message, data: bytes) -> Message | None:
+        digest = message["digest"]
+        rules = self._rules
+        if data:
+            try:
+                rules = await load_aside(lambda: unpack_rules(data, self._files, self._profiles))
+            except RulesError as error:
+                return {"ok": False, "why": str(error.diagnostics[0])}
+            if rules.digest != digest:
+                return {"ok": False, "why": "files that the rules call have changed meanwhile"}
+        assert rules is not None
+        self._next = _Version(rules, frozenset(message["disabled"]), message["revision"])
+        return None
+
+    async def _commit(self, message: Message, data: bytes) -> Message | None:
+        assert self._next is not None
+        live = self._proxy.live
+        before = None if self._rules is None else _Version(self._rules, frozenset(live.disabled), live.revision)
+        try:
+            await self._take(self._next)
+        except (AddonError, OptionsError) as error:
+            return {"ok": False, "why": str(error)}
+        self._before = before
+        return None
+
+    async def _back(self, message: Message, data: bytes) -> Message | None:
+        """Another worker could not commit."""
+        if self._before is not None:
+            try:
+                await self._take(self._before)
+            except (AddonError, OptionsError) as error:
+                return {"ok": False, "why": str(error)}
+        return await self._drop(message, data)
+
+    async def _drop(self, message: Message, data: bytes) -> Message | None:
+        self._next = self._before = None
+        return None
+
+    async def _take(self, version: _Version) -> None:
+        await self._proxy.live.take(version.rules, version.disabled, version.revision)
+        self._rules = version.rules
+
+    # All else
+
+    async def _options(self, message: Message, data: bytes) -> Message | None:
+        options = self._proxy.options
+        try:
+            if message["source"] == "project file":
+                options.replace_values(message["values"])
+            else:
+                options.set_values(message["values"], message["source"])
+        except OptionsError as error:
+            return {"ok": False, "why": str(error), "about": [list(each) for each in error.about]}
+        return None
+
+    async def _reload(self, message: Message, data: bytes) -> Message | None:
+        return {"ok": await self._proxy.reload()}
