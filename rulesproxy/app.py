@@ -32,6 +32,7 @@ from rulesproxy.tls.context import ClientContexts, ContextError, ServerContexts,
 
 if TYPE_CHECKING:
     from rulesproxy.rules.outside import Outside
+    from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
@@ -56,15 +57,11 @@ class Listening:
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks: `now` never jumps, `wall` counts from the epoch, both in seconds."""
 
-    def now(self) -> float:
-        """Seconds on the monotonic clock."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
+    # Not methods around them: every request asks a dozen times.
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run for so many seconds."""
@@ -104,12 +101,12 @@ class Proxy:
         rules: a rule set, or the rule files to load; None for no rules.
         listen: one address or several (`host:port`; port 0 takes a free one), for modes without one of their own.
         mode: one mode for all addresses, or one for each; `MODE@host:port` has its own address.
-        addons: objects with handlers and files (`Path`) of Python addons, in order. The word `rules` among them is the
-            place of the rules, which else come first.
+        addons: objects with handlers and files (`Path`) of Python addons, in order, behind those of the project file.
+            The word `rules` among them is the place of the rules, which else come first.
         profiles: the profiles of the rule files that are switched on; a later one wins.
         watch: load rule files and files of addons again when they change.
-        project: the project file that `configured` has been given the options of; its options are read again when it
-            changes.
+        project: the project file, whose options `configured` has been given; its options and addons are read again
+            when it changes.
         home: where the CA is kept; the platform's data directory by default.
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
@@ -126,7 +123,7 @@ class Proxy:
         addons: Iterable[object] = (),
         profiles: Sequence[str] = (),
         watch: bool = False,
-        project: Path | None = None,
+        project: Project | None = None,
         home: Path | None = None,
         configured: Options | None = None,
         outside: Outside | None = None,
@@ -169,9 +166,7 @@ class Proxy:
         Raises:
             OptionsError: an option is bad, or a public address is not allowed.
         """
-        self._check_addresses()
-        self._check_auth()
-        self._check_upstream_ca()
+        self._check_options({"allow_public", "auth", "upstream_ca", "verify_upstream"})
 
     async def start(self) -> None:
         """Load the rules and addons, bind the addresses, start the addons, accept clients.
@@ -185,8 +180,6 @@ class Proxy:
             OptionsError: an option is bad, or a public address is not allowed.
         """
         self.check()
-        if not self.options.verify_upstream:
-            _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
         chain = self.live.load()
         if self.live.rules is not None:
             _say_unverified(self.live.rules)
@@ -208,8 +201,11 @@ class Proxy:
                 self.listeners.append(Listening(mode.name, *listener.address, mode.scheme))
                 self.dialer.own.add(listener.address)
                 self.dialer.redirected |= mode.name == "transparent"
+            # What an option may not be at start it may not become later, whoever changes it.
+            self.options.guard = self._check_options
             await self.engine.startup([*chain, self.hits, Har()])
         except BaseException:
+            self.options.guard = None
             self.server.close_listeners()
             raise
         self.live.revision = self.live.first_revision
@@ -233,6 +229,7 @@ class Proxy:
         await self.server.close(grace)
         await self.services.upstreams.close()
         await self.engine.shutdown()
+        self.options.guard = None
         for stream in list(self._streams):
             stream.abort()
 
@@ -334,6 +331,17 @@ class Proxy:
             await self.services.upstreams.sweep(now)
             if self._check_tunnels:
                 await self._end_tunnels()
+
+    def _check_options(self, changed: set[str]) -> None:
+        """Refuse values of options that no type can tell are wrong."""
+        if not changed.isdisjoint({"allow_public", "auth"}):
+            self._check_addresses()
+        if "auth" in changed:
+            self._check_auth()
+        if "upstream_ca" in changed:
+            self._check_upstream_ca()
+        if "verify_upstream" in changed and not self.options.verify_upstream:
+            _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
 
     def _check_upstream_ca(self) -> None:
         """A bad file is found now, not at the first connection."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from rulesproxy.engine.bind import AddonError
+from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import OptionsError
 from rulesproxy.engine.script import ScriptError, Scripts
 from rulesproxy.net.watch import Watch
@@ -24,14 +27,20 @@ if TYPE_CHECKING:
     from rulesproxy.engine.dispatch import Chain
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
+    from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
 
+Part: TypeAlias = Literal["project", "rules", "addons"]
+_T = TypeVar("_T")
+
 _SWITCH = 0.0005
 """While rules are loaded in a thread, the loop gets its turn after this long, instead of the interpreter's 5 ms."""
 _REMIND = 60.0
-"""Seconds between two reminders that the rule files have errors."""
+"""Seconds between two reminders that something is wrong with the files."""
+_COARSE = 0.02
+"""Seconds by which the date of a file may be older than the moment of its change: kernels count in ticks."""
 
 
 class _Clock(Protocol):
@@ -40,7 +49,7 @@ class _Clock(Protocol):
 
 
 class Server(Protocol):
-    """Who serves with what is loaded: an engine, or several processes with one each."""
+    """Who serves by the rules: an engine, or several processes with one each."""
 
     @property
     def chains(self) -> Sequence[Chain]:
@@ -48,9 +57,6 @@ class Server(Protocol):
 
     async def replace(self, old: object, new: object, updated: AbstractSet[str] = ...) -> None:
         """Put `new` in the place of `old`, everywhere or nowhere. See `Engine`."""
-
-    async def replace_options(self, values: Mapping[str, object]) -> None:
-        """Take over the options of the project file, all or none, everywhere or nowhere. See `Engine`."""
 
 
 class Live:
@@ -61,8 +67,8 @@ class Live:
         rules: the rule set in force; None where there is none.
         revision: how many sets have been in force; 0 before the start.
         first_revision: the revision of the set that is in force from the start.
-        rules_error: why the rule files as they are now are not in force; None where they are.
-        on_rules_error: told of it.
+        problems: why the project file, the rules or the addons as they are now are not in force; empty where they are.
+        on_rules_error: told of every problem that has diagnostics.
         disabled: names of rules that were switched off at run time; they stay off over reloads.
         reloads: how many reloads of the rule files have been `ok`, `failed`, or found them `unchanged`.
         on_swap: called when another set has come into force.
@@ -70,27 +76,29 @@ class Live:
 
     def __init__(
         self,
-        engine: Server,
+        engine: Engine,
         clock: _Clock,
         rules: RuleSet | str | Path | Sequence[str | Path] | None,
         addons: Iterable[object],
         profiles: Sequence[str],
-        project: Path | None,
+        project: Project | None,
         outside: Outside | None,
         loader: Callable[[], RuleSet] | None = None,
+        server: Server | None = None,
     ) -> None:
         """
         Args:
-            engine: who serves.
-            clock: the time, to tell how long things take.
-            rules: see `Proxy`, as all up to `outside`.
+            engine: whose addons and options they are.
+            clock: the time.
+            rules: see `Proxy`, as for all up to `outside`.
             loader: loads the rule files, in any thread; by default `load_rules` does.
+            server: who serves by the rules, where it is not this engine.
         """
         self.rule_files: tuple[Path, ...] = ()
         self.rules: RuleSet | None = None
         self.revision = 0
         self.first_revision = 1
-        self.rules_error: RulesError | None = None
+        self.problems: dict[Part, Exception] = {}
         self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
         self.on_swap: Callable[[], Awaitable[None]] | None = None
         if isinstance(rules, (str, Path)):
@@ -106,15 +114,22 @@ class Live:
         self._profiles = tuple(profiles)
         self._project = project
         self._outside = outside
-        self._loader = loader or self._load_files
+        self._load = loader or self._load_files
         self._loaded = self.rules
         self._engine = engine
+        self._server: Server = server or engine
         self._clock = clock
         self._scripts = Scripts(())
         self._watcher: Watch | None = None
         self._began = 0.0
+        self._postponed = False
         # One version at a time: files may change, and be asked for, while an earlier one is being loaded.
         self._turn = asyncio.Lock()
+
+    @property
+    def rules_error(self) -> Exception | None:
+        """Why the rule files as they are now are not in force; None where they are."""
+        return self.problems.get("rules")
 
     def load(self) -> list[object]:
         """Load everything for the first time; the addons in order, with the rules in their place.
@@ -125,18 +140,27 @@ class Live:
         """
         self._began = self._clock.wall()
         if self.rule_files:
-            self.rules = self._loader()
+            self.rules = self._load()
         if self.rules is not None:
             self._loaded = self.rules
             self.rules = self._loaded.without(self.disabled)
             self._revisions[self.rules] = self.first_revision
-        self._scripts = Scripts([addon for addon in self._addons if isinstance(addon, Path)])
+        addons = self._listed(self._project)
+        self._scripts = Scripts([addon for addon in addons if isinstance(addon, Path)])
+        return self._in_place(addons)
+
+    def _listed(self, project: Project | None) -> list[object]:
+        listed = () if project is None else project.addons
+        return [*[name if name == "rules" else Path(name) for name in listed], *self._addons]
+
+    def _in_place(self, addons: list[object]) -> list[object]:
+        """The addons themselves for what is listed, with the rules in their place."""
         rules: list[object] = [] if self.rules is None else [self.rules]
-        addons = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in self._addons]
-        if "rules" not in addons:
-            return [*rules, *addons]
-        at = addons.index("rules")
-        return [*addons[:at], *rules, *addons[at + 1 :]]
+        found = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in addons]
+        if "rules" not in found:
+            return [*rules, *found]
+        at = found.index("rules")
+        return [*found[:at], *rules, *found[at + 1 :]]
 
     # Watching
 
@@ -144,9 +168,11 @@ class Live:
         """What the files say now is what is in force; `follow` goes on from here."""
         self._watcher = Watch(self._watched)
         self._watcher.start()
-        if any(map(_younger_than(self._began), self._watched())):
-            # It was saved while it was read: nobody knows which version that was.
-            self._watcher.trigger()
+        # Who was saved while it was read: nobody knows which version that was. Addons are loaded again only where that
+        # is certain, since it shows; for rules a second look costs nothing.
+        doubtful = [path for path in self._rule_closure() if _changed(path) >= self._began - _COARSE]
+        doubtful += [path for path in self._scripts.files if _changed(path) > self._began]
+        self._watcher.doubt(doubtful)
 
     async def follow(self) -> None:
         """Load again what changes, until cancelled."""
@@ -154,10 +180,11 @@ class Live:
         assert watcher is not None
         while True:
             try:
-                async with asyncio.timeout(None if self.rules_error is None else _REMIND):
+                async with asyncio.timeout(_REMIND if self.problems else None):
                     changed = await watcher.changed()
             except TimeoutError:
-                _log.warning("the rule files still have errors: revision %d is in force", self.revision)
+                what = " and ".join(self.problems)
+                _log.warning("the files of the %s still have errors: revision %d is in force", what, self.revision)
             else:
                 try:
                     await self.reload(changed)
@@ -176,13 +203,16 @@ class Live:
             return {}
         files = dict.fromkeys(self.rule_files)
         for source in (self.rules, self.rules_error):
-            if source is not None:
-                files.update(dict.fromkeys(source.watch))
+            files.update(dict.fromkeys(getattr(source, "watch", ())))
         return files
 
     def _watched(self) -> Iterable[Path]:
-        project = [] if self._project is None else [self._project]
-        return dict.fromkeys([*project, *self._rule_closure(), *self._scripts.files])
+        return dict.fromkeys([*self._project_files(), *self._rule_closure(), *self._scripts.files])
+
+    def _project_files(self) -> list[Path]:
+        if self._project is None or self._project.path is None:
+            return []
+        return [self._project.path, *getattr(self.problems.get("project"), "watch", ())]
 
     # Loading again
 
@@ -196,87 +226,143 @@ class Live:
 
     async def _reload(self, files: frozenset[Path] | None) -> bool:
         good = True
-        if self._project is not None and (files is None or self._project in files):
-            good = await self._reload_options(self._project)
+        if self._project is not None and (files is None or not files.isdisjoint(self._project_files())):
+            good = await self._reload_project(self._project)
         if self.rule_files and (files is None or not files.isdisjoint(self._rule_closure())):
             good = await self._reload_rules(files is None) and good
         if files is None or not files.isdisjoint(self._scripts.files):
             good = await self._reload_scripts(files) and good
         return good
 
-    async def _reload_options(self, project: Path) -> bool:
+    async def _reload_project(self, known: Project) -> bool:
         from rulesproxy.rules.load import RulesError
         from rulesproxy.rules.project import read_project
 
+        path = known.path
+        if path is None:
+            return True
         try:
-            found = read_project(project)
+            found = await self.aside(lambda: read_project(path))
+            await self._take_project(found)
         except RulesError as exc:
-            self.on_rules_error(exc)
-            return False
-        try:
-            await self._engine.replace_options(found.options)
+            return self._failed("project", exc)
+        except (ScriptError, AddonError) as exc:
+            _log.error("%s: %s; the addons stay as they are", path, exc)
+            return self._failed("project", exc)
         except OptionsError as exc:
             explained = found.explain(exc)
             if explained:
-                self.on_rules_error(RulesError(explained))
-            else:
-                _log.error("%s: %s; the options stay as they are", project, exc)
-            return False
+                return self._failed("project", RulesError(explained))
+            _log.error("%s: %s; the options stay as they are", path, exc)
+            return self._failed("project", exc)
+        self.problems.pop("project", None)
         return True
+
+    async def _take_project(self, project: Project) -> None:
+        if self._project is None or project.addons != self._project.addons:
+            await self._rearrange(project)
+        self._project = project
+        self._engine.options.replace_values(project.options)
+
+    async def _rearrange(self, project: Project) -> None:
+        """Load the addons that the project file has gained, and end those that it has lost."""
+        before, after = self._listed(self._project), self._listed(project)
+        old = self._in_place(before)
+        added = [addon for addon in after if isinstance(addon, Path) and addon not in before]
+        self._scripts.add(added)
+        try:
+            await self._engine.rearrange(old, self._in_place(after))
+        except (AddonError, OptionsError):
+            self._scripts.remove(added)
+            raise
+        gone = [addon for addon in before if isinstance(addon, Path) and addon not in after]
+        self._scripts.remove(gone)
+        _log.info("addons: +%d -%d", len(added), len(gone))
 
     async def _reload_rules(self, forced: bool) -> bool:
         from rulesproxy.rules.load import RulesError
 
         started = self._clock.now()
         try:
-            rules = await load_aside(self._loader)
+            rules = await self.aside(self._load)
         except RulesError as exc:
-            if forced or self._watcher is None or not self._watcher.moving:
-                # Else it was read while it was written, and will be read again.
-                self.rules_error = exc
-                self.reloads["failed"] += 1
-                self.on_rules_error(exc)
-            return False
-        mended, self.rules_error = self.rules_error is not None, None
+            if not forced and await self._is_being_written() and not self._postponed:
+                # It was read while it was written, and will be read again: once, for who never stops writing.
+                self._postponed = True
+                return False
+            self._postponed = False
+            self.reloads["failed"] += 1
+            return self._failed("rules", exc)
+        self._postponed = False
+        await self._is_being_written()
         if not forced and self.rules is not None and rules.digest == self.rules.digest:
             self.reloads["unchanged"] += 1
-            if mended:
+            if self.problems.pop("rules", None):
                 _log.info("revision %d: the rule files are again what is in force", self.revision)
             return True
         changes = rules.changes(self._loaded or rules)
         try:
-            await self.use(rules)
+            await self._use(rules)
         except OptionsError as exc:
             self.reloads["failed"] += 1
             _log.error("the new rules are refused, the last good ones stay in force: %s", exc)
-            return False
+            return self._failed("rules", exc)
+        self.problems.pop("rules", None)
         self.reloads["ok"] += 1
         _log.info("rev %d: %s rules, %.0f ms", self.revision, changes, (self._clock.now() - started) * 1000)
         return True
+
+    async def _is_being_written(self) -> bool:
+        """Whether a rule file has been touched since its change was reported. Then it is reported once more."""
+        if self._watcher is None or not await self._watcher.moving():
+            return False
+        self._watcher.doubt(self._rule_closure())
+        return True
+
+    def _failed(self, part: Part, error: Exception) -> Literal[False]:
+        from rulesproxy.rules.load import RulesError
+
+        self.problems[part] = error
+        if isinstance(error, RulesError):
+            self.on_rules_error(error)
+        return False
 
     def _load_files(self) -> RuleSet:
         from rulesproxy.rules.ruleset import load_rules
 
         return load_rules(*self.rule_files, profiles=self._profiles, outside=self._outside)
 
+    async def aside(self, work: Callable[[], _T]) -> _T:
+        """Do something long about rules in a thread, in small turns: the loop must not wait for it."""
+
+        def do() -> _T:
+            with _small_turns():
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(None, do)
+
     async def _reload_scripts(self, changed: frozenset[Path] | None) -> bool:
         """Import addons again, each in its own place of the chain."""
-        good = True
         try:
             modules = self._scripts.again(changed)
         except ScriptError as exc:
             _log.error("%s; what was loaded before goes on", exc)
-            return False
+            return self._failed("addons", exc)
+        error: Exception | None = None
         for path, module in modules.items():
             try:
                 await self._engine.replace(self._scripts.modules[path], module)
             except (AddonError, OptionsError) as exc:
                 _log.error("%s; what was loaded before goes on", exc)
-                good = False
+                self._scripts.refuse(module)
+                error = exc
             else:
                 self._scripts.take(path, module)
                 _log.info("addon %s was loaded again", path)
-        return good
+        if error is not None:
+            return self._failed("addons", error)
+        self.problems.pop("addons", None)
+        return True
 
     async def use(self, rules: RuleSet) -> None:
         """Put another rule set in force for every flow that begins from now on; `configure` tells the addons.
@@ -284,6 +370,10 @@ class Live:
         Raises:
             OptionsError: an addon refuses; the old rules stay in force.
         """
+        async with self._turn:
+            await self._use(rules)
+
+    async def _use(self, rules: RuleSet) -> None:
         if self.rules is None:
             raise RuntimeError("the proxy was started without rules: there is nothing to replace")
         if self._loaded is not None and rules is not self._loaded:
@@ -292,7 +382,7 @@ class Live:
         if new is not rules:
             # What a rule counts stays with the whole set, so that it is there when the rule is switched on again.
             new.follow(rules)
-        await self._engine.replace(self.rules, new, {"rules"})
+        await self._server.replace(self.rules, new, {"rules"})
         self._loaded, self.rules = rules, new
         self.revision += 1
         self._revisions[new] = self.revision
@@ -309,10 +399,21 @@ class Live:
             before = self.disabled, self.revision
             self.disabled, self.revision = set(disabled), revision - 1
             try:
-                await self.use(rules)
+                await self._use(rules)
             except OptionsError:
                 self.disabled, self.revision = before
                 raise
+
+    async def take_project(self, project: Project) -> None:
+        """Take over the addons and options of a project file that somebody else has read.
+
+        Raises:
+            ScriptError: the file of an addon cannot be loaded.
+            AddonError: an addon cannot be used.
+            OptionsError: an option is bad, or an addon refuses.
+        """
+        async with self._turn:
+            await self._take_project(project)
 
     async def switch(self, name: str, on: bool) -> None:
         """Switch a rule on or off until the end of the proxy, whatever its file says of other things.
@@ -329,7 +430,7 @@ class Live:
             if self.disabled == before:
                 return
             try:
-                await self.use(self._loaded)
+                await self._use(self._loaded)
             except OptionsError:
                 self.disabled = before
                 raise
@@ -342,35 +443,43 @@ class Live:
     def in_flight(self) -> dict[int, int]:
         """How many flows are not over, by the revision of their rules."""
         found: dict[int, int] = {}
-        for chain in self._engine.chains:
+        for chain in self._server.chains:
             for rules, revision in self._revisions.items():
                 if any(addon is rules for addon in chain.addons):
                     found[revision] = found.get(revision, 0) + chain.users
         return found
 
 
-async def load_aside(loader: Callable[[], RuleSet]) -> RuleSet:
-    """Load rules in a thread of its own, in small turns: the loop must not wait for it."""
-
-    def load() -> RuleSet:
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH)
-        try:
-            return loader()
-        finally:
-            sys.setswitchinterval(interval)
-
-    return await asyncio.get_running_loop().run_in_executor(None, load)
+def _changed(path: Path) -> float:
+    """When contents or place of a file have changed last: what is moved here, or copied with its date, may look old."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0.0
+    return max(found.st_mtime, found.st_ctime)
 
 
-def _younger_than(moment: float) -> Callable[[Path], bool]:
-    def younger(path: Path) -> bool:
-        try:
-            return path.stat().st_mtime > moment
-        except OSError:
-            return False
+@contextmanager
+def _small_turns() -> Iterator[None]:
+    """While somebody is in here, the loop gets its turn after `_SWITCH` seconds, not after the interpreter's 5 ms."""
+    global _inside, _usual
+    with _counting:
+        if not _inside:
+            _usual = sys.getswitchinterval()
+            sys.setswitchinterval(_SWITCH)
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _counting:
+            _inside -= 1
+            if not _inside:
+                sys.setswitchinterval(_usual)
 
-    return younger
+
+_inside = 0
+_usual = 0.0
+_counting = threading.Lock()
 
 
 def _log_rules_error(error: RulesError) -> None:

@@ -23,7 +23,7 @@ from rulesproxy.rules.actions.respond import Answer
 from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
 from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy
-from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
+from rulesproxy.rules.amounts import Duration, Number, Octets, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits, FilePath
 from rulesproxy.rules.cases import Case, Exchange, Expect, Request, Response
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
@@ -53,6 +53,7 @@ KINDS: dict[type, str] = {
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
     Proxy: "URL of a proxy, or `direct`", HostPort: "host:port", HostName: "host",
     Identity: "file, or `{cert: …, key: …}`",
+    Octets: "hexadecimal digits",
     Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",
     Dribbling: "`{chunks, over}`",
     Request: "`METHOD URL`, or keys", Response: "status, or keys", Expect: "keys", Exchange: "keys", Upstream: "`none`, or keys",
@@ -194,8 +195,10 @@ def _example(example: Example) -> str:
 
 
 def _messages(example: Example) -> Iterator[str]:
-    """What comes in and what goes out: `>` is the request, `<` the server's answer, `=` what becomes of it."""
-    for mark, message in ((">", example.request), ("<", example.response), ("=", example.expect)):
+    """What comes in and what goes out: `>` is the request, `<` the server's answer, `<>` messages, `=` what becomes of
+    it."""
+    marked = ((">", example.request), ("<", example.response), ("<>", example.messages), ("=", example.expect))
+    for mark, message in marked:
         for line in message.split("\n") if message else ():
             yield f"{mark} {line}".rstrip()
 

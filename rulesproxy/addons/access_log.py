@@ -12,7 +12,7 @@ from rulesproxy.flow.websocket import WebSocketFlow
 
 
 class AccessLog:
-    """`client method url -> status size duration`, or what went wrong instead of a status.
+    """`client method url -> status size duration (rules)`, or what went wrong instead of a status.
 
     A WebSocket has a line for its handshake, and one for its end: `-> websocket 1000 by the client, 12 messages, 5.1s`.
     """
@@ -62,7 +62,8 @@ class AccessLog:
         ended = (response.timestamp_end if response else None) or time.time()
         seconds = max(0.0, ended - flow.timestamp_start) if flow.timestamp_start else None
         size = _size(response) if response else None
-        fields: dict[str, object] = {"client": client, "method": request.method, "url": request.url}
+        url = request.url
+        fields: dict[str, object] = {"client": client, "method": request.method, "url": url}
         words = []
         if response is not None:
             fields["status"] = response.status_code
@@ -77,8 +78,11 @@ class AccessLog:
         if seconds is not None:
             fields["seconds"] = round(seconds, 6)
             words.append(_human_time(seconds))
-        line = escape(f"{client} {request.method} {request.url} -> {' '.join(words)}")
-        _logger.info("%s", line, extra={"fields": fields})
+        if flow.hits:
+            fields["rules"] = flow.hits
+            words.append(f"({', '.join(flow.hits)})")
+        # Without arguments a line is no format: a percent sign in it stays as it is.
+        _logger.info(escape(f"{client} {request.method} {url} -> {' '.join(words)}"), extra={"fields": fields})
 
 
 _logger = logging.getLogger("rulesproxy.access")
@@ -96,8 +100,8 @@ def _size(response: HTTPResponse) -> int | None:
         return body.length
     if body:
         return len(body)
-    length = response.headers.get("content-length", "")
-    if length.isascii() and length.isdigit():
+    length = response.headers.first(b"content-length")
+    if length is not None and length.isdigit():
         return int(length)
     return None if body is None else 0
 

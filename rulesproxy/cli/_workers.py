@@ -28,9 +28,7 @@ def worker_count(text: str) -> int:
     return int(text)
 
 
-def make_supervisor(
-    model: Proxy, args: argparse.Namespace, files: tuple[Path, ...], found: Path | None, project: Project
-) -> Supervisor:
+def make_supervisor(model: Proxy, args: argparse.Namespace, files: tuple[Path, ...], project: Project) -> Supervisor:
     """The supervisor of workers that are each what `model` would be."""
     import rulesproxy
     from rulesproxy.workers.supervisor import Supervisor
@@ -39,6 +37,5 @@ def make_supervisor(
     asks = {
         "arguments": {name: value for name, value in vars(args).items() if name != "run"},
         "files": [str(path) for path in files],
-        "addons": list(project.addons),
     }
-    return Supervisor(model, args.workers, command, asks, files, args.profile, (found, project))
+    return Supervisor(model, args.workers, command, asks, files, args.profile, project)

@@ -82,9 +82,9 @@ def _show_status(status: Any) -> str:
     lines = [f"revision {status['revision']}, {len(status['rules'])} rules, {status['connections']} connections"]
     lines += [f"  listens on {one['host']}:{one['port']} ({one['mode']})" for one in status["listeners"]]
     lines += [f"  {count} flows in flight under revision {revision}" for revision, count in status["in_flight"].items()]
-    for diagnostic in status["error"] or ():
-        place = f"{diagnostic['path']}:{diagnostic['line']}:{diagnostic['column']}: " if diagnostic["path"] else ""
-        lines.append(f"  {place}{diagnostic['severity']}[{diagnostic['code']}]: {diagnostic['title']}")
+    for part, why in status["problems"].items():
+        lines.append(f"the files of the {part} have errors, what was loaded before is in force:")
+        lines += [f"  {line}" for line in why.splitlines()]
     return "\n".join([*lines, _show_rules(status["rules"])])
 
 
@@ -105,13 +105,10 @@ def _reload(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[An
     try:
         answer = client.ask("POST", "/reload")
     except Refused as error:
-        if not isinstance(error.answer, dict) or not error.answer.get("error"):
+        if not isinstance(error.answer, dict) or "problems" not in error.answer:
             raise
         answer = error.answer
-    return (
-        answer,
-        lambda it: f"revision {it['revision']}" if it["ok"] else _show_diagnostics({"diagnostics": it["error"]}),
-    )
+    return answer, lambda it: f"revision {it['revision']}" if it["ok"] else "\n".join(it["problems"].values())
 
 
 def _enable(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:

@@ -113,11 +113,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         project = read_project(found.project) if found.project is not None else project
         control = _control(args)
-        made = make_proxy(args, files or None, project, [control.feed] if control is not None else [], found.project)
+        made = make_proxy(args, files or None, project, [control.feed] if control is not None else [])
         if args.workers > 1:
             from rulesproxy.cli._workers import make_supervisor
 
-            made = make_supervisor(made, args, files, found.project, project)
+            made = make_supervisor(made, args, files, project)
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
@@ -131,7 +131,6 @@ def make_proxy(
     rules: RuleSet | tuple[Path, ...] | None,
     project: Project,
     besides: Sequence[object] = (),
-    watched: Path | None = None,
     sockets: Sequence[socket.socket] = (),
 ) -> Proxy:
     """The proxy that the arguments and the project file describe.
@@ -141,7 +140,6 @@ def make_proxy(
         rules: the rule files, or the rules.
         project: what the project file says.
         besides: further addons, behind those that were named.
-        watched: the project file, where the proxy is to look after it.
         sockets: see `Proxy`.
 
     Raises:
@@ -152,21 +150,19 @@ def make_proxy(
     from rulesproxy.addons.access_log import AccessLog
     from rulesproxy.app import Proxy, declare_options
     from rulesproxy.engine.options import Options
-    from rulesproxy.rules.project import RULES
 
     options = Options()
     declare_options(options)
     project.set_options(options)
     _set_options(options, args)
-    addons = [RULES if path == RULES else Path(path) for path in (*project.addons, *args.addon)]
     return Proxy(
         rules,
         listen=args.listen or (),
         mode=args.mode or "regular",
-        addons=[*addons, *besides, AccessLog()],
+        addons=[*map(Path, args.addon), *besides, AccessLog()],
         profiles=args.profile,
         watch=True,
-        project=watched,
+        project=project,
         configured=options,
         sockets=sockets,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
@@ -61,11 +60,10 @@ class Api:
 
     async def _status(self, request: Request) -> Response:
         proxy, live = self._proxy, self._proxy.live
-        error = live.rules_error
-        return JSONResponse({
+        return _Answer({
             "revision": live.revision,
             "rules": self._list(),
-            "error": None if error is None else _diagnostics(error),
+            **self._problems(),
             "reloads": live.reloads,
             "in_flight": {str(revision): count for revision, count in live.in_flight().items()},
             "connections": proxy.connections,
@@ -75,8 +73,14 @@ class Api:
             "ca": str(proxy.ca_path),
         })  # fmt: skip
 
+    def _problems(self) -> dict[str, object]:
+        """What is wrong with the files as they are now: with diagnostics in `error`, and as a text in `problems`."""
+        found = self._proxy.live.problems
+        told = [each for error in found.values() if isinstance(error, DiagnosticError) for each in _diagnostics(error)]
+        return {"error": told or None, "problems": {part: str(error) for part, error in found.items()}}
+
     async def _rules(self, request: Request) -> Response:
-        return JSONResponse(self._list())
+        return _Answer(self._list())
 
     def _list(self) -> list[dict[str, object]]:
         live, hits = self._proxy.live, self._proxy.hits
@@ -109,9 +113,7 @@ class Api:
     async def _reload(self, request: Request) -> Response:
         live = self._proxy.live
         good = await live.reload()
-        error = live.rules_error
-        body = {"revision": live.revision, "ok": good, "error": None if error is None else _diagnostics(error)}
-        return JSONResponse(body, 200 if good else 422)
+        return _Answer({"revision": live.revision, "ok": good, **self._problems()}, 200 if good else 422)
 
     async def _switch(self, request: Request) -> Response:
         name, wanted = request.path_params["name"], await _json(request)
@@ -124,23 +126,22 @@ class Api:
             raise HTTPException(404, f"no rule `{name}` in the files that are in force") from None
         except OptionsError as error:
             raise HTTPException(409, f"an addon refuses: {error}") from None
-        return JSONResponse({"name": name, "enabled": on, "revision": self._proxy.live.revision})
+        return _Answer({"name": name, "enabled": on, "revision": self._proxy.live.revision})
 
     async def _check(self, request: Request) -> Response:
         from rulesproxy.rules.load import load_text
 
         text = (await _body(request)).decode("utf-8", "replace")
-        loaded = await asyncio.get_running_loop().run_in_executor(None, load_text, text)
+        loaded = await self._proxy.live.aside(lambda: load_text(text))
         found = [to_json(diagnostic) for diagnostic in loaded.diagnostics]
-        return JSONResponse({"ok": loaded.ok, "rules": len(loaded.rules), "diagnostics": found})
+        return _Answer({"ok": loaded.ok, "rules": len(loaded.rules), "diagnostics": found})
 
     async def _explain(self, request: Request) -> Response:
         rules = self._proxy.live.rules
         if rules is None:
             raise HTTPException(409, "this proxy runs without rules")
         flow = _flow(await _json(request))
-        result = await asyncio.get_running_loop().run_in_executor(None, rules.run, flow)
-        return JSONResponse(_result(result))
+        return _Answer(await self._proxy.live.aside(lambda: _result(rules.run(flow))))
 
     # Options and commands
 
@@ -155,14 +156,14 @@ class Api:
             except OptionsError as error:
                 raise HTTPException(422, str(error)) from None
         hidden = {"auth"}
-        return JSONResponse({
+        return _Answer({
             row.name: {"value": "***" if row.name in hidden and row.value else row.value, "source": row.source,
                        "type": row.type, "help": row.help}
             for row in options.describe()
         })  # fmt: skip
 
     async def _commands(self, request: Request) -> Response:
-        return JSONResponse([{"usage": each.usage, "help": each.help} for each in self._proxy.engine.commands])
+        return _Answer([{"usage": each.usage, "help": each.help} for each in self._proxy.engine.commands])
 
     async def _command(self, request: Request) -> Response:
         arguments = await _json(request) if (await _body(request)).strip() else []
@@ -179,7 +180,7 @@ class Api:
             raise HTTPException(422, str(error)) from None
         except Exception as error:
             raise HTTPException(500, f"command `{path}` failed: {type(error).__name__}: {error}") from None
-        return JSONResponse({"result": _plain(result)})
+        return _Answer({"result": _plain(result)})
 
 
 def _why_not(proxy: Proxy, path: str) -> str:
@@ -193,18 +194,25 @@ def _why_not(proxy: Proxy, path: str) -> str:
 def _plain(value: object) -> object:
     """A result as JSON has it; what it has not is text."""
     try:
-        json.dumps(value)
-    except (TypeError, ValueError):
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
         return str(value)
     return value
 
 
+class _Answer(JSONResponse):
+    """JSON in ASCII: a text may have halves of characters in it, which UTF-8 has no bytes for."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
 async def _failed(request: Request, error: HTTPException) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    return _Answer({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"this is a bug: {type(error).__name__}: {error}"}, 500)
+    return _Answer({"error": f"this is a bug: {type(error).__name__}: {error}"}, 500)
 
 
 async def _body(request: Request) -> bytes:

@@ -87,8 +87,8 @@ _CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_ho
 class Chain:
     """A snapshot of the addon chain: for every event of `events.EVENTS` an attribute with its handlers, in order.
 
-    It never changes while its flows run, except that a chain whose addons have been replaced for longer than
-    `limits.replaced_addon` starts to follow the current one. Made by `bind.chain_of`; `Chain()` has no handler.
+    It never changes while its flows run, except that an addon with a `done` that was replaced longer ago than
+    `limits.replaced_addon` makes place for the one that replaced it. Made by `bind.chain_of`; `Chain()` has no handler.
 
     Attributes:
         addons: every addon in it, in order.
@@ -170,10 +170,10 @@ class Chain:
         """Whether both would call the same handlers in the same way."""
         return all(_key(getattr(self, name)) == _key(getattr(other, name)) for name in _CONTENTS)
 
-    def follow(self, current: Chain) -> None:
-        """Become what `current` is, users apart: the flows that still hold this one go on with it."""
+    def follow(self, other: Chain) -> None:
+        """Become what `other` is, users apart: the flows that still hold this one go on with it."""
         for name in _CONTENTS:
-            setattr(self, name, getattr(current, name))
+            setattr(self, name, getattr(other, name))
 
 
 async def dispatch(handlers: tuple[Bound, ...], *args: object) -> None:

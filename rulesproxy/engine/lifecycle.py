@@ -59,9 +59,10 @@ class Node:
         options: the names of the options that it declared.
         commands: the paths of its commands.
         ended: whether `done` was called.
+        successor: the node that has replaced this one; None where none has.
     """
 
-    __slots__ = ("addon", "children", "commands", "ended", "given", "options")
+    __slots__ = ("addon", "children", "commands", "ended", "given", "options", "successor")
 
     def __init__(self, given: object) -> None:
         self.given = given
@@ -70,6 +71,20 @@ class Node:
         self.options: set[str] = set()
         self.commands: set[str] = set()
         self.ended = False
+        self.successor: Node | None = None
+
+    @property
+    def latest(self) -> Node:
+        """The node that stands in this one's place today."""
+        node = self
+        while node.successor is not None:
+            node = node.successor
+        return node
+
+    @property
+    def has_done(self) -> bool:
+        """Whether an addon of this node wants to be told of its end."""
+        return any(getattr(part.addon, "done", None) is not None for part in self.walk())
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it, in the order of the chain."""

@@ -55,7 +55,7 @@ def setup(
     `NO_COLOR` in the environment. With `shared`, other processes write to the same stream, and lines stay whole.
     """
     stream = stream or sys.stderr
-    handler = _BatchHandler(stream, _ATOMIC if shared else 0)
+    handler = _BatchHandler(stream, _ATOMIC if shared else None)
     # Nobody sees these fields of a record, and finding them costs more than all the rest ("Optimization" in the
     # documentation of `logging`).
     logging._srcfile = None
@@ -133,7 +133,7 @@ class JSONFormatter(logging.Formatter):
 class _BatchHandler(logging.StreamHandler[TextIO]):
     """Writes what one turn of the event loop has logged at once; a line from elsewhere immediately."""
 
-    def __init__(self, stream: TextIO, most: int = 0) -> None:
+    def __init__(self, stream: TextIO, most: int | None = None) -> None:
         super().__init__(stream)
         self._most = most
         self._lines: list[str] = []
@@ -141,16 +141,14 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._lines.append(self.format(record))
-            # Commands that only read rules need no event loop, and do not wait for it to be imported.
-            from asyncio import get_running_loop
-
-            try:
-                loop = get_running_loop()
-            except RuntimeError:
+            # Commands that only read rules need no event loop, and do not wait for it to be imported. Looking it up is
+            # cheaper than an import statement, which asks a package for its parts every time.
+            events = sys.modules.get("asyncio.events")
+            loop = None if events is None else events._get_running_loop()
+            if loop is None:
                 self.flush()
-            else:
-                if len(self._lines) == 1:
-                    loop.call_soon(self.flush)
+            elif len(self._lines) == 1:
+                loop.call_soon(self.flush)
         except Exception:
             self.handleError(record)
 
@@ -159,12 +157,13 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
         self.acquire()
         try:
             lines, self._lines = self._lines, []
-            if lines and not self._most:
+            if self._most is not None:
+                for block in _blocks(lines, self._most):
+                    self.stream.write(block)
+                    self.stream.flush()
+            elif lines:
                 self.stream.write("\n".join(lines) + "\n")
-            for block in _blocks(lines, self._most) if self._most else ():
-                self.stream.write(block)
-                super().flush()
-            super().flush()
+            self.stream.flush()
         except ValueError:
             pass  # The stream is closed: the process ends.
         finally:

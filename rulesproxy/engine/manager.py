@@ -7,7 +7,7 @@ caller gives it addons in order and tells it when the listeners are bound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from types import ModuleType
@@ -101,7 +101,7 @@ class Engine:
                 self._configure_first(node)
             self._tell(self._unheard)
             self._state = "started"
-            self._publish(self._bind(self._nodes))
+            self._publish(self._bind_nodes(self._nodes))
         except BaseException:
             await self.shutdown()
             raise
@@ -129,18 +129,27 @@ class Engine:
         """Put `new` in the place of `old`: start, load and configure it aside, then publish it in one turn.
 
         `old` is what `startup` was given, or what its `start` returned. Its `done` comes when the last flow that began
-        with it has ended, at most `limits.replaced_addon` later. The other addons are told of `updated`.
+        with it has ended, at most `limits.replaced_addon` later: flows that last longer go on with `new`. Flows that
+        began with an `old` that has no `done` keep it to their end. The other addons are told of `updated`.
 
         Raises:
             AddonError: `new` cannot be used, or `old` is not in the chain; the chain is as before.
             OptionsError: `new` or another addon refuses; the chain is as before.
         """
         with context.inside(self):
-            await self._replace(old, new, updated)
+            await self._replace([self._find(old)], [Node(new)], updated)
 
-    async def replace_options(self, values: Mapping[str, object]) -> None:
-        """Take over the options of the project file, see `Options.replace_values`."""
-        self.options.replace_values(values)
+    async def rearrange(self, old: Sequence[object], new: Sequence[object]) -> None:
+        """Put `new` in the place of `old`: what is in both stays as it is, the rest begins or ends as in `replace`.
+
+        Raises:
+            AddonError: one of `new` cannot be used, or one of `old` is not in the chain; the chain is as before.
+            OptionsError: one of `new` refuses its options; the chain is as before.
+        """
+        with context.inside(self):
+            before = [self._find(addon) for addon in old]
+            known = {id(addon): node for node in before for addon in (node.given, node.addon)}
+            await self._replace(before, [known.get(id(addon)) or Node(addon) for addon in new], frozenset())
 
     async def shutdown(self) -> None:
         """Call `done` on every addon, in order. To be called when serving has stopped; a second call does nothing."""
@@ -166,14 +175,16 @@ class Engine:
     def _walk(self) -> Iterator[Node]:
         return _parts(self._nodes)
 
-    def _find(self, addon: object) -> int:
-        for index, node in enumerate(self._nodes):
+    def _find(self, addon: object) -> Node:
+        for node in self._nodes:
             if addon is node.given or addon is node.addon:
-                return index
+                return node
         raise AddonError(f"addon {addon_name(addon)} is not in the chain, so it cannot be replaced")
 
-    def _bind(self, nodes: list[Node]) -> Chain:
-        addons = tuple([part.addon for part in _parts(nodes)])
+    def _bind_nodes(self, nodes: list[Node]) -> Chain:
+        return self._bind(tuple([part.addon for part in _parts(nodes)]))
+
+    def _bind(self, addons: tuple[object, ...]) -> Chain:
         return bind(addons, self.options.limits.handler, self.options.on_error == "closed")
 
     def _publish(self, chain: Chain) -> None:
@@ -191,43 +202,56 @@ class Engine:
     def _refresh(self) -> None:
         """Collect the handlers again: a configuration may change what an addon handles."""
         try:
-            chain = self._bind(self._nodes)
+            chain = self._bind_nodes(self._nodes)
         except AddonError as error:
             logger.error("%s", error)
             return
         if not chain.alike(self._chain):
             self._publish(chain)
 
-    async def _replace(self, old: object, new: object, updated: AbstractSet[str]) -> None:
-        index = self._find(old)
-        leaving, node = self._nodes[index], Node(new)
-        nodes = [*self._nodes[:index], node, *self._nodes[index + 1 :]]
+    async def _replace(self, before: list[Node], after: list[Node], updated: AbstractSet[str]) -> None:
+        fresh = [node for node in after if node not in before]
+        leaving = [node for node in before if node not in after]
+        at = min(map(self._nodes.index, before), default=0)
+        nodes = [*self._nodes[:at], *after, *[node for node in self._nodes[at:] if node not in before]]
+        chain = await self._begin(nodes, fresh, leaving, updated)
+        self._nodes = nodes
+        if len(leaving) == len(fresh) == 1:
+            leaving[0].successor = fresh[0]
+        self._publish(chain)
+        try:
+            if self._state == "running":
+                new_ones = {id(part.addon) for part in _parts(fresh)}
+                await dispatch(tuple([bound for bound in chain.running if id(bound.owner) in new_ones]))
+        finally:
+            for node in leaving:
+                await self._let_go(node)
+
+    async def _begin(
+        self, nodes: list[Node], fresh: list[Node], leaving: list[Node], updated: AbstractSet[str]
+    ) -> Chain:
+        """Make the chain of `nodes`, of which `fresh` begin now; where that fails, everything is as before."""
         options, commands = self.options.state(), self.commands.state()
-        lost = {name for part in leaving.walk() for name in part.options}
+        lost = {name for part in _parts(leaving) for name in part.options}
         try:
             # The new version may declare its options and commands in another way than the old one.
             self.options.remove(lost)
-            self.commands.remove({path for part in leaving.walk() for path in part.commands})
-            node.begin(self.options, self.commands, {id(part.addon): part.addon for part in self._walk()})
-            for part in node.walk():
+            self.commands.remove({path for part in _parts(leaving) for path in part.commands})
+            seen = {id(part.addon): part.addon for part in self._walk()}
+            for node in fresh:
+                node.begin(self.options, self.commands, seen)
+            for part in _parts(fresh):
                 self._configure_first(part)
-            self._bind(nodes)
+            self._bind_nodes(nodes)
             self._tell(set(updated), lambda: self.options.restore(options) - lost, besides=leaving)
-            chain = self._bind(nodes)
+            return self._bind_nodes(nodes)
         except BaseException:
             self.commands.restore(commands)
             # What the new addon changed by itself is told back too.
             self._tell_back(self._nodes, self.options.restore(options) - lost)
-            await _end(node, self.options.limits.handler)
+            for node in fresh:
+                await _end(node, self.options.limits.handler)
             raise
-        self._nodes = nodes
-        self._publish(chain)
-        try:
-            if self._state == "running":
-                new_ones = {id(part.addon) for part in node.walk()}
-                await dispatch(tuple([bound for bound in chain.running if id(bound.owner) in new_ones]))
-        finally:
-            await self._let_go(leaving)
 
     # Leaving
 
@@ -244,7 +268,8 @@ class Engine:
 
     async def _let_go(self, node: Node) -> None:
         limits = self.options.limits
-        if not self._holders(node):
+        if not node.has_done or not self._holders(node):
+            # Where nothing waits for its end, it may serve the flows that began with it for as long as they last.
             await _end(node, limits.handler)
             return
         leaving = _Leaving(node)
@@ -257,9 +282,18 @@ class Engine:
                 await leaving.free.wait()
         except TimeoutError:
             for chain in self._holders(leaving.node):
-                chain.follow(self._chain)
+                chain.follow(self._without(chain, leaving.node))
         await _end(leaving.node, handler)
         self._leaving.remove(leaving)
+
+    def _without(self, chain: Chain, node: Node) -> Chain:
+        """An earlier snapshot with the version of today in the place of a node; all else in it stays as it was."""
+        gone = {id(part.addon) for part in node.walk()}
+        kept = [addon for addon in chain.addons if id(addon) not in gone]
+        at = next(index for index, addon in enumerate(chain.addons) if id(addon) in gone)
+        latest = node.latest
+        today = [] if latest is node else [part.addon for part in latest.walk() if not part.ended]
+        return self._bind((*kept[:at], *today, *kept[at:]))
 
     async def _shutdown(self) -> None:
         limits = self.options.limits
@@ -296,10 +330,10 @@ class Engine:
             # Its own first configure is over; every other addon gets one too.
             pass
 
-    def _tell(self, updated: set[str], undo: Undo | None = None, besides: Node | None = None) -> None:
+    def _tell(self, updated: set[str], undo: Undo | None = None, besides: Sequence[Node] = ()) -> None:
         if not updated:
             return
-        nodes = [node for node in self._nodes if node is not besides]
+        nodes = [node for node in self._nodes if node not in besides]
         try:
             for part in _parts(nodes):
                 try:
@@ -311,7 +345,7 @@ class Engine:
         except OptionsError:
             self._tell_back(nodes, updated | (undo() if undo else set()))
             raise
-        if self._state in ("started", "running") and besides is None:
+        if self._state in ("started", "running") and not besides:
             self._refresh()
 
     def _tell_back(self, nodes: list[Node], names: set[str]) -> None:

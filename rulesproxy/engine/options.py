@@ -88,11 +88,14 @@ class Options:
 
     Attributes:
         limits: the `Limits` that the options `limits_…` make.
+        guard: asked about every change before anybody else hears of it, with the names; raising `OptionsError` takes it
+            back.
         on_change: told of every change with the names and a way back; raising `OptionsError` refuses it, after it went
             back.
     """
 
     limits: Limits
+    guard: Callable[[set[str]], None] | None
     on_change: Callable[[set[str], Undo], None] | None
     _options: dict[str, Option]
     _given: dict[str, dict[Source, _Given]]
@@ -110,7 +113,7 @@ class Options:
 
     def __init__(self) -> None:
         # Values live in the instance's dictionary: reading one is a plain attribute access.
-        vars(self).update(on_change=None, _options={}, _given={})
+        vars(self).update(guard=None, on_change=None, _options={}, _given={})
         for field in fields(Limits):
             name, default = f"{_LIMITS}{field.name}", getattr(limits.DEFAULT, field.name)
             kind = option_type(type(default), _unit(field.name, default), field.name not in limits.MAY_BE_ZERO)
@@ -118,7 +121,7 @@ class Options:
         self._derive(self._options)
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "on_change":
+        if name not in ("guard", "on_change"):
             raise AttributeError(f"options are read-only here; write options.update({name}=…)")
         vars(self)[name] = value
 
@@ -135,7 +138,7 @@ class Options:
         Raises:
             OptionsError: the name, type, default or a value given for it does not do, or it is declared otherwise.
         """
-        if not _NAME.fullmatch(name) or hasattr(Options, name) or name in ("limits", "on_change"):
+        if not _NAME.fullmatch(name) or hasattr(Options, name) or name in ("limits", "guard", "on_change"):
             raise OptionsError(f"`{escape(name)}` cannot be the name of an option: use lower-case words with _")
         allowed = None if choices is None else tuple(choices)
         try:
@@ -207,9 +210,7 @@ class Options:
         _flatten("", values, given)
         self._set(given, source, later)
 
-    def replace_values(
-        self, values: Mapping[str, object], source: Source = "project file", later: bool = False
-    ) -> None:
+    def replace_values(self, values: Mapping[str, object], source: Source = "project file") -> None:
         """Set options to values as `set_values` does, and forget what this source gave for others, all or none.
 
         Raises:
@@ -218,7 +219,7 @@ class Options:
         given: dict[str, _Given] = {}
         _flatten("", values, given)
         gone = [name for name, by in self._given.items() if source in by and name not in given]
-        self._set(given, source, later, gone)
+        self._set(given, source, False, gone)
 
     def set_environment(self, environment: Mapping[str, str], later: bool = False) -> None:
         """Set options from the variables `RULESPROXY_<NAME>`, all or none. For `later` and errors see `set_texts`."""
@@ -301,6 +302,12 @@ class Options:
         for name, value in given.items():
             self._given.setdefault(name, {})[source] = value
         changed = self._derive([name for name in (*given, *gone) if name in self._options])
+        if changed and self.guard is not None:
+            try:
+                self.guard(changed)
+            except OptionsError:
+                self.restore(state)
+                raise
         if changed and self.on_change is not None:
             self.on_change(changed, lambda: self.restore(state))
 

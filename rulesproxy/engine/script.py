@@ -93,7 +93,7 @@ def _contents(file: Path, beside: Mapping[str, Path] | tuple[()]) -> str:
     digest = hashlib.sha256()
     for path in (file, *(beside.values() if beside else ())):
         try:
-            data = path.read_bytes()
+            data = path.read_bytes() if path.is_file() else b""
         except OSError:
             data = b""
         digest.update(b"%d:%b" % (len(data), data))
@@ -119,8 +119,9 @@ class Scripts:
         Raises:
             ScriptError: see `load_script`.
         """
-        self.modules: dict[Path, ModuleType] = {path: load_script(path) for path in paths}
+        self.modules: dict[Path, ModuleType] = {}
         self._failed = False
+        self.add(paths)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -135,6 +136,34 @@ class Scripts:
                 found.update(dict.fromkeys(sorted(path.absolute().parent.glob("*.py"))))
             found.update(dict.fromkeys(_beside(path).values()))
         return tuple(found)
+
+    def add(self, paths: Iterable[Path]) -> None:
+        """Load further ones, in order.
+
+        Raises:
+            ScriptError: see `load_script`; none of them was added.
+        """
+        added: dict[Path, ModuleType] = {}
+        try:
+            for path in paths:
+                if path not in self.modules:
+                    added[path] = load_script(path)
+        except BaseException:
+            for module in added.values():
+                _forget(module)
+            raise
+        self.modules.update(added)
+
+    def remove(self, paths: Iterable[Path]) -> None:
+        """These are in use no more, nor is what only they have imported."""
+        for path in list(paths):
+            beside = _beside(path)
+            _forget(self.modules.pop(path))
+            for other in self.modules:
+                for name in _beside(other):
+                    beside.pop(name, None)
+            for name in beside:
+                sys.modules.pop(name, None)
 
     def again(self, changed: Iterable[Path] | None) -> dict[Path, ModuleType]:
         """Load the scripts again that are made of one of these files, all of them for None, beside the old modules.
@@ -174,6 +203,11 @@ class Scripts:
         """This is the module of a script now."""
         _forget(self.modules[path])
         self.modules[path] = module
+
+    def refuse(self, module: ModuleType) -> None:
+        """A module that was loaded again cannot be used; the scripts are tried once more at the next change."""
+        _forget(module)
+        self._failed = True
 
 
 def _beside(script: Path) -> dict[str, Path]:

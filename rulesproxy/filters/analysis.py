@@ -41,6 +41,14 @@ def reads(node: Node) -> Iterator[Read]:
         yield from reads(node.item)
 
 
+def tests(node: Node) -> Iterator[Test]:
+    """Every test of a tree."""
+    if isinstance(node, Test):
+        yield node
+    for child in children(node):
+        yield from tests(child)
+
+
 def captures(node: Node) -> tuple[frozenset[str], frozenset[str]]:
     """The named groups that are set wherever the tree is true, and those that need not be."""
     if isinstance(node, Test):
@@ -76,8 +84,9 @@ def head_only(node: Node) -> Node:
 
 
 def request_only(node: Node) -> Node:
-    """The tree with everything that reads a body or the response taken for true, or under `not` for false."""
-    return _without(node, True, lambda read: bool(read.field.body) or read.field.side in ("response", "flow"))
+    """The tree with everything that comes after the request head taken for true, or under `not` for false."""
+    later = ("response", "message", "flow")
+    return _without(node, True, lambda read: bool(read.field.body) or read.field.side in later)
 
 
 def needing(node: Node, bodies: Phase) -> Node:

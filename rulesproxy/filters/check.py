@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import get_args
 
 from rulesproxy.filters import analysis, ast, functions, hints, lookup, tilde, typed
-from rulesproxy.filters.fields import NUMBERS, OPERATORS, TEXTUAL, Field, Kind
+from rulesproxy.filters.fields import NUMBERS, OPERATORS, TEXTUAL, Field, Kind, public_names
 from rulesproxy.filters.fields.marks import SCOPES
 from rulesproxy.filters.operands import Operands
-from rulesproxy.filters.phases import Phase
+from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.filters.problem import FilterError, Problem, error, warning
 
 __all__ = ["Checked", "FilterError", "Phase", "check"]
@@ -63,6 +63,9 @@ def check(node: ast.Node, names: Mapping[str, object] = _NO_NAMES) -> Checked:
     tree = analysis.needing(tree, facts.needs_body)
     problems = checker.problems
     if not facts.phases:
+        clash = _clash(tree)
+        if clash is not None:
+            raise FilterError([clash])
         title = "this is never true: no moment has all that it reads"
         problems.append(warning("RP402", title, node.start, node.end, "`~q` holds only before there is a response"))
     inside, outside = analysis.captures(tree)
@@ -73,6 +76,27 @@ def check(node: ast.Node, names: Mapping[str, object] = _NO_NAMES) -> Checked:
         tree, facts.phases, facts.needs_body, head_only,
         facts.uses_response, facts.either_side, inside, outside - inside, tuple(problems),
     )  # fmt: skip
+
+
+_KINDS = {Phase.W: "a WebSocket message", Phase.X: "a TCP message", Phase.V: "an event of a stream"}
+
+
+def _clash(tree: typed.Node) -> Problem | None:
+    """What is wrong with a filter that reads a message, and beside it what no such message has."""
+    tests = list(analysis.tests(tree))
+    for one in tests:
+        kind = one.read.field.phases
+        if kind & ~MESSAGES:
+            continue
+        for other in tests:
+            if not other.read.field.phases & kind:
+                shown = " or ".join(word for phase, word in _KINDS.items() if kind & phase)
+                title = f"`{other.read.field.name}` is not known for {shown}, which `{one.read.field.name}` reads"
+                help = "TCP has no request: it has `server.ip`, `client.ip`, `listen.port`, `~dst` and its own fields"
+                if not kind & Phase.X:
+                    help = "a message has its own fields, and those of the request that began its conversation"
+                return error("RP406", title, other.start, other.end, help)
+    return None
 
 
 class _Checker:
@@ -200,7 +224,12 @@ class _Checker:
             help = f'`~u {value.name}` or `url ~ "{value.name}"` searches the URL'
             near = lookup.near(value.name)
             help = f"did you mean `{near}`?" if near else help
+            if value.name.upper() in hints.METHODS:
+                help = f"write `method == {value.name}`; several are a set: `method in {{GET {value.name}}}`"
             raise FilterError([error("RP215", f"`{value.name}` is not a field", node.start, node.end, help)])
+        if isinstance(value, ast.Field) and _is_host(value):
+            help = f'a host is compared: `host == "{value.name}"`, or `host under "{value.name}"`'
+            raise FilterError([error("RP215", f"`{value.name}` is not a condition", node.start, node.end, help)])
         read = self.read(value)
         if read.kind is Kind.JSON:
             read = functions.through(read, functions.AS_BOOL)
@@ -305,3 +334,11 @@ class _Checker:
     def header_name(self, name: str, value: ast.Field) -> bytes:
         hints.about_header(name, value, self.problems.append)
         return name.lower().encode("utf-8", "surrogateescape")
+
+
+def _is_host(value: ast.Field) -> bool:
+    """Whether a name that stands alone is a host without quotes, and no misspelt field."""
+    if "." not in value.name or value.keys or lookup.find(value.name) or lookup.near(value.name):
+        return False
+    group = value.name.partition(".")[0]
+    return not any(name.partition(".")[0] == group for name in public_names())

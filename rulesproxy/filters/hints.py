@@ -34,6 +34,8 @@ def about_text(read: Read, op: str, value: str, node: ast.Operand | ast.Item, wa
         _about_host(read, op, value, node, warn)
     elif read.kind is Kind.PATH:
         _about_path(op, value, node, warn)
+    elif read.field.name == "url" and op in ("==", "in", "startswith"):
+        _about_url(op, value, node, warn)
     elif read.key == b"cookie" and read.field.name == "request.header":
         _about_cookie(op, value, node, warn)
     elif read.kind is Kind.METHOD and op in ("==", "in") and value.upper() not in _OTHER_METHODS.union(METHODS):
@@ -124,3 +126,12 @@ def _about_path(op: str, value: str, node: ast.Operand | ast.Item, warn: Callabl
         warn(warning("RP316", "the query is not in `path`", node.start, node.end, help))
     elif op in ("==", "in", "startswith", "under") and value and not value.startswith("/") and value != "*":
         warn(warning("RP315", "paths start with `/`: this is never true", node.start, node.end, f'write `"/{value}"`'))
+
+
+def _about_url(op: str, value: str, node: ast.Operand | ast.Item, warn: Callable[[Problem], None]) -> None:
+    schemes = ("http://", "https://")
+    begun = op == "startswith" and any(scheme.startswith(value) for scheme in schemes)
+    if not begun and not value.startswith(schemes):
+        rest = value.rpartition("://")[2].lstrip("/")
+        title = "a URL starts with `http://` or `https://`: this is never true"
+        warn(warning("RP315", title, node.start, node.end, f'write `"https://{rest}"`, or search with `contains`'))

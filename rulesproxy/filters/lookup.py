@@ -17,6 +17,7 @@ _FOREIGN_FUNCTIONS = {
     "HostRegexp": "~", "Method": "==", "wildcard": "glob",
 }  # fmt: skip
 _FIELD_OF = {"PathPrefix": "path", "Path": "path", "Host": "host", "HostRegexp": "host", "Method": "method"}
+_USUAL = ("host", "path", "method", "url", "query", "request.header", "request.text", "response.status", "client.ip")
 
 
 def find(name: str) -> Field | None:
@@ -57,8 +58,9 @@ def field(value: ast.Field) -> Field:
         example = f'{guess}["x"]' if FIELDS.get(guess, owner) and _keyed(guess) and not value.keys else guess
         help = f"did you mean `{example}`?"
     else:
-        known = [name for name in public_names() if not name.startswith("orig.")]
-        help = f"the fields are {', '.join(known)}"
+        # All of them would be a wall of text: those of the same group, or the most usual ones.
+        same = [name for name in public_names() if name.partition(".")[0] == value.name.partition(".")[0]]
+        help = f"the fields are {', '.join(same or _USUAL)}" + ("" if same else ", …")
     raise FilterError(
         [error("RP301", f"unknown field `{value.name}`", value.start, end, help, "no field of this name")]
     )

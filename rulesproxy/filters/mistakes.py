@@ -31,6 +31,7 @@ _SCAN = re.compile(
     re.VERBOSE | re.DOTALL,
 ).match
 _BARE = re.compile(r"""(?:(?![|&]+(?:[\s~!()]|\Z))[^()~'"“”‘’\s])+""").match
+_RANGE = re.compile(r"(?P<low>\d{1,9})\.\.(?P<high>\d{1,9})|(?P<hundred>[1-5])[xX]{2}").fullmatch
 
 _OPERATORS = frozenset({"==", "!=", "<", "<=", ">", ">=", "~", "!~", "~*", "!~*"})
 _WORD_OPERATORS = frozenset({"glob", "like", "contains", "startswith", "endswith", "under", "in"})
@@ -297,6 +298,20 @@ def _unquoted(scan: _Scan) -> Problem | None:
     )
 
 
+def _range(scan: _Scan) -> Problem | None:
+    """A range without a set around it, or a class of statuses: `response.status == 5xx`."""
+    here, before = scan.here, scan.before
+    found = _RANGE(here.text) if here is not None else None
+    if here is None or before is None or found is None:
+        return None
+    low, high = (found["low"], found["high"]) if found["low"] else (f"{found['hundred']}00", f"{found['hundred']}99")
+    fixes = {"==": f"in {{{low}..{high}}}", "!=": f"not in {{{low}..{high}}}", ">": f"> {high}", "<=": f"<= {high}"}
+    if _is_operator(before):
+        fix = fixes.get(before.text) or f"{before.text} {low}"
+        return error("RP218", f"`{here.text}` is many numbers, not one", before.start, here.end, f"write `{fix}`")
+    return error("RP218", f"`{here.text}` is not a number", here.start, here.end, f"write `{low}..{high}`")
+
+
 def _literal_first(scan: _Scan) -> Problem | None:
     """A literal where a condition starts."""
     here, after = scan.here, scan.get(scan.index + 1)
@@ -309,13 +324,18 @@ def _literal_first(scan: _Scan) -> Problem | None:
     if after is not None and _is_operator(after):
         return error("RP219", "the field comes first", here.start, here.end, f"such as `host == {here.text}`")
     shown = here.text if here.kind == "text" else f'"{here.text}"'
+    first, operator = scan.get(scan.index - 2), scan.get(scan.index - 3)
+    if before is not None and before.text in ("or", "|", "||") and operator is not None and operator.text == "==":
+        assert first is not None
+        help = f"write `in {{{first.text} {shown}}}`"
+        return error("RP215", f"`{here.text}` is not a condition", here.start, here.end, help)
     help = f"`~u {shown}` searches the URL; a comparison is like `host == {shown}`"
     return error("RP215", f"`{here.text}` is not a condition", here.start, here.end, help)
 
 
 _QUESTIONS: tuple[Callable[[_Scan], Problem | None], ...] = (
     _curly, _unclosed_text, _unknown_tilde, _bad_operator, _keyword_case, _set_with_commas, _argument, _brackets,
-    _chained, _nothing_there, _foreign_word, _unquoted, _literal_first,
+    _chained, _nothing_there, _foreign_word, _range, _unquoted, _literal_first,
 )  # fmt: skip
 
 

@@ -38,3 +38,4 @@ FROM_BODY = FROM_REQUEST & ~Phase.Q
 FROM_SERVER = Phase.R | Phase.S | Phase.W | Phase.X | Phase.V
 FROM_RESPONSE = FROM_SERVER & ~Phase.X
 BODIES = Phase.B | Phase.S
+MESSAGES = Phase.W | Phase.X | Phase.V

@@ -63,7 +63,7 @@ class FlowView:
         self._fixed = False
 
     @classmethod
-    def of_message(cls, flow: HTTPFlow | WebSocketFlow | TCPFlow, message: Message, index: int) -> FlowView:
+    def of_message(cls, flow: HTTPFlow | WebSocketFlow | TCPFlow, message: Message | None, index: int) -> FlowView:
         """A view of one message of a stream; its other fields are those of the exchange that began it, if any."""
         if isinstance(flow, TCPFlow):
             view = cls.__new__(cls)
@@ -74,6 +74,16 @@ class FlowView:
             view = cls(flow.handshake_flow if isinstance(flow, WebSocketFlow) else flow)
         view.message = message
         view.index = index
+        return view
+
+    def about(self, message: Message, index: int) -> FlowView:
+        """A view of one message in the conversation that this flow has begun."""
+        view = FlowView.__new__(FlowView)
+        view.flow = self.flow
+        view.request = self.request
+        view.message = message
+        view.index = index
+        view._fixed = True
         return view
 
     def __getattr__(self, name: str) -> object:

@@ -12,22 +12,47 @@ from rulesproxy.limits import DEFAULT, Limits
 
 
 class TCPMessage:
-    """Bytes that arrived together from one side. Both attributes may be changed; empty `content` drops it."""
+    """Bytes that arrived together from one side.
 
-    __slots__ = ("content", "from_client", "timestamp")
+    Attributes:
+        from_client: who sent it.
+        content: the bytes. They may be changed; empty ones drop it.
+        timestamp: when they arrived, in seconds since the epoch.
+        delay: seconds that they wait before they go on, at most `limits.delay`; what comes behind them waits too.
+        held: bytes that are kept back until more comes from this side: they are the beginning of its next message. If
+            nothing comes for `limits.tcp_hold`, or no more can come, they are a message of their own.
+        whole: whether it is such a message, of which nothing can be held.
+    """
+
+    __slots__ = ("content", "delay", "from_client", "held", "timestamp", "whole")
 
     def __init__(self, from_client: bool, content: bytes, timestamp: float = 0.0) -> None:
         self.from_client = from_client
         self.content = content
         self.timestamp = timestamp
+        self.delay = 0.0
+        self.held = b""
+        self.whole = False
 
 
 class TCPFlow:
-    """A raw TCP connection through the proxy. `messages` keeps the last ones, never all."""
+    """A raw TCP connection through the proxy.
+
+    Attributes:
+        messages: the last messages, never all.
+        closing: whether `close()` was called.
+        error: what went wrong, where something did.
+        injected: what waits to be sent: for each piece whether it is for the client, and the bytes.
+        metadata: free for addons.
+        tags: words that rules and addons leave here.
+        hits: the names of the rules that have matched.
+        rules: what the rule set keeps here.
+        on_change: called when something is asked for outside a handler; set by the layer.
+    """
 
     __slots__ = (
-        "_limit", "client_conn", "error", "id", "injected", "messages", "metadata", "on_change", "server_conn", "tags",
-        "timestamp_start",
+        "_limit", "client_conn", "closing", "error", "hits", "id", "injected", "messages", "metadata", "on_change",
+        "rules", "server_conn", "tags", "timestamp_start",
     )  # fmt: skip
 
     def __init__(
@@ -45,9 +70,11 @@ class TCPFlow:
         self.injected: list[tuple[bool, bytes]] = []
         self.metadata: dict[str, object] = {}
         self.tags: list[str] = []
+        self.hits: list[str] = []
+        self.rules: object = None
+        self.closing = False
         self.timestamp_start = timestamp_start
         self._limit = limits.injected
-        # The layer that carries the flow: it is told of what is asked for outside a handler.
         self.on_change: Callable[[], None] | None = None
 
     def inject(self, to_client: bool, content: bytes) -> None:
@@ -68,6 +95,12 @@ class TCPFlow:
     def killed(self) -> bool:
         """Whether `kill()` was called."""
         return self.error is not None and self.error.kind == "killed"
+
+    def close(self) -> None:
+        """End the conversation in order, behind the message that is being handled and what was injected before."""
+        self.closing = True
+        if self.on_change is not None:
+            self.on_change()
 
     def kill(self) -> None:
         """End the conversation: both sides are reset."""

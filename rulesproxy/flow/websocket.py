@@ -23,15 +23,17 @@ class WebSocketMessage:
         from_client: who sent it.
         timestamp: when it was complete, in seconds since the epoch.
         dropped: whether it does not go on.
+        before: other messages that go in front of it, also where it is dropped.
     """
 
-    __slots__ = ("_content", "_delay", "dropped", "from_client", "timestamp")
+    __slots__ = ("_content", "_delay", "before", "dropped", "from_client", "timestamp")
 
     def __init__(self, from_client: bool, content: str | bytes, timestamp: float = 0.0) -> None:
         self.from_client = from_client
         self.timestamp = timestamp
         self.dropped = False
         self._delay = 0.0
+        self.before: tuple[str | bytes, ...] = ()
         self._content = content
 
     @property
@@ -68,6 +70,18 @@ class WebSocketMessage:
         if not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
             raise ValueError(f"the delay of a message is a number of seconds, not {seconds!r}")
         self._delay = seconds
+
+    def put_before(self, content: str | bytes) -> None:
+        """Send another message to the same side, in front of this one. It is no event.
+
+        Raises:
+            TypeError: the content is neither text nor bytes.
+            UnicodeEncodeError: UTF-8 has no bytes for the text.
+            BufferError: it makes more than `limits.injected` bytes.
+        """
+        if sum(map(_size, self.before)) + _size(content) > DEFAULT.injected:
+            raise BufferError(f"more than {DEFAULT.injected} bytes in front of one message")
+        self.before += (content,)
 
     def kill(self) -> None:
         """Do not send this message on."""

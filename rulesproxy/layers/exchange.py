@@ -101,7 +101,8 @@ class Exchange:
             # Nothing of this exchange is left behind, however it went.
             if self.upload is not None:
                 await self.upload.stop()
-            await self.server.drop(self)
+            if self.server.upstream is not None:
+                await self.server.drop(self)
         return False
 
     async def _run(self) -> bool:

@@ -10,7 +10,7 @@ import logging
 from functools import lru_cache
 
 from rulesproxy.engine.dispatch import dispatch
-from rulesproxy.flow.connection import Address
+from rulesproxy.flow.connection import Address, ServerConn
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
@@ -64,13 +64,7 @@ class HTTPLayer(Layer):
 
     async def run(self) -> None:
         """Serve requests until the client or an answer ends the connection."""
-        try:
-            await self._run()
-        finally:
-            for upstream in self.private.values():
-                await self.context.services.upstreams.discard(upstream)
-
-    async def _run(self) -> None:
+        # One coroutine, not two: whatever happens further down wakes all that wait above it, one after the other.
         try:
             while True:
                 head = await self._next_head()
@@ -96,6 +90,9 @@ class HTTPLayer(Layer):
                 await self.refuse(408, "the request head did not arrive in time")
         except StreamClosed:
             pass
+        finally:
+            for upstream in self.private.values():
+                await self.context.services.upstreams.discard(upstream)
 
     async def refuse(self, status: int, why: str) -> None:
         """Answer something that never became a flow, and end the connection."""
@@ -154,13 +151,14 @@ class HTTPLayer(Layer):
                     return None
                 reader.feed(data)
                 message = reader.next_message()
-            client.deadline = services.clock.now() + limits.header_read
-            while message is NEED_DATA:
-                data = await client.read()
-                if not data:
-                    return None
-                reader.feed(data)
-                message = reader.next_message()
+            if message is NEED_DATA:
+                client.deadline = services.clock.now() + limits.header_read
+                while message is NEED_DATA:
+                    data = await client.read()
+                    if not data:
+                        return None
+                    reader.feed(data)
+                    message = reader.next_message()
             client.deadline = FOREVER
         assert isinstance(message, RequestHead)
         return message
@@ -173,7 +171,7 @@ class HTTPLayer(Layer):
             raise ProtocolError(
                 f"the request is for {request.host}, on a connection that was made for {other} (host_mismatch)", 421
             )
-        flow = HTTPFlow(request, context.client_conn, context.server(address))
+        flow = HTTPFlow(request, context.client_conn, ServerConn(address, False, context.mode.via))
         if self.reverse:
             # `flow.orig` has kept what the client asked for.
             self._retarget(request, address)
@@ -267,6 +265,7 @@ class HTTPLayer(Layer):
             finally:
                 chain.release()
             if flow.killed:
+                self._tell_refused(flow, "closed")
                 self.client.abort()
                 return
             plan = flow.planned
@@ -274,9 +273,11 @@ class HTTPLayer(Layer):
                 await wait_as_planned(context.services, self.client, plan)
                 context.route = plan.upstream
                 if plan.end is not None:
+                    self._tell_refused(flow, plan.end)
                     await self.end(plan.end)
                     return
             if flow.response is not None and not 200 <= flow.response.status_code < 300:
+                self._tell_refused(flow, str(flow.response.status_code))
                 await self._refuse_tunnel(flow.response)
                 return
         context.names = (host,)
@@ -290,6 +291,13 @@ class HTTPLayer(Layer):
         from rulesproxy.layers.detect import run_tunnel
 
         await run_tunnel(context)
+
+    def _tell_refused(self, flow: HTTPFlow, how: str) -> None:
+        """Write the line of a tunnel that is refused: no event follows that the access log could see."""
+        client, target = _peer(self.context), format_authority(flow.request.host, flow.request.port, "")
+        fields = {"client": client, "method": "CONNECT", "target": target, "refused": how, "rules": flow.hits}
+        by = f" ({', '.join(flow.hits)})" if flow.hits else ""
+        _log.info("%s CONNECT %s -> refused: %s%s", client, target, how, by, extra={"fields": fields})
 
     async def _refuse_tunnel(self, response: HTTPResponse) -> None:
         body = response.raw_content or b""

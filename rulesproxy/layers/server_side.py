@@ -254,11 +254,11 @@ class ServerSide:
             return
         if head is not None and head.keep_alive and self.sent and upstream.reader.idle:
             self.upstream = None
-            upstream.stream.deadline = FOREVER
             if upstream.private or _belongs_to_client(exchange.head.fields, head):
                 # Also for good: what has been proved on a connection stays with it.
                 upstream.private = True
                 upstream.uses += 1
+                upstream.stream.deadline = FOREVER
                 await exchange.layer.keep_private(upstream)
             else:
                 exchange.services.upstreams.give_back(upstream)

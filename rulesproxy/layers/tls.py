@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Awaitable
 
 from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.url import format_authority
@@ -128,26 +129,22 @@ class TLSLayer(Layer):
         client_conn.tls_version, client_conn.cipher, client_conn.alpn = tls.tls_version, tls.cipher, tls.alpn
         context.stream = tls
         try:
-            await self._run_inside()
+            await self._inside()
         finally:
             await tls.close()
 
-    async def _run_inside(self) -> None:
+    def _inside(self) -> Awaitable[None]:
         """What is spoken inside: what the mode says, what ALPN has agreed on, or what the first bytes look like."""
         context = self.context
         mode, server_conn, client_conn = context.mode, context.server_conn, context.client_conn
         if mode.raw:
-            await run_next(TCPLayer(context))
-        elif server_conn is None or mode.name == "reverse":
-            await run_next(HTTPLayer(context))
-        else:
-            # Whoever speaks TLS with us wants us to speak it with the server.
-            context.server_conn = context.server(server_conn.address, tls=True)
-            context.server_conn.sni = client_conn.sni or server_conn.address[0]
-            if client_conn.alpn in ALPN:
-                await run_next(HTTPLayer(context))
-            else:
-                await run_tunnel(context)
+            return run_next(TCPLayer(context))
+        if server_conn is None or mode.name == "reverse":
+            return run_next(HTTPLayer(context))
+        # Whoever speaks TLS with us wants us to speak it with the server.
+        context.server_conn = context.server(server_conn.address, tls=True)
+        context.server_conn.sni = client_conn.sni or server_conn.address[0]
+        return run_next(HTTPLayer(context)) if client_conn.alpn in ALPN else run_tunnel(context)
 
     def _say_why(self, exc: Exception, host: str) -> None:
         peer = self._peer()

@@ -222,13 +222,14 @@ class WebSocketLayer(Layer):
             way.busy = True
             flow.remember(shown)
             await dispatch(chain.websocket_message, flow)
+        if shown.delay > 0 and not shown.dropped:
+            await self.context.services.clock.sleep(min(shown.delay, self.options.limits.delay))
+        before = b"".join([writer.inject(content) for content in shown.before])
         if shown.dropped:
             writer.skip(message)
-            return b""
-        if shown.delay > 0:
-            await self.context.services.clock.sleep(min(shown.delay, self.options.limits.delay))
+            return before
         content = shown.content
-        return writer.encode(message) if content is message.content else writer.replace(message, content)
+        return before + (writer.encode(message) if content is message.content else writer.replace(message, content))
 
     async def _frames(self, way: _Way, scanner: FrameScanner, data: bytes) -> bool:
         """Send frames on unread. Whether there was a Close frame.

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
-from rulesproxy.filters.phases import Phase
+from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
 from rulesproxy.flow.plan import Side as Side
 from rulesproxy.flow.route import Route
@@ -22,6 +22,7 @@ from rulesproxy.rules.template_fields import field_of
 
 if TYPE_CHECKING:
     from rulesproxy.rules.schema import Reader
+    from rulesproxy.rules.turn import Turn
 
 Captures: TypeAlias = Mapping[str, str]
 Handler: TypeAlias = Callable[[HTTPFlow, Captures], Awaitable[object] | None]
@@ -29,6 +30,8 @@ Handler: TypeAlias = Callable[[HTTPFlow, Captures], Awaitable[object] | None]
 
 Only an action that `awaits` gives something to be awaited.
 """
+MessageHandler: TypeAlias = "Callable[[Turn, Captures], Awaitable[object] | None]"
+"""The same for one message of a conversation or of an event stream."""
 
 A = TypeVar("A", bound="Action")
 
@@ -37,6 +40,7 @@ RESPONSE = frozenset({"responseheaders", "response"})
 ERROR = frozenset({"error"})
 
 
+_NO_EVENTS: frozenset[str] = frozenset()
 _NO_SIDES: frozenset[Side] = frozenset()
 _BODIES: dict[Side, Phase] = {"request": Phase.B, "response": Phase.S}
 _ON_REQUEST = Phase.Q | Phase.B
@@ -46,6 +50,12 @@ def is_late(name: str) -> bool:
     """Whether a name of a template has no value before there is a response."""
     field = field_of(name)
     return field is not None and not field.phases & _ON_REQUEST
+
+
+def is_of_message(name: str) -> bool:
+    """Whether a name of a template has a value in messages only."""
+    field = field_of(name)
+    return field is not None and not field.phases & ~MESSAGES
 
 
 class ActionError(Exception):
@@ -63,12 +73,15 @@ class Example:
         response: the server's answer likewise, its first line the status; empty for none.
         expect: the message that comes out: the answer where there is one, else the request. Only what is named counts;
             a line that starts with `!` names a header that must not be there.
+        messages: the messages of the conversation that follows, one a line, behind `client: ` or `server: `. `expect`
+            then has what comes out: on the side that gets it, in order, and `close CODE` where it ends.
     """
 
     rule: str
     request: str
     expect: str
     response: str = ""
+    messages: str = ""
 
 
 class Action:
@@ -76,7 +89,9 @@ class Action:
 
     Attributes:
         key: its name in a rule; `rewrite.request` is the key `request` under `rewrite`.
-        events: the events at which it is legal.
+        events: the events of an exchange at which it is legal.
+        on_messages: the kinds of messages on which it is legal: of a WebSocket (W), of TCP (X), of an event stream (V).
+        at_open: on those it acts once, before the first message.
         answers: it ends the request pass, and therefore runs last in its rule.
         may_answer: it answers some requests by itself, and leaves the others to the rest of its rule.
         bare: it may stand without a value.
@@ -93,6 +108,8 @@ class Action:
 
     key: ClassVar[str]
     events: ClassVar[frozenset[str]]
+    on_messages: ClassVar[Phase] = NONE
+    at_open: ClassVar[bool] = False
     answers: ClassVar[bool] = False
     may_answer: ClassVar[bool] = False
     bare: ClassVar[bool] = False
@@ -128,7 +145,19 @@ class Action:
     @property
     def legal(self) -> frozenset[str]:
         """The events at which this one is legal: values that it takes from the response are not there before it."""
+        if any(is_of_message(name) for name in self.names):
+            return _NO_EVENTS
         return self.events & (RESPONSE | ERROR) if any(is_late(name) for name in self.names) else self.events
+
+    @property
+    def legal_messages(self) -> Phase:
+        """The kinds of messages on which this one is legal: those that have all that its values are made of."""
+        phases = self.on_messages
+        for name in self.names if phases else ():
+            field = field_of(name)
+            if field is not None:
+                phases &= field.phases
+        return phases
 
     @property
     def names(self) -> frozenset[str]:
@@ -159,6 +188,11 @@ class Action:
     def bind_for(self, side: Side, memory: Memory) -> Handler:
         """The same for one pass, with the memory of the rule."""
         return self.bind()
+
+    def bind_message(self, memory: Memory) -> MessageHandler:
+        """The same for messages, with the memory of the rule."""
+        handler = self.bind_for("response", memory)
+        return lambda turn, captures: handler(turn.flow, captures)
 
     def check(self, node: Node, reader: Reader) -> None:
         """Record what is wrong with the values together."""

@@ -27,6 +27,36 @@ _TIME_PATTERN = r"\d+(\.\d+)?\s*(us|ms|s|m|h)|0"
 
 
 @dataclass(frozen=True, slots=True)
+class Octets:
+    """Bytes in hexadecimal digits, such as `00 ff`, with spaces where they help.
+
+    Attributes:
+        data: the bytes.
+    """
+
+    data: bytes
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        """What the key accepts, for editors."""
+        return {"type": ["string", "integer"], "pattern": r"^\s*([0-9A-Fa-f]{2}\s*)*$", "description": "00 ff"}
+
+    @classmethod
+    def read(cls, node: Node, reader: Reader, name: str) -> Octets:
+        """The bytes in a scalar.
+
+        Raises:
+            Bad: it is something else; its diagnostic has been recorded.
+        """
+        scalar = reader.scalar(node, name, "bytes such as `00 ff`")
+        try:
+            return cls(bytes.fromhex(scalar.text))
+        except ValueError:
+            help = "two digits for each byte, as in `00 ff`; text goes below `text`"
+            return reader.fail("RP104", scalar, f"`{name}` wants hexadecimal digits, got `{scalar.text}`", help)
+
+
+@dataclass(frozen=True, slots=True)
 class Duration:
     """A time, such as `200ms`, `1.5s` or `2m`.
 

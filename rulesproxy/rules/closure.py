@@ -6,6 +6,8 @@ It knows files, folders and globs, and nothing of what is in them.
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -112,7 +114,7 @@ class Closure:
             self.paths[path] = None
             if path not in self._read and path.is_file():
                 self._read[path] = None
-                self.add(str(path), path.read_bytes())
+                self.add(str(path), read_regular(path))
 
     def folder(self, folder: Path) -> list[Path]:
         """The rule files of a folder by name; hidden ones are not among them.
@@ -160,10 +162,7 @@ class Closure:
             if known is None:
                 raise OSError(None, "it was not sent along")
             return known
-        if path.exists() and not path.is_file():
-            raise OSError(None, "it is a folder" if path.is_dir() else "it is no regular file")
-        with path.open("rb") as file:
-            data = file.read(most + 1)
+        data = read_regular(path, most + 1)
         if self._keep is not None:
             self._keep.files[str(path)] = data
         return data
@@ -207,6 +206,22 @@ class Closure:
                 raise TooMany(f"more than {SEARCHED_FOLDERS:,} folders")
             self.paths[folder] = None
         return sorted(entry.name for entry in folder.iterdir())
+
+
+def read_regular(path: Path, most: int = -1) -> bytes:
+    """The first bytes of a regular file, all of them by default.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: no file can have this name.
+    """
+    if path.is_dir():
+        raise OSError(None, "it is a folder")
+    # Opening a pipe would wait for its writer, and a file may become one at any moment.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(None, "it is no regular file")
+        return file.read(most)
 
 
 def is_glob(text: str) -> bool:

@@ -6,22 +6,29 @@ It knows one rule at a time. The order of rules is the business of `passes`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rulesproxy.engine.dispatch import Bound
 from rulesproxy.filters.analysis import reads, request_only
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
+from rulesproxy.filters.phases import MESSAGES, NONE
+from rulesproxy.filters.reference import values_of
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.route import Route
-from rulesproxy.rules.action import Action, Captures, Handler
+from rulesproxy.rules.action import Action, Captures, Handler, MessageHandler, is_of_message
 from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside, the_machine
+from rulesproxy.rules.template_fields import read_of, text_of
 from rulesproxy.rules.template_filters import Instant
 from rulesproxy.rules.template_names import COUNTER, MADE, NOW, UUID
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.turn import Subject, Turn
 
 PHASES = {
     "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B,
@@ -38,7 +45,7 @@ def mask(action: Action) -> Phase:
     phases = Phase(0)
     for event in action.legal:
         phases |= PHASES[event]
-    return phases
+    return phases | action.legal_messages
 
 
 def on_request(action: Action, checked: Checked) -> bool:
@@ -61,6 +68,14 @@ def on_error(action: Action, checked: Checked) -> bool:
     return bool(mask(action) & Phase.E) and not on_request(action, checked)
 
 
+def on_messages(action: Action, checked: Checked) -> Phase:
+    """The kinds of messages on which an action acts: those for which it could not act on the exchange before."""
+    if on_request(action, checked) or on_response(action, checked):
+        return NONE
+    return action.legal_messages & checked.phases
+
+
+_MESSAGE_EVENTS = {Phase.W: "websocket_message", Phase.X: "tcp_message", Phase.V: "response"}
 _ERRORS = frozenset({"error.kind", "error.message", "~e"})
 """The fields that name an error."""
 
@@ -99,19 +114,22 @@ class Compiled:
         shadows_connect: it may end or change the request, so that no rule below it may decide on CONNECT.
         stop: nothing below it applies.
         either_side: it is tried in both passes.
+        uses_request_late: what it does in the response pass is made of the request body.
         uses_response: its filter reads the response.
         uses_state: it reads or sets what rules remember under a name.
+        messages: the kinds of messages on which it acts, or behind which no rule below it does.
+        opens: the kinds of conversations on which it acts before their first message.
+        awaits_messages: the pass over the rules waits for what it does on a message.
     """
 
     __slots__ = (
         "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request", "_response",
-        "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "answers_batches", "awaits_request",
-        "awaits_response",
-        "captures", "connect", "decides_connect", "decides_on_request", "edits_request", "edits_response_body",
-        "either_side", "gate", "holds_request", "holds_response", "matches", "may", "memory", "name", "number",
-        "only_passes", "only_routes", "outside", "passes", "reads_request", "reads_response", "refuses_overflow",
-        "route", "rule",
-        "shadows_connect", "stop", "uses_response", "uses_state",
+        "_talking", "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "answers_batches",
+        "awaits_messages", "awaits_request", "awaits_response", "captures", "connect", "decides_connect",
+        "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
+        "holds_response", "matches", "may", "memory", "messages", "name", "number", "only_passes", "only_routes",
+        "opens", "outside", "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule",
+        "shadows_connect", "stop", "uses_request_late", "uses_response", "uses_state",
     )  # fmt: skip
 
     matches: Filter
@@ -143,7 +161,9 @@ class Compiled:
         names_error = not fields.isdisjoint(_ERRORS)
         failed = [action for action in actions if on_error(action, checked)] if names_error else []
         self._error = _together([action.bind_for("response", self.memory) for action in failed])
-        self._made = frozenset(name for action in actions for name in action.names if name in MADE)
+        self._made = frozenset(
+            name for action in actions for name in action.names if name in MADE or is_of_message(name)
+        )
         self._bounds: dict[str, Bound] = {}
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
@@ -160,6 +180,7 @@ class Compiled:
         self.answers_batches = by_operation and [action.key for action in request] == ["respond"]
         self.uses_state = "state" in fields or _uses_state(rule, actions)
         self.holds_response = self.edits_response_body or self._uses_response
+        self._bind_messages(checked, actions)
         self._bind_connect(checked, actions)
 
     def __getattr__(self, name: str) -> object:
@@ -186,9 +207,41 @@ class Compiled:
         self.reads_response = bool(checked.needs_body & Phase.S)
         edits_body = any(action.edits_body == "request" for action in request)
         uses_body = any("request" in action.reads_body for action in request)
-        self.holds_request = edits_body or uses_body or self.reads_request
+        self.uses_request_late = any("request" in action.reads_body for action in response)
+        self.holds_request = edits_body or uses_body or self.uses_request_late or self.reads_request
         self.decides_on_request = decidable and self.acts_on_request
         self.edits_request = any(action.edits_request for action in request)
+
+    def _bind_messages(self, checked: Checked, actions: list[Action]) -> None:
+        self._talking = tuple([(kinds, each) for each in actions if (kinds := on_messages(each, checked))])
+        self.messages = self.opens = NONE
+        for kinds, action in self._talking:
+            if action.at_open:
+                self.opens |= kinds
+            else:
+                self.messages |= kinds
+        if self.stop and not (self.acts_on_request or self.acts_on_response):
+            self.messages |= checked.phases & MESSAGES
+        self.awaits_messages = any(action.awaits for _, action in self._talking)
+
+    def on_message(self, phase: Phase) -> Bound:
+        """What this rule does with a message of this kind."""
+        return self._of_messages(phase, False)
+
+    def on_open(self, phase: Phase) -> Bound:
+        """What this rule does before the first one."""
+        return self._of_messages(phase, True)
+
+    def _of_messages(self, phase: Phase, at_open: bool) -> Bound:
+        event = _MESSAGE_EVENTS[phase]
+        key = f"{event} open" if at_open else f"{event} message"
+        bound = self._bounds.get(key)
+        if bound is None:
+            chosen = [action for kinds, action in self._talking if kinds & phase and action.at_open is at_open]
+            call = _in_turn([action.bind_message(self.memory) for action in chosen], self.awaits_messages)
+            bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
+            self._bounds[key] = bound
+        return bound
 
     def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:
         passing = [action for action in actions if "clienthello" in action.events]
@@ -295,6 +348,7 @@ def _making(
     names: frozenset[str], captures: Callable[[FlowView], Captures] | None, memory: Memory, outside: Outside
 ) -> Callable[[FlowView], Captures]:
     """Captures with the values of `names`. They are asked for once per flow on which a rule acts, so they may count."""
+    of_message = [(f"${name}", read) for name in names if name not in MADE and (read := read_of(name)) is not None]
 
     def make(view: FlowView) -> Captures:
         found = _Made(captures(view) if captures is not None else {}, outside)
@@ -305,6 +359,10 @@ def _making(
             if UUID not in kept:
                 kept[UUID] = outside.uuid()
             found[f"${UUID}"] = str(kept[UUID])
+        for key, read in of_message:
+            values = values_of(read, view)
+            if values:
+                found[key] = text_of(values[0], read.field.kind)
         return found
 
     return make
@@ -334,6 +392,27 @@ def _together(handlers: list[Handler], awaits: bool = False) -> Callable[[HTTPFl
     def run(flow: HTTPFlow, captures: Captures) -> bool:
         for call in calls:
             call(flow, captures)
+        return True
+
+    return run
+
+
+def _in_turn(handlers: list[MessageHandler], awaits: bool) -> Callable[[Subject, Turn, Captures], object]:
+    """The same for handlers of messages. The flow of the message goes first, for who asks which one failed."""
+    calls = tuple(handlers)
+    if awaits:
+
+        async def run_and_wait(subject: Subject, turn: Turn, captures: Captures) -> None:
+            for call in calls:
+                waiting = call(turn, captures)
+                if waiting is not None:
+                    await waiting
+
+        return run_and_wait
+
+    def run(subject: Subject, turn: Turn, captures: Captures) -> bool:
+        for call in calls:
+            call(turn, captures)
         return True
 
     return run

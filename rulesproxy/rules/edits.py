@@ -165,10 +165,11 @@ def edits_schema() -> dict[str, object]:
 def _op(verb: Verb, key: Scalar, child: Node, reader: Reader, header: bool) -> Op:
     if header:
         _check_name(key, reader)
-    if isinstance(child, nodes.Scalar) and child.empty:
+    if any(isinstance(item, nodes.Scalar) and item.null for item in reader.items(child)):
+        word = "" if isinstance(child, nodes.Scalar) and child.empty else ', and for the word "null" quote it'
         reader.fail(
             "RP103", key, f"`{key.text}` has no value",
-            f'to remove it write `remove: [{key.text}]`, for an empty value write ""',
+            f'to remove it write `remove: [{key.text}]`, for an empty value write ""{word}',
         )  # fmt: skip
     if verb == "replace":
         return Op(verb, key.text, pattern=Pattern.read(child, reader, key.text))

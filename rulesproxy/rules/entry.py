@@ -17,6 +17,7 @@ from rulesproxy.rules.fitting import capture_fields, check_phases
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.keys import RULE
 from rulesproxy.rules.match import FilterText, filter_text
+from rulesproxy.rules.message_fitting import check_messages
 from rulesproxy.rules.model import Rule, Step
 from rulesproxy.rules.names import Scope, parse_filter, report
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
@@ -62,6 +63,7 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     check_one_answer(steps, reader)
     if checked is not None and text is not None:
         check_phases(checked, text, tree, steps, reader)
+        check_messages(checked, text, tree, steps, gates, reader)
     keys = {key: _value(node, key, default, reader) for key, default in DEFAULTS.items()}
     if checked is None or _failed(reader, errors):
         raise Bad
@@ -203,7 +205,9 @@ def _gates(node: Mapping, steps: list[Step], reader: Reader) -> Gates | None:
             "RP622", every, "`nth` and `every` both say which flows", "keep one of them",
             labels=[Label(nth.span, "this one says it already")],
         )  # fmt: skip
-    passing = next((step for step in steps if step.action.events.isdisjoint(ON_FLOWS)), None)
+    passing = next(
+        (step for step in steps if step.action.events.isdisjoint(ON_FLOWS) and not step.action.on_messages), None
+    )
     if keys and passing is not None:
         reader.note(
             "RP623", keys[0], f"`{keys[0].text}` counts flows, and `{passing.action.key}` acts before there is one",

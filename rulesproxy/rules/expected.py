@@ -20,7 +20,6 @@ from rulesproxy.rules.json_value import core_scalar
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
 
-_ABSENT = ("", "null", "~")
 _SHOWN = 60
 """Characters of a value in one line."""
 _NOTED = 1000
@@ -162,7 +161,7 @@ class HeaderNames:
         mapping = reader.mapping(node, name, f"`{name}: {{name: value}}`")
         found = []
         for key, child in mapping.entries:
-            if isinstance(child, nodes.Scalar) and child.plain and child.text in _ABSENT:
+            if isinstance(child, nodes.Scalar) and child.null:
                 found.append(_Wanted(key.text, None, key.span))
                 continue
             values = []

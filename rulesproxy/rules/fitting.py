@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from rulesproxy.diagnostics import Label, Span
 from rulesproxy.filters import ast
 from rulesproxy.filters.check import Checked, Phase
+from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.rules.action import Action
 from rulesproxy.rules.match import FilterText
+from rulesproxy.rules.message_fitting import about_messages
 from rulesproxy.rules.model import Step
 from rulesproxy.rules.schema import Reader
 
@@ -47,8 +49,11 @@ def check_phases(checked: Checked, text: FilterText, tree: ast.Node | None, step
         legal = mask(step.action)
         if checked.phases & legal:
             continue
+        refused = about_messages(checked, step, reader)
+        if refused:
+            continue
         span, known = _late_field(tree, text, legal, checked)
-        events = " or ".join(event for phase, event in _EVENTS.items() if legal & phase)
+        events = " or ".join(event for phase, event in {**_EVENTS, **_OTHER_EVENTS}.items() if legal & phase)
         reader.note(
             "RP401",
             span,
@@ -115,6 +120,9 @@ def _first(phases: Phase) -> str:
     return next((event for phase, event in {**_EVENTS, **_OTHER_EVENTS}.items() if phases & phase), "another event")
 
 
+_ON_MESSAGES = (
+    "rewrite.message", "drop-message", "inject-message", "close", "block", "delay", "set-state", "tag", "log", "run",
+)  # fmt: skip
 _WAYS_OUT = {
     "passthrough": "nothing is decrypted yet: match on `host`, `port`, `sni` or `client.ip`",
     "cors": "preflights are answered before there is a response: match on the request",
@@ -125,6 +133,12 @@ _WAYS_OUT = {
 
 def _why(checked: Checked, action: Action) -> tuple[str, str]:
     """What is wrong where an action and a filter have no event in common, and what to do."""
+    if action.on_messages and not action.events:
+        title = f"`{action.key}` acts on messages, and this filter is not decided there"
+        return title, "match on what a message has, such as `ws.text`, or on the request alone"
+    if not checked.phases & ~MESSAGES:
+        title = f"this filter is about messages, and `{action.key}` does nothing with them"
+        return title, f"what can be done with a message: {', '.join(_ON_MESSAGES)}"
     if checked.phases & _ACTIONS:
         return "this filter is only decided after the action has to run", _way_out(action)
     if checked.phases & Phase.E:

@@ -44,7 +44,7 @@ def format_text(source: Source) -> str:
         NodeError: it is no acceptable YAML.
         FormatError: it says something that the layout has no place for; the message says what.
     """
-    text = source.text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = source.text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     before = read_nodes(Source(source.path, text))
     head = _HEAD.match(text)
     body = text[head.end() :] if head else text

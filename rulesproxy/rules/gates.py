@@ -129,11 +129,15 @@ class Gate:
         self._memory = memory
         self._outside = outside
 
-    def opens(self, view: FlowView) -> bool:
-        """Whether the rule acts on this flow."""
+    def opens(self, view: FlowView, counts: Memory | None = None) -> bool:
+        """Whether the rule acts on this flow; or on this message, of which `counts` counts those of its conversation.
+
+        A sample is drawn from all messages alike, so that the first ones of two conversations may differ.
+        """
         gates, memory = self._gates, self._memory
         if gates.sample is not None and not gates.sample.takes(view, self._rule, memory, self._outside):
             return False
+        memory = counts or memory
         if gates.nth or gates.every > 1:
             number = memory.next("gate")
             if number % gates.every or (gates.nth and number not in gates.nth):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
+from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import reason_phrase
 from rulesproxy.rules.json_value import core_scalar
 from rulesproxy.rules.keys import TEXT, Key
@@ -29,6 +30,7 @@ _MOMENTS = {
     "request": "on the request", "responseheaders": "on the response", "response": "on the response",
     "error": "when a flow fails",
 }  # fmt: skip
+_MESSAGES = {Phase.W: "WebSockets", Phase.X: "TCP", Phase.V: "event streams"}
 
 
 class NoSchemaError(TypeError):
@@ -152,7 +154,9 @@ def attributes(cls: type) -> dict[str, str]:
 def moments(action: type[Action]) -> str:
     """When an action can act, in words."""
     assert action.events <= set(_MOMENTS), f"no words for {sorted(action.events - set(_MOMENTS))}"
-    return ", ".join(dict.fromkeys(text for event, text in _MOMENTS.items() if event in action.events))
+    found = [text for event, text in _MOMENTS.items() if event in action.events]
+    kinds = [text for phase, text in _MESSAGES.items() if action.on_messages & phase]
+    return ", ".join(dict.fromkeys(found + ([f"on messages of {' and '.join(kinds)}"] if kinds else [])))
 
 
 def facts(action: type[Action]) -> str:

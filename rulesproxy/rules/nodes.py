@@ -71,8 +71,13 @@ class Scalar:
 
     @property
     def empty(self) -> bool:
-        """Nothing was written here: what YAML calls null."""
+        """Nothing was written here."""
         return self.style == "" and self.text == ""
+
+    @property
+    def null(self) -> bool:
+        """This is what YAML calls null: nothing, or a plain word for it (YAML 1.2.2 section 10.3.2)."""
+        return self.style == "" and self.text in ("", "~", "null", "Null", "NULL")
 
     @property
     def span(self) -> Span:
@@ -336,7 +341,7 @@ class _Builder:
         if trap is not None:
             self.problems.append(trap)
         elif event.tag is not None and event.tag != "!":
-            name = event.tag if event.tag.startswith("!") else "!!" + event.tag.rpartition(":")[2]
+            name = event.tag if event.tag.startswith("!") else "!!" + event.tag.removeprefix("tag:yaml.org,2002:")
             self._note(
                 event,
                 "RP007",

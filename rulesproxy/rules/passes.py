@@ -13,8 +13,11 @@ from collections.abc import Coroutine, Sequence
 from typing import TypeAlias
 
 from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
+from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.flow.tcp import TCPFlow
+from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.batch import answer_matching, put_back
 from rulesproxy.rules.bodies import prepare_for_body_edit
@@ -22,8 +25,10 @@ from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.failure import failure_pass
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of
+from rulesproxy.rules.messages import Messages, Talk
 from rulesproxy.rules.position import Pass
 from rulesproxy.rules.state import Store
+from rulesproxy.rules.turn import TCPTurn, WebSocketTurn
 from rulesproxy.rules.waiting import Waiting
 
 INDEXED_FROM = 4
@@ -42,6 +47,7 @@ class Runner:
         "_bodies",
         "_editors",
         "_index",
+        "_messages",
         "_nothing",
         "_numbers",
         "_responds",
@@ -60,7 +66,10 @@ class Runner:
             self._index = None
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
         # Whether anybody will ask what the request was when the response pass, or its stead, comes to a rule.
-        self._responds = any(rule.acts_on_response or rule.acts_on_error for rule in self._rules)
+        self._responds = any(
+            rule.acts_on_response or rule.acts_on_error or rule.messages or rule.opens for rule in self._rules
+        )
+        self._messages = Messages(self._rules)
         self._bodies = Waiting(self._rules)
         self.hosts = Hosts(self._rules, self._index, self._store)
         self.owner = object()
@@ -82,6 +91,15 @@ class Runner:
             found["response"] = self.response
         if any(rule.acts_on_error for rule in rules):
             found["error"] = self.error
+        kinds, opens = self._messages.kinds, self._messages.opens
+        if kinds & Phase.W:
+            found["websocket_message"] = self.websocket_message
+        if opens & Phase.W:
+            found["websocket_start"] = self.websocket_start
+        if kinds & Phase.X:
+            found["tcp_message"] = self.tcp_message
+        if opens & Phase.X:
+            found["tcp_start"] = self.tcp_start
         if self.hosts.connects:
             found["http_connect"] = self.hosts.http_connect
         if self.hosts.passes:
@@ -247,7 +265,7 @@ class Runner:
         view = FlowView(flow)
         for number in below:
             rule = self._rules[number]
-            if rule.acts_on_response and rule.reads_request and rule.near(view):
+            if rule.acts_on_response and rule.holds_request and rule.near(view):
                 self._bodies.wait_for_request(flow, state, view, below)
                 return
 
@@ -346,7 +364,7 @@ class Runner:
                 state.at = at - 1
                 self._bodies.wait_for_response(flow, state, state.numbers[state.at :])
                 return None
-            if self._bodies.lacks(rule, flow, False):
+            if self._bodies.lacks(rule, flow, rule.uses_request_late):
                 continue
             if captures is None:
                 if rule.gate is not None and not state.opens(rule, seen):
@@ -361,6 +379,8 @@ class Runner:
             # A new view is cheaper than making the old one forget what it has read.
             view = None
             if rule.stop or ended(flow):
+                # Nor do the rules below it have to do with the messages that follow.
+                state.numbers = state.numbers[:at]
                 break
         state.at = len(state.numbers)
         return None
@@ -371,11 +391,74 @@ class Runner:
         """The same for the response pass."""
         await dispatch((bound,), flow, captures)
         if rule.stop or ended(flow):
-            state.at = len(state.numbers)
+            state.numbers = state.numbers[: state.at]
             return
         rest = self._response_pass(flow, state, whole)
         if rest is not None:
             await rest
+
+    # Messages
+
+    def wants_messages(self, flow: HTTPFlow) -> bool:
+        """Whether some rule may act on the messages of the WebSocket that this request asks for."""
+        state = flow.rules
+        if state is self._nothing or not self._messages.kinds & Phase.W:
+            return False
+        if type(state) is not Pass or state.owner is not self.owner:
+            state = self._late(flow)
+        base = FlowView(flow)
+        return bool(self._messages.concerned(Phase.W, state.numbers, lambda number: state.view(base, number)))
+
+    def websocket_start(self, flow: WebSocketFlow) -> None:
+        state = self._talking(flow.handshake_flow, Phase.W)
+        if state.talk is not None and state.talk.base is not None and state.talk.openers:
+            self._messages.open(state.talk, WebSocketTurn(flow, state.talk.base, state, at_open=True))
+
+    def websocket_message(self, flow: WebSocketFlow) -> Rest:
+        state = self._talking(flow.handshake_flow, Phase.W)
+        talk = state.talk
+        if talk is None or talk.base is None or not talk.numbers:
+            return None
+        return self._messages.run(talk, WebSocketTurn(flow, talk.base, state))
+
+    def tcp_start(self, flow: TCPFlow) -> None:
+        talk = self._tcp_talk(flow)
+        if talk.openers:
+            self._messages.open(talk, TCPTurn(flow, 0, at_open=True))
+
+    def tcp_message(self, flow: TCPFlow) -> Rest:
+        talk = self._tcp_talk(flow)
+        index = talk.index
+        talk.index += 1
+        if not talk.numbers:
+            return None
+        turn = TCPTurn(flow, index)
+        rest = self._messages.run(talk, turn)
+        if rest is None:
+            turn.settle()
+            return None
+        return _then(rest, turn)
+
+    def _talking(self, flow: HTTPFlow, phase: Phase) -> Pass:
+        """The pass of a flow, with the conversation that it has begun."""
+        state = flow.rules
+        if type(state) is not Pass or state.owner is not self.owner:
+            state = self._late(flow)
+        if state.talk is None and state is not self._nothing:
+            base = state.base_view(flow)
+            numbers = self._messages.concerned(phase, state.numbers, lambda number: state.view(base, number))
+            state.talk = Talk(self.owner, numbers, self._messages.openers(phase, state.numbers), base)
+        return state
+
+    def _tcp_talk(self, flow: TCPFlow) -> Talk:
+        talk = flow.rules
+        if type(talk) is not Talk or talk.owner is not self.owner:
+            view = FlowView.of_message(flow, None, 0)
+            numbers = self._messages.concerned(Phase.X, self._numbers, lambda number: view)
+            talk = flow.rules = Talk(self.owner, numbers, self._messages.openers(Phase.X, self._numbers))
+            if self._store is not None:
+                self._store.attach(flow)
+        return talk
 
     # Bodies
 
@@ -383,3 +466,8 @@ class Runner:
         """Whether the pass of this flow waits for the body of this side."""
         state = flow.rules
         return type(state) is Pass and state.waits == side and state.owner is self.owner
+
+
+async def _then(rest: Coroutine[object, object, None], turn: TCPTurn) -> None:
+    await rest
+    turn.settle()

@@ -5,7 +5,7 @@ It knows the request as it was before each change, and nothing of the order of r
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.headers import Headers
@@ -15,6 +15,9 @@ from rulesproxy.rules.action import Captures
 from rulesproxy.rules.batch import Batch
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Numbers, Question
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.messages import Talk
 
 _Head: TypeAlias = tuple[str, str, str, int, str, str, list[tuple[bytes, bytes, bytes]]]
 
@@ -35,6 +38,7 @@ class Pass:
         matched: the captures of rules that matched in the request pass and act in the response pass.
         batch: the GraphQL batch of which rules have answered a part.
         gates: what the gates of rules have said, by number: each is asked once per flow.
+        talk: the conversation that the flow has begun, once it has.
     """
 
     __slots__ = (
@@ -49,6 +53,7 @@ class Pass:
         "owner",
         "reached",
         "sealed",
+        "talk",
         "waits",
     )
 
@@ -65,6 +70,7 @@ class Pass:
         self.matched: dict[int, Captures] | None = None
         self.gates: dict[int, bool] | None = None
         self.batch: Batch | None = None
+        self.talk: Talk | None = None
 
     def seal(self, request: HTTPRequest) -> None:
         """Keep the request head as it is at the end of the request pass."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from rulesproxy.diagnostics import Diagnostic, Source, Span
 from rulesproxy.engine.options import Options, OptionsError
 from rulesproxy.rules import nodes
+from rulesproxy.rules.closure import read_regular
 from rulesproxy.rules.load import RulesError
 from rulesproxy.rules.nodes import Node, NodeError, Scalar, read_nodes
 from rulesproxy.rules.schema import Bad, Reader
@@ -29,11 +30,13 @@ class Project:
         options: values by name, as text, lists of text, or mappings of both.
         addons: files of Python addons, in order; the word `rules` marks where the rules stand among them.
         places: where the key and the value of each option stand, by its name as `Options` spells it.
+        path: the file itself; None where there is none.
     """
 
     options: dict[str, object]
     addons: tuple[str, ...]
     places: dict[str, tuple[Span, Span]] = field(default_factory=dict, compare=False)
+    path: Path | None = None
 
     def set_options(self, options: Options) -> None:
         """Set the options. Names that are not known yet are kept for addons to declare.
@@ -72,18 +75,19 @@ def read_project(path: Path) -> Project:
     """Read the `options` and `addons` of a project file.
 
     Raises:
-        RulesError: the file cannot be read, or one of the two is not what it should be.
+        RulesError: one of the two is not what it should be; its `watch` are the addons that are not there.
     """
     try:
-        root = read_nodes(Source(str(path), path.read_text(encoding="utf-8")))
+        root = read_nodes(Source(str(path), read_regular(path).decode("utf-8")))
     except NodeError as error:
         raise RulesError(error.diagnostics) from None
     except (OSError, UnicodeDecodeError):
         # Reading its rules says what is wrong with the file as a whole.
-        return Project({}, ())
+        return Project({}, (), path=path)
     reader = Reader(path.parent)
     options: dict[str, object] = {}
     addons: tuple[str, ...] = ()
+    missing: list[Path] = []
     places: dict[str, tuple[Span, Span]] = {}
     if isinstance(root, nodes.Mapping):
         for key in ("options", "addons"):
@@ -94,12 +98,12 @@ def read_project(path: Path) -> Project:
                 if key == "options":
                     options = _options(node, reader, "", places)
                 else:
-                    addons = _addons(node, reader)
+                    addons = _addons(node, reader, missing)
             except Bad:
                 continue
     if reader.problems:
-        raise RulesError(reader.problems)
-    return Project(options, addons, places)
+        raise RulesError(reader.problems, missing)
+    return Project(options, addons, places, path)
 
 
 def _options(node: Node, reader: Reader, prefix: str, places: dict[str, tuple[Span, Span]]) -> dict[str, object]:
@@ -120,7 +124,7 @@ def _value(node: Node, reader: Reader, key: str, name: str, places: dict[str, tu
     return node.text
 
 
-def _addons(node: Node, reader: Reader) -> tuple[str, ...]:
+def _addons(node: Node, reader: Reader, missing: list[Path]) -> tuple[str, ...]:
     found = []
     for item in reader.items(node):
         scalar = reader.scalar(item, "addons", "a Python file")
@@ -129,6 +133,7 @@ def _addons(node: Node, reader: Reader) -> tuple[str, ...]:
             continue
         path = reader.folder / scalar.text
         if not path.is_file():
+            missing.append(path)
             reader.note("RP601", scalar, f"`{scalar.text}` does not exist", f"paths are relative to {reader.folder}")
         found.append(str(path))
     if found.count(RULES) > 1:

@@ -62,6 +62,10 @@ class RuleAddon:
         """Whether this rule waits for the body of this side."""
         return self._runner.wants_body(flow, side)
 
+    def wants_messages(self, flow: HTTPFlow) -> bool:
+        """Whether this rule may act on the messages of the WebSocket that this request asks for."""
+        return self._runner.wants_messages(flow)
+
     @property
     def _runner(self) -> Runner:
         if self._alone is None:
@@ -130,6 +134,7 @@ class RuleSet:
         self._running = threading.Lock()
         self.wants_host = runner.hosts.wants_host
         self.wants_body = runner.wants_body
+        self.wants_messages = runner.wants_messages
 
     @property
     def unverified(self) -> list[str]:

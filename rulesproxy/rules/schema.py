@@ -246,14 +246,14 @@ class Reader:
         self.note("RP017", scalar, f"`{scalar.text}` is read as {word} here", f"write `{word}`", severity="info")
         return loose
 
-    def integer(self, node: Node, name: str, bounds: Range) -> int:
+    def integer(self, node: Node, name: str, bounds: Range, help: str = "") -> int:
         scalar = self.scalar(node, name, "a number")
         try:
             number = int(scalar.text) if len(scalar.text) < 20 and "_" not in scalar.text else None
         except ValueError:
             number = None
         if number is None:
-            self.fail("RP103", scalar, f"`{name}` wants a number, got {describe(scalar)}")
+            self.fail("RP103", scalar, f"`{name}` wants a number, got {describe(scalar)}", help)
         if not bounds.low <= number <= bounds.high:
             self.fail("RP104", scalar, f"`{name}` is a number from {bounds.low} to {bounds.high}, got {number}")
         return number

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from rulesproxy.diagnostics import Diagnostic, Span
 from rulesproxy.filters.typed import And, Each, Node, Not, Or, Read, Test
-from rulesproxy.rules.gates import Gates
+from rulesproxy.rules.compile import on_messages
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.state import is_shared
 from rulesproxy.rules.template_fields import state_name
@@ -32,19 +32,24 @@ def check_shared(rules: Sequence[Rule], workers: int) -> list[Diagnostic]:
     found = []
     for rule in rules:
         # A rule whose action consists of parts says it once.
-        seen = dict.fromkeys([*_of_gates(rule.gates), *_of_filter(rule), *_of_actions(rule)])
+        seen = dict.fromkeys([*_of_gates(rule), *_of_filter(rule), *_of_actions(rule)])
         for code, what, span in seen:
             title = f"{what}, and {workers} workers cannot do that together"
             found.append(Diagnostic(code, "error", title, span, _HELP[code]))
     return found
 
 
-def _of_gates(gates: Gates | None) -> Iterator[tuple[str, str, Span]]:
+def _of_gates(rule: Rule) -> Iterator[tuple[str, str, Span]]:
+    gates = rule.gates
     if gates is None:
         return
+    # A conversation stays where it began, and what is counted in it begins with it.
+    in_one = any(on_messages(step.action, rule.filter) and not step.action.at_open for step in rule.steps)
     for key, span in gates.places:
         sample = gates.sample
         if key != "sample":
+            if in_one:
+                continue
             yield "RP850", f"`{key}` counts flows", span
         elif sample is not None and sample.seed and sample.by is None:
             yield "RP854", "this `sample` draws flow by flow from one seed", span
@@ -75,7 +80,7 @@ def _of_actions(rule: Rule) -> Iterator[tuple[str, str, Span]]:
 def _shared_name(read: Read) -> str | None:
     """The name that a filter reads, where other flows have it too."""
     # All values at once are those of the flow, since no others can be set.
-    key = read.key if read.field.name == "state" else None
+    key = read.key if read.field.name == "state" and not read.element else None
     return key if isinstance(key, str) and is_shared(key) else None
 
 

@@ -46,26 +46,33 @@ def state_name(name: str) -> str | None:
 
 
 @lru_cache(maxsize=1000)
-def reader(name: str) -> Callable[[HTTPFlow], str | None] | None:
-    """What reads a field, such as `request.json["user"]["name"]`, from a flow; None where the name is no field."""
+def read_of(name: str) -> typed.Read | None:
+    """What reads a field, such as `ws.json["user"]["name"]`; None where the name is no field."""
     from rulesproxy.filters.check import check
     from rulesproxy.filters.parse import parse
 
     field = field_of(name)
-    if field is None or not field.phases & _HTTP or _WHOLE(name) is None:
+    if field is None or _WHOLE(name) is None:
         return None
     try:
         checked = check(parse(f"has({name})"))
     except FilterError:
         return None
-    read = next((test.read for test in _tests(checked.node) if test.read.field is field), None)
-    if read is None:
+    return next((test.read for test in _tests(checked.node) if test.read.field is field), None)
+
+
+@lru_cache(maxsize=1000)
+def reader(name: str) -> Callable[[HTTPFlow], str | None] | None:
+    """What reads a field that an exchange has from a flow; None where the name is none."""
+    field = field_of(name)
+    found = read_of(name) if field is not None and field.phases & _HTTP else None
+    if field is None or found is None:
         return None
-    found = read
+    kind = field.kind
 
     def value(flow: HTTPFlow) -> str | None:
         values = values_of(found, flow)
-        return _text(values[0], field.kind) if values else None
+        return text_of(values[0], kind) if values else None
 
     return value
 
@@ -78,7 +85,8 @@ def _tests(node: typed.Node) -> Iterator[typed.Test]:
             yield from _tests(item)
 
 
-def _text(value: object, kind: Kind) -> str:
+def text_of(value: object, kind: Kind) -> str:
+    """A value of a field as text; JSON values keep what they are."""
     if isinstance(value, bool):
         return Shown.of("true" if value else "false", value)
     if kind is Kind.JSON and not isinstance(value, str):

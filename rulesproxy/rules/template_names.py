@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import suggest
 from rulesproxy.filters.fields import public_names
+from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import template_fields
 from rulesproxy.rules.template_filters import Captures, Read
@@ -80,6 +81,10 @@ def meaning(name: str, names: Names) -> Meaning | None:
     indexed = _INDEXED.fullmatch(name)
     if indexed is not None:
         return Meaning(_indexed(indexed.group(1), indexed.group(3)))
+    field = template_fields.field_of(name)
+    if field is not None and not field.phases & ~MESSAGES and template_fields.read_of(name) is not None:
+        # It is read together with the captures, when the rule meets a message.
+        return Meaning(_made(name))
     read = template_fields.reader(name)
     return None if read is None else Meaning(lambda flow, captures: read(flow), from_path=name in _FROM_PATH)
 

@@ -275,7 +275,11 @@ def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: s
             # The parser noticed at the end of the file. The reader wants to see where it began.
             at = _last_open(file.source.text)
             opened = file.source.text[at]
-        title, help = f"this `{opened}` is never closed", "close it, or quote the value if the bracket belongs to it"
+        title = f"this `{opened}` is never closed"
+        if opened in "[{":
+            help = "close it, or quote the value if the bracket belongs to it"
+        else:
+            help = "close it at the end of the value; a quote that belongs to the value goes inside the other kind"
     elif "expected key" in problem or "block" in context:
         title, help = (
             "this line does not fit the lines above it",

@@ -7,11 +7,12 @@ from typing import TypeAlias
 
 from rulesproxy.diagnostics import Label
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import Action, is_late
+from rulesproxy.rules.action import Action, is_late, is_of_message
 from rulesproxy.rules.keys import RULE
 from rulesproxy.rules.model import Step
 from rulesproxy.rules.nodes import Mapping, Node, Scalar
 from rulesproxy.rules.schema import Bad, Reader
+from rulesproxy.rules.template_fields import field_of
 
 RULE_KEYS = tuple(RULE)
 SYNONYMS = {
@@ -73,8 +74,18 @@ def read_steps(written: Written, reader: Reader) -> list[Step]:
     except Bad:
         return []
     parts = read.parts()
-    if not all(part.legal for part in parts):
+    if not all(part.legal or part.legal_messages for part in parts):
         names = sorted(name for name in read.names if is_late(name))
+        strange = sorted(name for name in read.names if is_of_message(name))
+        if strange:
+            others = sorted(name for name in read.names if name not in strange and field_of(name) is not None)
+            title = f"`{action.key}` uses `${{{strange[0]}}}`, which is not there when it acts"
+            if read.on_messages:
+                second = (others or strange)[-1]
+                title = f"`{action.key}` uses `${{{strange[0]}}}` and `${{{second}}}`, which are never there together"
+            help = "a message has its own fields (`ws.…`, `tcp.…`, `event.…`); TCP has no request"
+            reader.note("RP406", key, title, help)
+            return []
         reader.note(
             "RP401", key, f"`{action.key}` acts before there is a response, and uses `${{{names[0]}}}`",
             "take the value from the request, or act on the response",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.script import ScriptError
 from rulesproxy.flow.connection import Address
 from rulesproxy.limits import WORKER_LIVES, WORKER_PAUSE, WORKER_PAUSE_MOST, WORKER_STOP
 from rulesproxy.net.server import BindError, open_socket
@@ -24,6 +25,7 @@ from rulesproxy.workers.process import Gone, NotStarted, Process
 
 if TYPE_CHECKING:
     from rulesproxy.engine.dispatch import Chain
+    from rulesproxy.rules.project import Project
 
 _log = logging.getLogger("rulesproxy")
 
@@ -38,6 +40,7 @@ class State:
         disabled: the names of rules that are switched off.
         revision: the revision of the rules.
         options: the options of the project file.
+        addons: the addons of the project file.
     """
 
     digest: str
@@ -45,6 +48,7 @@ class State:
     disabled: frozenset[str]
     revision: int
     options: Mapping[str, object]
+    addons: tuple[str, ...]
 
 
 class Fleet:
@@ -139,7 +143,7 @@ class Fleet:
         state = self._state
         asks = {
             **self._asks, "number": at + 1, "digest": state.digest, "disabled": sorted(state.disabled),
-            "revision": state.revision, "options": state.options,
+            "revision": state.revision, "options": state.options, "addons": state.addons,
         }  # fmt: skip
         worker = await Process.start(at + 1, self._command, self._sockets[at], asks, state.rules, self._hear)
         self._workers[at] = worker
@@ -232,20 +236,23 @@ class Fleet:
                 raise OptionsError(f"worker {number}: {answer['why']}")
             self._state = wanted
 
-    async def replace_options(self, values: Mapping[str, object]) -> None:
-        """Have every worker take over the options of the project file, or none.
+    async def take_project(self, project: Project) -> None:
+        """Have every worker take over the addons and options of the project file, or none.
 
         Raises:
-            OptionsError: a worker refuses; all have the options before.
+            ScriptError: an addon cannot be loaded or used.
+            OptionsError: an option is bad, or an addon refuses.
         """
-        asks: Message = {"do": "options", "source": "project file"}
         async with self._turn:
-            refused = await self._ask_all({**asks, "values": values})
+            refused = await self._ask_all({"do": "project", "options": project.options, "addons": project.addons})
             if refused:
-                await self._ask_all({**asks, "values": self._state.options})
+                state = self._state
+                await self._ask_all({"do": "project", "options": state.options, "addons": state.addons})
                 _, answer = refused[0]
+                if "about" not in answer:
+                    raise ScriptError(answer["why"])
                 raise OptionsError(answer["why"], [(name, source) for name, source in answer["about"]])
-            self._state = replace(self._state, options=values)
+            self._state = replace(self._state, options=project.options, addons=project.addons)
 
     async def reload_addons(self) -> bool:
         """Have every worker load its addons again; whether all could."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rulesproxy.app import Listening, SystemClock
+from rulesproxy.app import Listening
 from rulesproxy.engine.options import OptionsError
 from rulesproxy.live import Live
 from rulesproxy.tls.authority import Authority, state_dir
@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rulesproxy")
 
 
+class _Live(Live):
+    """What is loaded for all workers: the rules, and the project file. Addons are in the workers."""
+
+    def __init__(self, model: Proxy, fleet: Fleet, loader: Loader, project: Project) -> None:
+        files = list(loader.files) or None
+        super().__init__(model.engine, model.clock, files, (), loader.profiles, project, None, loader, fleet)
+        self._fleet = fleet
+
+    def _listed(self, project: Project | None) -> list[object]:
+        return []
+
+    async def _take_project(self, project: Project) -> None:
+        await self._fleet.take_project(project)
+        self._project = project
+
+
 class Supervisor:
     """So many processes that serve as one proxy.
 
@@ -35,7 +51,7 @@ class Supervisor:
         asks: what a worker needs to make its proxy.
         files: the rule files.
         profiles: the profiles that are switched on.
-        project: the project file, and what it says.
+        project: what the project file says.
 
     Attributes:
         listeners: where the workers listen.
@@ -44,17 +60,15 @@ class Supervisor:
 
     def __init__(
         self, model: Proxy, size: int, command: Sequence[str], asks: Message, files: Sequence[Path],
-        profiles: Sequence[str], project: tuple[Path | None, Project],
+        profiles: Sequence[str], project: Project,
     ) -> None:  # fmt: skip
         self.listeners: list[Listening] = []
         self.options = model.options
         self._model = model
         self._loader = Loader(tuple(files), tuple(profiles), size)
-        path, known = project
-        state = State("", b"", frozenset(), 1, known.options)
+        state = State("", b"", frozenset(), 1, project.options, project.addons)
         self._fleet = Fleet(size, command, asks, state, self._version)
-        rules = list(files) or None
-        self.live = Live(self._fleet, SystemClock(), rules, (), profiles, path, None, self._loader)
+        self.live = _Live(model, self._fleet, self._loader, project)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

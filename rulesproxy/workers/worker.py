@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from rulesproxy.app import settle
 from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.options import OptionsError
-from rulesproxy.live import load_aside
+from rulesproxy.engine.script import ScriptError
 from rulesproxy.rules.load import RulesError
+from rulesproxy.rules.project import Project
 from rulesproxy.workers.bundle import unpack_rules
 from rulesproxy.workers.channel import Channel, Message
 
@@ -58,7 +59,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._does: dict[str, Callable[[Message, bytes], Awaitable[Message | None]]] = {
             "prepare": self._prepare, "commit": self._commit, "back": self._back, "drop": self._drop,
-            "options": self._options, "reload": self._reload,
+            "project": self._project, "reload": self._reload,
         }  # fmt: skip
 
     async def run(self, asked: Message) -> int:
@@ -114,7 +115,7 @@ class Worker:
         rules = self._rules
         if data:
             try:
-                rules = await load_aside(lambda: unpack_rules(data, self._files, self._profiles))
+                rules = await self._proxy.live.aside(lambda: unpack_rules(data, self._files, self._profiles))
             except RulesError as error:
                 return {"ok": False, "why": str(error.diagnostics[0])}
             if rules.digest != digest:
@@ -153,13 +154,11 @@ class Worker:
 
     # All else
 
-    async def _options(self, message: Message, data: bytes) -> Message | None:
-        options = self._proxy.options
+    async def _project(self, message: Message, data: bytes) -> Message | None:
         try:
-            if message["source"] == "project file":
-                options.replace_values(message["values"])
-            else:
-                options.set_values(message["values"], message["source"])
+            await self._proxy.live.take_project(Project(message["options"], tuple(message["addons"])))
+        except (AddonError, ScriptError) as error:
+            return {"ok": False, "why": str(error)}
         except OptionsError as error:
             return {"ok": False, "why": str(error), "about": [list(each) for each in error.about]}
         return None

@@ -78,6 +78,7 @@ def on_ipv6():
     (streamed(),                       "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 12ms"),
     (changed(timestamp_start=0.0),     "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 0B"),
     (slow(),                           "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 0B 12.3s"),
+    (changed(hits=["mock", "r.yaml:3"]), "10.0.0.7:5000 GET http://a.test/x?y=1 -> 200 0B 12ms (mock, r.yaml:3)"),
     (on_ipv6(),                        "[::1]:5000 GET http://a.test/x?y=1 -> 200 0B 12ms"),
     (make(url="http://a.test/\x1b[2J\n\u202e"), r"10.0.0.7:5000 GET http://a.test/\x1b[2J\n\u202e -> 200 0B 12ms"),
 ])  # fmt: skip

@@ -41,6 +41,28 @@ async def test_body_rules_and_head_rules_act_in_the_order_of_the_file() -> None:
         assert [request.get_all("x-vip") for request in origin.requests] == [["yes"], []]
 
 
+async def test_an_answer_may_be_made_of_the_request_body() -> None:
+    echo = """
+  - match: path == "/early"
+    respond: {status: 200, body: early}
+  - id: echo
+    match: response.status == 200
+    rewrite: {response: {text: "got ${request.text}"}}
+"""
+    options = {"limits_body": 1000}
+    async with (
+        Origin.http(answer(body=b"x")) as origin,
+        running(rules=rules(echo), **options) as proxy,
+        client_of(proxy) as client,
+    ):
+        for target in ("/", "/early"):
+            response = await client.request(get(origin.url + target, method="POST", body=b"this"))
+            assert response.body == b"got this"
+        # What is not there makes nothing: the rule does not apply, and says so once.
+        response = await client.request(get(origin.url + "/", method="POST", body=b"x" * 2000))
+        assert response.body == b"x"
+
+
 async def test_answers_are_judged_by_their_decoded_body() -> None:
     body = gzip.compress(b'{"error": "db password wrong"}')
     reply = answer(200, body, [("Content-Encoding", "gzip"), ("Content-Type", "application/json")])

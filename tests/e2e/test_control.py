@@ -142,7 +142,7 @@ async def test_status_and_rules(tmp_path: Path) -> None:
         assert (body["error"][0]["code"], body["error"][0]["line"]) == ("RP101", 5)
         assert (await it.ask("GET", "/status"))[1]["error"] == body["error"], "until it is mended"
         it.rules.write_text(RULES.replace("451", "410"))
-        assert await it.ask("POST", "/reload") == (200, {"revision": 2, "ok": True, "error": None})
+        assert await it.ask("POST", "/reload") == (200, {"revision": 2, "ok": True, "error": None, "problems": {}})
         assert await it.status("/one") == 410
         assert (await it.ask("GET", "/status"))[1]["reloads"]["ok"] >= 1
 

@@ -346,10 +346,11 @@ async def test_options_of_the_project_file(tmp_path: Path, caplog: pytest.LogCap
     (tmp_path / "words.txt").write_text("bad\n")
     options = Options()
     declare_options(options)
-    options.set_values(read_project(project).options, "project file")
+    found = read_project(project)
+    options.set_values(found.options, "project file")
     options.set_text("limits_header_count=50")
     told = Told()
-    async with running(told, rules=project, project=project, watch=True, configured=options, errors=True):
+    async with running(told, rules=project, project=found, watch=True, configured=options, errors=True):
         assert (options.intercept, options.limits.body) == ("all", 5_000_000)
         project.write_text(text.replace("intercept: all", "intercept: none").replace("limits: {body: 5MB}", ""))
         await told.more()

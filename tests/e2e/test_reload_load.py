@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from rulesproxy import Proxy
+from rulesproxy.proto.websocket import Close, encode_frame
+from tests.support.client import RawClient
 from tests.support.command import Command, run_command
 from tests.support.origin import LIMIT
 from tests.support.running import running
+from tests.support.websocket import accept, open_websocket
 
 pytestmark = pytest.mark.e2e
 
@@ -53,7 +56,9 @@ class Echo:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 seen = [line[12:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"x-revision:")]
-                if head.startswith(b"GET /slow"):
+                if head.startswith(b"GET /talk"):
+                    await self._talk(head, reader, writer)
+                elif head.startswith(b"GET /slow"):
                     await self._slow(writer)
                 else:
                     writer.write(b"HTTP/1.1 200 OK\r\nX-Saw: %b\r\nContent-Length: 2\r\n\r\nok" % b"|".join(seen))
@@ -62,6 +67,17 @@ class Echo:
         finally:
             writer.close()
             self.tasks.discard(task)
+
+    async def _talk(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A WebSocket: every short text comes back."""
+        key = next(line[18:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
+        writer.write(accept(key=key.decode()))
+        while True:
+            first, size = await reader.readexactly(2)
+            mask = await reader.readexactly(4)
+            payload = await reader.readexactly(size & 0x7F)
+            plain = bytes([byte ^ mask[at % 4] for at, byte in enumerate(payload)])
+            writer.write(encode_frame(first, plain, None))
 
     async def _slow(self, writer: asyncio.StreamWriter) -> None:
         pieces = int(SECONDS * 10)
@@ -99,6 +115,20 @@ async def _download(port: int, origin: int) -> int:
     return len(data.partition(b"\r\n\r\n")[2])
 
 
+async def _talk(port: int, origin: int, over: asyncio.Event) -> int:
+    """One conversation over all versions; how many messages went to the server and back."""
+    turns = 0
+    async with await RawClient.connect(port) as client:
+        peer = await open_websocket(client, f"http://127.0.0.1:{origin}/talk")
+        while not over.is_set():
+            peer.send(f"turn {turns}")
+            assert await peer.receive() == f"turn {turns}"
+            turns += 1
+            await asyncio.sleep(0.01)
+        assert await peer.close(1000) == Close(1000, "")
+    return turns
+
+
 async def _save(rules: Path, port: int) -> list[str]:
     """Save good and broken versions in turns; the good ones."""
     chance = random.Random(1)
@@ -125,12 +155,14 @@ async def test_a_hundred_saves_under_load(tmp_path: Path) -> None:
     async with server, run_command(rules, "-q") as proxy:
         async with asyncio.TaskGroup() as group:
             downloads = [group.create_task(_download(proxy.port, origin)) for _ in range(DOWNLOADS)]
+            talk = group.create_task(_talk(proxy.port, origin, over))
             for _ in range(CLIENTS):
                 group.create_task(_ask(proxy.port, origin, over, seen))
             good = await _save(rules, proxy.port)
             await _until_last(proxy, seen, good[-1])
             over.set()
         assert [task.result() for task in downloads] == [int(SECONDS * 10) * 1000] * DOWNLOADS
+        assert talk.result() > 100, "it went on all the time"
         assert set(seen) <= {"first", *good}
         assert len(seen) > 10, f"so many versions were in force: {seen}"
         for task in echo.tasks:

@@ -561,6 +561,33 @@ async def test_flows_that_last_too_long_go_on_with_the_new_chain(engine):
     await until(lambda: "new.done" in trace)
 
 
+async def test_only_what_waits_for_its_end_makes_place(engine):
+    """Rules have no `done`: a flow that lasts keeps those that it began with, whatever happens to the addons beside."""
+    trace = []
+
+    def rules(name):
+        return SimpleNamespace(name=name, request=lambda flow: trace.append(name))
+
+    first, old = rules("first rules"), Traced(trace, "old", Traced(trace, "child"))
+    await engine.startup([first, old, rules("last")])
+    engine.options.update(limits_replaced_addon=0.02)
+    held = engine.chain
+    held.hold()
+    second = rules("second rules")
+    await engine.replace(first, second)
+    new = Traced(trace, "new")
+    await engine.replace(old, new)
+    await engine.replace(new, Traced(trace, "newest"))
+    await until(lambda: "old.done" in trace)
+    trace.clear()
+    await dispatch(held.request, None)
+    assert trace == ["first rules", "newest.request", "last"]
+    trace.clear()
+    await dispatch(engine.chain.request, None)
+    assert trace == ["second rules", "newest.request", "last"]
+    held.release()
+
+
 async def test_shutdown_ends_what_still_waits(engine):
     trace = []
     old = Traced(trace, "old")

@@ -9,6 +9,7 @@ from rulesproxy.filters.compile import compile_filter
 from rulesproxy.filters.fields.stream import Message, StreamEvent
 from rulesproxy.filters.parse import parse
 from rulesproxy.filters.phases import Phase
+from rulesproxy.filters.problem import FilterError
 from rulesproxy.filters.reference import matches
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.connection import ClientConn, ServerConn
@@ -95,12 +96,9 @@ def test_messages(name: str, text: str, expected: bool) -> None:
     [
         ('ws.text == "a"', Phase.W),
         ('ws.text == "a" and path == "/"', Phase.W),
-        ('ws.text == "a" and response.body == ""', Phase(0)),
         ('tcp.data == "a"', Phase.X),
-        ('tcp.data == "a" and path == "/"', Phase(0)),
         ('tcp.data == "a" and client.ip == 1.2.3.4 and protocol == tcp', Phase.X),
         ('event.data == "a" and response.status == 200', Phase.V),
-        ('event.data == "a" and ws.text == "a"', Phase(0)),
         ("~tcp", Phase.X),
         ("~tcp & ~q", Phase(0)),
         ("~e", Phase.E),
@@ -113,6 +111,21 @@ def test_messages(name: str, text: str, expected: bool) -> None:
 )
 def test_moments(text: str, phases: Phase) -> None:
     assert check_filter(parse(text)).phases == phases
+
+
+@pytest.mark.parametrize(
+    ("text", "stranger"),
+    [
+        ('ws.text == "a" and response.body == ""', "response.body"),
+        ('tcp.data == "a" and path == "/"', "path"),
+        ('event.data == "a" or ws.text == "a"', "ws.text"),
+    ],
+)
+def test_what_a_message_does_not_have(text: str, stranger: str) -> None:
+    with pytest.raises(FilterError) as refused:
+        check_filter(parse(text))
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.title.split("`")[1]) == ("RP406", stranger)
 
 
 def test_a_message_of_another_kind_has_no_values() -> None:

@@ -189,10 +189,10 @@ HOSTILE = [
 @pytest.mark.parametrize(("code", "source"), HOSTILE, ids=[source for _, source in HOSTILE])
 def test_hostile(code, source):
     """`check` refuses them, and quickly."""
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FilterError) as caught:
         made(source)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert [problem.code for problem in caught.value.problems] == [code]
 
 
@@ -239,18 +239,18 @@ def test_what_is_refused_is_slow():
     """The premise: these two do take time, and the time doubles."""
     times = []
     for length in (15, 18):
-        start = time.perf_counter()
+        start = time.process_time()
         assert re.search(r"^(\w+\s?)*$", "a" * length + "!") is None
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert times[1] > 3 * times[0]
 
 
 def test_a_large_loop_is_refused_quickly():
     words = "|".join(f"w{number}x{number * 7}" for number in range(120))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FilterError, match="too large"):
         made(f"(?:{words})*")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_deep_nesting_is_refused():

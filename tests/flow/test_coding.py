@@ -17,9 +17,9 @@ from rulesproxy.flow.coding import CodingError, decode, encode, split_codings
 from rulesproxy.limits import KIB, MIB, Limits
 
 
-def gzipped(data: bytes) -> bytes:
+def gzipped(data: bytes, level: int = 9) -> bytes:
     """The same bytes at whatever time."""
-    return gzip.compress(data, mtime=0)
+    return gzip.compress(data, level, mtime=0)
 
 
 BODY = b"hello, world" * 100

@@ -441,15 +441,18 @@ async def test_a_streaming_function_changes_pieces() -> None:
     assert got == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nHI\r\n1\r\n!\r\n0\r\n\r\n"
 
 
-async def test_a_refused_tunnel() -> None:
+async def test_a_refused_tunnel(caplog: pytest.LogCaptureFixture) -> None:
     trace = Trace()
 
     class Refuse:
         def http_connect(self, flow: HTTPFlow) -> None:
+            flow.hits.append("ads")
             flow.response = HTTPResponse.make(403, b"no\n")
 
     rig = Rig(addons=[Refuse(), trace])
-    got = await rig.run(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n")
+    with caplog.at_level(logging.INFO, logger="rulesproxy"):
+        got = await rig.run(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n")
+    assert caplog.messages[-1].endswith(" CONNECT a.test:443 -> refused: 403 (ads)")
     assert got == b"HTTP/1.1 403 Forbidden\r\ncontent-length: 3\r\nconnection: close\r\n\r\nno\n"
     assert str(trace) == "clientconnect next_layer http_connect clientdisconnect"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,9 @@ async def test_a_plan_of_silence_lasts_until_the_client_leaves() -> None:
     assert bytes(rig.client.sent) == b""
 
 
-async def test_a_plan_ends_a_tunnel_before_it_begins() -> None:
+async def test_a_plan_ends_a_tunnel_before_it_begins(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="rulesproxy")
+
     def end(flow: HTTPFlow) -> None:
         flow.plan.end = "reset"
 
@@ -109,6 +112,8 @@ async def test_a_plan_ends_a_tunnel_before_it_begins() -> None:
     assert rig.client.aborted
     rig = Rig(addons=[On("http_connect", lambda flow: flow.kill())])
     assert await rig.run(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n", fin=False) == b""
+    ends = [line.partition("CONNECT a.test:443 -> ")[2] for line in caplog.messages]
+    assert ends == ["refused: reset", "refused: closed"]
 
 
 async def test_a_request_that_was_answered_keeps_its_connection_where_little_is_unread() -> None:

@@ -16,6 +16,7 @@ MISTAKES = [
     ("map-remote: {keep-host: true}", "RP103", "needs `to`", "{keep-host: true}"),
     ("map-remote: {to: 'http://b.test', keep_host: true}", "RP101", "unknown key `keep_host`", "keep_host"),
     ("respond: ok", "RP103", "wants a number", "ok"),
+    ("respond: {sequence: [ok]}", "RP103", "wants a number", "ok"),
     ("respond: 99", "RP104", "200 to 599", "99"),
     ("respond:", "RP103", "wants keys with values, got nothing", ""),
     ("respond: {sequence: []}", "RP106", "this sequence is empty", "sequence"),
@@ -38,6 +39,9 @@ MISTAKES = [
     (f"{REQUEST}body: a\n        text: b", "RP607", "both make the body", "text"),
     (f"{REQUEST}cookies: {{'a b': c}}", "RP609", "is not a cookie name", ""),
     (f"{REQUEST}cookies: {{a: }}", "RP103", "`a` has no value", "a"),
+    (f"{REQUEST}headers: {{a: null}}", "RP103", "`a` has no value", "a"),
+    (f"{REQUEST}headers: {{add: {{a: [b, ~]}}}}", "RP103", "`a` has no value", "a"),
+    ("respond: {headers: {a: NULL}}", "RP103", "`a` has no value", "a"),
     (f"{REQUEST}cookies: {{a: b, remove: a}}", "RP607", "is set and removed", "remove"),
     (f"{REQUEST}form: [a]", "RP103", "wants keys with values", "[a]"),
     (f"{REQUEST}html: {{remove: a}}", "RP102", "`html` is no key of `rewrite.request`", "html"),
@@ -69,6 +73,12 @@ def test_a_mistake(rule: str, code: str, words: str, place: str | None) -> None:
     if place:
         line = span.source.line(span.line)
         assert line[span.column - 1 : span.end_column - 1] == place or line[span.column - 1 :].startswith(place)
+
+
+@pytest.mark.parametrize("rule", ["respond: ok", "respond: {sequence: [ok]}"])
+def test_a_body_in_the_place_of_a_status(rule: str) -> None:
+    (diagnostic,) = load_text(f"version: 1\nrules:\n  - match: ~all\n    {rule}\n").diagnostics
+    assert "`body:`" in diagnostic.help
 
 
 @pytest.mark.parametrize("rule", ["cors: unlock", "no-cache:", "map-remote: http://b.test"])

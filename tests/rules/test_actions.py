@@ -17,6 +17,7 @@ from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
 from rulesproxy.rules.bodies import body_changed
 from rulesproxy.rules.schema import schema_of
+from tests.support.talking import Conversation
 
 Exchange = Callable[..., Any]
 
@@ -60,6 +61,9 @@ def test_an_example_does_what_it_says(
         sent |= {"status": int(status), "response_headers": response_fields}
         sent |= {"response_body": (response_body or "").encode()}
     rule = "  - " + example.rule.replace("\n", "\n    ") + "\n"
+    if example.messages:
+        assert talk(rule, url, example.messages.split("\n")) == example.expect.split("\n")
+        return
     outcome = exchange(rule, **sent)
     first, fields, missing, body = parts(example.expect)
     message = outcome.flow.response if first[0].isdigit() else outcome.upstream
@@ -70,6 +74,15 @@ def test_an_example_does_what_it_says(
         assert name not in message.headers
     if body is not None:
         assert message.text == body
+
+
+def talk(rule: str, url: str, messages: list[str]) -> list[str]:
+    """What comes out of a WebSocket whose messages pass a rule, one at a time."""
+    conversation = Conversation("version: 1\nrules:\n" + rule, url)
+    for message in messages:
+        side, _, content = message.partition(": ")
+        conversation.send(side == "client", content)
+    return conversation.shown
 
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)

@@ -217,9 +217,9 @@ def test_any_text_can_be_scanned(text: str) -> None:
 )
 def test_hostile_pages_take_linear_time(piece: str) -> None:
     page = piece * (200_000 // len(piece)) + "</x>" * 10_000
-    started = time.perf_counter()
+    started = time.process_time()
     head_end(page)
     body_end(page)
     for _ in elements(page):
         pass
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3

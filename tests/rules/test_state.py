@@ -68,6 +68,23 @@ def test_a_client_is_remembered_from_flow_to_flow(exchange: Exchange) -> None:
     assert (me(ann), me(bob)) == (None, "bob after 192.0.2.2")
 
 
+@pytest.mark.parametrize("nothing", ["", "~", "null", '""'])
+def test_nothing_forgets(exchange: Exchange, nothing: str) -> None:
+    rules = load(
+        f"""
+  - match: path == "/set"
+    set-state: {{client.step: paid}}
+  - match: path == "/forget"
+    set-state: {{client.step: {nothing}}}
+  - id: paid
+    match: has(state["client.step"])
+    tag: paid
+"""
+    )
+    hits = [exchange(rules, url=f"http://a.test{path}").hits for path in ("/set", "/a", "/forget", "/b")]
+    assert ["paid" in names for names in hits] == [True, True, False, False]
+
+
 def test_a_reload_forgets_nothing(exchange: Exchange) -> None:
     old = load(FLOW)
     exchange(old, url="http://a.test/login", headers=[("x-user", "ann")])

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
 from rulesproxy.rules.bodies import bodiless
 from rulesproxy.rules.edits import HeaderEdits
+from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
 from rulesproxy.rules.template import Template
+from rulesproxy.rules.turn import Turn
 
 _ENDS: tuple[End, ...] = ("close", "reset", "timeout")
 
@@ -21,6 +24,9 @@ _ENDS: tuple[End, ...] = ("close", "reset", "timeout")
 @dataclass(frozen=True, slots=True)
 class Block(Action):
     """Refuse: answer with a status, 403 unless another is given, or end the connection without an answer.
+
+    Of a message `block`, `block: close` and `block: reset` drop it and end its conversation: a WebSocket with code 1008
+    (policy violation), `reset` as a broken connection does.
 
     Attributes:
         status: the status of the answer.
@@ -32,6 +38,7 @@ class Block(Action):
 
     key: ClassVar = "block"
     events: ClassVar = REQUEST | RESPONSE | ERROR | {"http_connect"}
+    on_messages: ClassVar = MESSAGES
     answers: ClassVar = True
     bare: ClassVar = True
     synonyms: ClassVar = {"code": "status", "text": "body", "message": "body", "header": "headers"}
@@ -89,6 +96,21 @@ class Block(Action):
 
         def refuse(flow: HTTPFlow, captures: Captures) -> None:
             flow.response = self.answer(flow, captures)
+
+        return refuse
+
+    @property
+    def legal_messages(self) -> Phase:
+        # Nobody waits for an answer to a message, so none can have a status or a body.
+        return self.on_messages if self in (Block(), Block(end="close"), Block(end="reset")) else NONE
+
+    def bind_message(self, memory: Memory) -> MessageHandler:
+        def refuse(turn: Turn, captures: Captures) -> None:
+            turn.drop()
+            if self.end == "reset":
+                turn.kill()
+            else:
+                turn.close(1008, "refused by a rule of the proxy")
 
         return refuse
 

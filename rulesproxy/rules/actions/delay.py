@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from rulesproxy.filters.phases import MESSAGES, NONE
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import DEFAULT
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
+from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
 from rulesproxy.rules.amounts import Duration, Number, Wait
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -21,10 +22,10 @@ _TIME_KEYS = ("time", "request", "response")
 
 @dataclass(frozen=True, slots=True)
 class Delay(Action):
-    """Let the request wait before it goes to the server, or the response before it goes to the client.
+    """Let the request wait before it goes to the server, the response before it goes to the client, or a message.
 
     A rule that is decided on the request delays the request, also where it is answered by a rule. A client that leaves
-    meanwhile is noticed, and the flow ends.
+    meanwhile is noticed, and the flow ends. Behind a message that waits those wait that come from the same side.
 
     Attributes:
         time: a time such as `200ms`, or any time between two, as in `200ms..2s`.
@@ -40,6 +41,7 @@ class Delay(Action):
 
     key: ClassVar = "delay"
     events: ClassVar = REQUEST | RESPONSE
+    on_messages: ClassVar = MESSAGES
     short: ClassVar = "time"
     synonyms: ClassVar = {"ms": "time", "duration": "time", "latency": "time", "side": "on", "type": "distribution"}
 
@@ -139,6 +141,7 @@ class _Pause(Action):
 
     key: ClassVar = Delay.key
     events: ClassVar = REQUEST | RESPONSE
+    on_messages: ClassVar = MESSAGES
 
     times: Wait | Lognormal
     seed: str
@@ -149,18 +152,22 @@ class _Pause(Action):
         return ("RP854", "`delay` draws its times from one seed") if self.seed and varies else None
 
     def bind_for(self, side: Side, memory: Memory) -> Handler:
-        times, seed = self.times, self.seed
-
         def delay(flow: HTTPFlow, captures: Captures) -> None:
-            if isinstance(times, Lognormal):
-                seconds = times.at(memory.chance("delay", seed), memory.chance("delay", seed))
-            elif times.low == times.high:
-                seconds = times.low
-            else:
-                seconds = times.between(memory.chance("delay", seed))
-            flow.plan.delay += seconds
+            flow.plan.delay += self.seconds(memory)
 
         return delay
+
+    def bind_message(self, memory: Memory) -> MessageHandler:
+        return lambda turn, captures: turn.wait(self.seconds(memory))
+
+    def seconds(self, memory: Memory) -> float:
+        """How long it is this time."""
+        times, seed = self.times, self.seed
+        if isinstance(times, Lognormal):
+            return times.at(memory.chance("delay", seed), memory.chance("delay", seed))
+        if times.low == times.high:
+            return times.low
+        return times.between(memory.chance("delay", seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,7 @@ class _OnRequest(_Pause):
     """The wait of the request."""
 
     events: ClassVar = REQUEST
+    on_messages: ClassVar = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +183,4 @@ class _OnResponse(_Pause):
     """The wait of the response."""
 
     events: ClassVar = RESPONSE
+    on_messages: ClassVar = NONE

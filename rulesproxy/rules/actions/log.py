@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rulesproxy.engine.log import escape, logger
+from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
 from rulesproxy.rules.template import Template
@@ -21,6 +22,7 @@ class Log(Action):
 
     key: ClassVar = "log"
     events: ClassVar = REQUEST | RESPONSE | ERROR
+    on_messages: ClassVar = MESSAGES
     short: ClassVar = "text"
     synonyms: ClassVar = {"message": "text", "msg": "text", "line": "text"}
 

@@ -22,6 +22,8 @@ from rulesproxy.rules.template import Template
 _BODIES = ("body", "json", "file")
 _BODILESS = (204, 304)
 
+_MEANT = "a number alone is the status; a text goes below `body:`, a file below `file:`"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -44,7 +46,7 @@ class Answer:
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Answer:
         if isinstance(node, nodes.Scalar):
-            return cls(status=reader.integer(node, name, Range(200, 599)))
+            return cls(status=reader.integer(node, name, Range(200, 599), _MEANT))
         answer = reader.record(cls, reader.mapping(node, name), name)
         _check(node, reader, answer.status)
         return _with_template(answer, node, reader)
@@ -151,7 +153,7 @@ class Respond(Action):
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Respond:
         if isinstance(node, nodes.Scalar) and not node.empty:
-            return cls(status=reader.integer(node, "respond", Range(200, 599)))
+            return cls(status=reader.integer(node, "respond", Range(200, 599), _MEANT))
         return _with_template(super(Respond, cls).from_node(node, reader), node, reader)
 
     def check(self, node: Node, reader: Reader) -> None:

@@ -11,9 +11,10 @@ from typing import ClassVar, cast
 from rulesproxy.diagnostics import suggest
 from rulesproxy.engine.bind import takes
 from rulesproxy.engine.script import ScriptError, code_files, load_code
-from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
+from rulesproxy.filters.phases import NONE, Phase
+from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Example, Handler, MessageHandler, Side
 from rulesproxy.rules.bodies import missing_file
+from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Reader
 
@@ -27,7 +28,7 @@ class Function:
         text: as it is written.
     """
 
-    call: Callable[[HTTPFlow], object]
+    call: Callable[..., object]
     text: str
 
     @classmethod
@@ -59,7 +60,7 @@ class Function:
         return cls(_find(scalar, path, function, reader), scalar.text)
 
 
-def _find(scalar: Scalar, path: Path, name: str, reader: Reader) -> Callable[[HTTPFlow], object]:
+def _find(scalar: Scalar, path: Path, name: str, reader: Reader) -> Callable[..., object]:
     try:
         module = load_code(path)
     except (ScriptError, OSError) as error:
@@ -84,7 +85,7 @@ def _find(scalar: Scalar, path: Path, name: str, reader: Reader) -> Callable[[HT
         reader.fail(
             "RP632", place, f"`{name}` in `{path.name}` cannot be called with a flow", f"write `def {name}(flow):`"
         )
-    return cast(Callable[[HTTPFlow], object], found)
+    return cast(Callable[..., object], found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class Run(Action):
     file is imported when the rules are loaded, also by `rulesproxy check`, and again when it, or a module beside it,
     has changed.
 
+    Of a rule about messages it is called with the `WebSocketFlow` or `TCPFlow`, whose `messages[-1]` is the message.
+
     Attributes:
         function: the file, relative to the rule file, a colon, and the name of the function.
         on: when it is called, where the filter leaves the choice.
@@ -106,6 +109,7 @@ class Run(Action):
 
     key: ClassVar = "run"
     events: ClassVar = REQUEST | RESPONSE
+    on_messages: ClassVar = Phase.W | Phase.X
     short: ClassVar = "function"
     synonyms: ClassVar = {"call": "function", "file": "function", "script": "function", "side": "on"}
 
@@ -135,6 +139,7 @@ class _Call(Action):
 
     key: ClassVar = Run.key
     events: ClassVar = REQUEST | RESPONSE
+    on_messages: ClassVar = Phase.W | Phase.X
     may_answer: ClassVar = True
     edits_request: ClassVar = True
 
@@ -155,20 +160,21 @@ class _Call(Action):
         return "response" if self.body else None
 
     def bind_for(self, side: Side, memory: object) -> Handler:
-        function, awaits = self.function, self.awaits
-        call = function.call
+        return lambda flow, captures: self.called(flow)
 
-        def run(flow: HTTPFlow, captures: Captures) -> Awaitable[object] | None:
-            result = call(flow)
-            if not hasattr(result, "__await__"):
-                return None
-            if awaits:
-                return cast(Awaitable[object], result)
-            if inspect.iscoroutine(result):
-                result.close()
-            raise ActionError(f"{function.text} gave something to be awaited: write `async def`")
+    def bind_message(self, memory: Memory) -> MessageHandler:
+        return lambda turn, captures: self.called(turn.subject)
 
-        return run
+    def called(self, flow: object) -> Awaitable[object] | None:
+        """Call it; what is to be awaited, if anything."""
+        result = self.function.call(flow)
+        if not hasattr(result, "__await__"):
+            return None
+        if self.awaits:
+            return cast(Awaitable[object], result)
+        if inspect.iscoroutine(result):
+            result.close()
+        raise ActionError(f"{self.function.text} gave something to be awaited: write `async def`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,7 @@ class _OnRequest(_Call):
     """The call in the request pass."""
 
     events: ClassVar = REQUEST
+    on_messages: ClassVar = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,4 +190,5 @@ class _OnResponse(_Call):
     """The call in the response pass."""
 
     events: ClassVar = RESPONSE
+    on_messages: ClassVar = NONE
     edits_request: ClassVar = False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rulesproxy.filters.fields.marks import SCOPES
+from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
 from rulesproxy.rules.schema import Bad
@@ -62,7 +63,7 @@ def _name(key: Scalar, reader: Reader) -> str:
 def _value(node: Node, reader: Reader, name: str) -> Template:
     from rulesproxy.rules import nodes
 
-    if isinstance(node, nodes.Scalar) and node.empty:
+    if isinstance(node, nodes.Scalar) and node.null:
         # Nothing is what a forgotten value is, so here it need not be quoted.
         return Template.of("")
     return Template.read(node, reader, name)
@@ -82,6 +83,7 @@ class SetState(Action):
 
     key: ClassVar = "set-state"
     events: ClassVar = REQUEST | RESPONSE | ERROR
+    on_messages: ClassVar = MESSAGES
     whole: ClassVar = "values"
 
     values: StateEdits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
 from rulesproxy.rules.nodes import Node
@@ -22,6 +23,7 @@ class Tag(Action):
 
     key: ClassVar = "tag"
     events: ClassVar = REQUEST | RESPONSE | ERROR
+    on_messages: ClassVar = MESSAGES
     short: ClassVar = "words"
     synonyms: ClassVar = {"name": "words", "tags": "words"}
 

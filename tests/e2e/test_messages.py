@@ -1,0 +1,126 @@
+"""Rules for WebSocket messages on real sockets: the exact traffic of a feed that is changed on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeAlias
+
+import pytest
+
+from rulesproxy import load_rules
+from rulesproxy.proto.websocket import BINARY, TEXT, Close, Deflate
+from tests.support.origin import Origin
+from tests.support.running import client_of, running
+from tests.support.websocket import Peer, open_websocket, serving
+
+FEED = """
+  - match: host == "localhost" and ws.json["type"] == "price" and not ws.from_client
+    rewrite:
+      message:
+        json:
+          set: {$.v: 99}
+  - match: not ws.from_client and ws.json["type"] == "ad"
+    drop-message:
+  - match: ws.from_client and ws.text == "ping"
+    inject-message: {to: client, text: pong}
+    drop-message:
+  - match: host == "localhost"
+    inject-message:
+      to: client
+      json: {hello: 1}
+      when: open
+  - match: ws.json["type"] == "bye"
+    nth: 3
+    close: {code: 4001, reason: enough}
+"""
+DEFLATE = "permessage-deflate"
+
+
+Pair: TypeAlias = tuple[Peer, Peer]
+
+
+@asynccontextmanager
+async def feed(
+    rules: str, deflate: bool = False, tls: bool = False
+) -> AsyncIterator[Callable[[AsyncExitStack], Awaitable[Pair]]]:
+    """A proxy with these rules in front of a server that says nothing by itself: opens conversations, both ends."""
+    servers: asyncio.Queue[Peer] = asyncio.Queue()
+    over = asyncio.Event()
+    terms = Deflate() if deflate else None
+    fields = (f"Sec-WebSocket-Extensions: {DEFLATE}",) if deflate else ()
+
+    async def talk(peer: Peer) -> None:
+        await servers.put(peer)
+        await over.wait()
+
+    loaded = load_rules(text="version: 1\nrules:\n" + rules)
+    async with Origin(serving(talk, *fields, deflate=terms), tls="good" if tls else None) as origin:
+        async with running(rules=loaded) as proxy:
+
+            async def connect(stack: AsyncExitStack) -> Pair:
+                client = await stack.enter_async_context(client_of(proxy))
+                url = f"http://localhost:{origin.port}/feed"
+                if tls:
+                    await client.tunnel(f"localhost:{origin.port}", proxy.ca_path)
+                    url = "/feed"
+                host = f"Host: localhost:{origin.port}"
+                peer = await open_websocket(client, url, host, *fields, deflate=terms)
+                return peer, await servers.get()
+
+            try:
+                yield connect
+            finally:
+                over.set()
+
+
+@asynccontextmanager
+async def conversation(rules: str, deflate: bool = False, tls: bool = False) -> AsyncIterator[Pair]:
+    """One conversation through these rules: the client's end and the server's."""
+    async with feed(rules, deflate, tls) as connect, AsyncExitStack() as stack:
+        yield await connect(stack)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
+@pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflate"])
+async def test_a_feed_is_edited(deflate: bool, tls: bool) -> None:
+    async with conversation(FEED, deflate, tls) as (client, server):
+        assert await client.receive() == '{"hello": 1}'
+        server.send('{"type":"price","v":10}', compressed=deflate)
+        server.send('{"type":"ad"}', compressed=deflate)
+        server.send(b"\x00\xff", compressed=deflate)
+        assert await client.receive() == '{"type":"price","v":99}'
+        # The advertisement is gone, and bytes are nobody's business.
+        assert await client.receive() == b"\x00\xff"
+        client.send("ping", compressed=deflate)
+        assert await client.receive() == "pong"
+        client.send("real", compressed=deflate)
+        assert await server.receive() == "real"
+        # One message in three frames, with a ping between them that says what rules look for.
+        first, second, third = b'{"type":"pr', b'ice","v"', b":1}"
+        server.frame(TEXT, first)
+        server.frame(0x89, b'{"type":"ad"}')
+        server.frame(0, second)
+        server.frame(0x80, third)
+        assert await client.receive() == 9
+        assert await client.receive() == '{"type":"price","v":99}'
+        for _ in range(2):
+            server.send('{"type":"bye"}', compressed=deflate)
+            assert await client.receive() == '{"type":"bye"}'
+        server.send('{"type":"bye"}', compressed=deflate)
+        assert await client.receive() == '{"type":"bye"}'
+        assert await client.receive() == Close(4001, "enough")
+        assert await server.receive() == Close(4001, "enough")
+
+
+async def test_rules_count_the_messages_of_one_conversation() -> None:
+    async with feed(FEED) as connect, AsyncExitStack() as stack:
+        for _ in range(2):
+            client, server = await connect(stack)
+            assert await client.receive() == '{"hello": 1}'
+            for _ in range(2):
+                server.send('{"type":"bye"}')
+                assert await client.receive() == '{"type":"bye"}'
+            server.frame(0x80 | BINARY, b"on")
+            assert await client.receive() == b"on"
