@@ -225,13 +225,16 @@ class Live:
             return await self._reload(None if changed is None else frozenset(changed))
 
     async def _reload(self, files: frozenset[Path] | None) -> bool:
-        good = True
+        good, began = True, self._clock.wall()
         if self._project is not None and (files is None or not files.isdisjoint(self._project_files())):
             good = await self._reload_project(self._project)
         if self.rule_files and (files is None or not files.isdisjoint(self._rule_closure())):
             good = await self._reload_rules(files is None) and good
         if files is None or not files.isdisjoint(self._scripts.files):
             good = await self._reload_scripts(files) and good
+        if self._watcher is not None:
+            # An addon that was read for the first time is no change of it.
+            await self._watcher.learn([path for path in self._scripts.files if _changed(path) < began])
         return good
 
     async def _reload_project(self, known: Project) -> bool:
@@ -434,6 +437,7 @@ class Live:
             except OptionsError:
                 self.disabled = before
                 raise
+            _log.info("rev %d: rule `%s` was switched %s", self.revision, name, "on" if on else "off")
 
     @property
     def names(self) -> list[str]:

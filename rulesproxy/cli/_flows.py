@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from rulesproxy.diagnostics import render
 
 if TYPE_CHECKING:
+    import logging
+
     from rulesproxy.flow.http import HTTPFlow
     from rulesproxy.rules.har import Recording
     from rulesproxy.rules.model import Loaded
@@ -146,26 +148,18 @@ def recording_of(path: Path) -> Recording:
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
+def heard() -> Iterator[list[logging.LogRecord]]:
     """What the action `log` writes meanwhile. Nothing else is logged: failures of rules are in the trace."""
     import logging
 
-    from rulesproxy.engine.log import logger
-
-    lines: list[str] = []
-
-    def hear(record: logging.LogRecord) -> bool:
-        if record.levelno == logging.INFO:
-            lines.append(record.getMessage())
-        return False
+    from rulesproxy.engine.log import logger, overheard
 
     level = logger.level
-    logger.addFilter(hear)
     logger.setLevel(logging.INFO)
     try:
-        yield lines
+        with overheard() as records:
+            yield records
     finally:
-        logger.removeFilter(hear)
         logger.setLevel(level)
 
 

@@ -22,14 +22,14 @@ def show_hits(result: Result, paint: Paint) -> Iterator[str]:
     """The rules that matched, each with what it changed; where none did, the nearest one and why it missed."""
     for name in result.hits:
         trace = result.of(name)
-        yield f"{paint('good', name)}  {paint('faint', place(trace))}"
+        yield titled(trace, "good", "", paint)
         yield from [f"    {line}" for line in show_acts(trace, paint)]
     if result.hits:
         return
     yield "no rule matches"
     near = result.nearest
     if near is not None:
-        yield f"the nearest is {paint('strong', near.name)}  {paint('faint', place(near))}"
+        yield f"the nearest is {titled(near, 'strong', '', paint)}"
         yield from [f"    {line}" for line in show_reasons(near, paint)]
 
 
@@ -91,10 +91,17 @@ def response_lines(response: HTTPResponse) -> list[str]:
     return [f"{response.status_code} {response.reason}".rstrip(), *_message_lines(response)]
 
 
-def place(trace: RuleTrace) -> str:
-    """Where a rule stands."""
+def count(number: int, noun: str) -> str:
+    """A number of things in words."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def titled(trace: RuleTrace, kind: str, status: str, paint: Paint) -> str:
+    """A rule with its status and its place, which is the name already where it has no id."""
     span = trace.rule.span
-    return f"{span.source.path}:{span.line}"
+    place = f"{span.source.path}:{span.line}"
+    parts = [paint(kind, trace.name), status, "" if place == trace.name else paint("faint", place)]
+    return "  ".join([part for part in parts if part])
 
 
 def _message_lines(message: HTTPMessage) -> list[str]:

@@ -119,7 +119,11 @@ def _enable(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[An
 def _check(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:
     file = args.arguments[0]
     text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    return client.ask("POST", "/check", text=text), _show_diagnostics
+    answer = client.ask("POST", "/check", text=text)
+    for each in answer["diagnostics"]:
+        # The proxy has the text alone.
+        each["path"] = file if each["path"] == "<text>" else each["path"]
+    return answer, _show_diagnostics
 
 
 def _show_diagnostics(answer: Any) -> str:
@@ -127,7 +131,8 @@ def _show_diagnostics(answer: Any) -> str:
     for each in answer["diagnostics"]:
         place = f"{each['path']}:{each['line']}:{each['column']}: " if each["path"] else ""
         lines.append(f"{place}{each['severity']}[{each['code']}]: {each['title']}")
-    return "\n".join(lines) or f"{answer['rules']} rules, nothing wrong"
+    number = answer.get("rules")
+    return "\n".join(lines) or f"{number} rule{'' if number == 1 else 's'}, nothing wrong"
 
 
 def _explain(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:
@@ -140,6 +145,7 @@ def _show_trace(answer: Any) -> str:
     for rule in answer["rules"]:
         lines.append(f"{'hit ' if rule['hit'] else 'miss'}  {rule['name']}  {rule['path']}:{rule['line']}")
         lines += [f"      {what}" for what in (rule["changes"] if rule["hit"] else [rule["why"]])]
+    lines += [f"log: {line}" for line in answer["log"]]
     return "\n".join(lines)
 
 
@@ -180,7 +186,10 @@ def _show_options(options: Any) -> str:
 
 
 def _commands(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:
-    return client.ask("GET", "/commands"), lambda rows: "\n".join([f"{row['usage']}  {row['help']}" for row in rows])
+    def show(rows: Any) -> str:
+        return "\n".join([f"{row['usage']}  {row['help']}" for row in rows]) or "no addon has commands"
+
+    return client.ask("GET", "/commands"), show
 
 
 def _command(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:

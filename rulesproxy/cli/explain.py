@@ -84,7 +84,7 @@ def _request(args: argparse.Namespace, rules: RuleSet) -> int:
     """Every rule in order: hit, or the first term that is false."""
     from rulesproxy.cli._flows import request_of
     from rulesproxy.cli._paint import Paint
-    from rulesproxy.cli._show import place, show_acts, show_reasons
+    from rulesproxy.cli._show import show_acts, show_reasons, titled
 
     paint = Paint()
     result = rules.run(request_of(args, args.subject))
@@ -92,7 +92,7 @@ def _request(args: argparse.Namespace, rules: RuleSet) -> int:
         mark = (
             paint("good", "matches") if trace.hit else paint("faint", "does not match" if trace.reasons else "not run")
         )
-        print(f"{paint('strong', trace.name)}  {mark}  {paint('faint', place(trace))}")
+        print(titled(trace, "strong", mark, paint))
         for line in show_acts(trace, paint) if trace.hit else show_reasons(trace, paint):
             print(f"    {line}")
     if not result.trace:
@@ -113,6 +113,7 @@ def _rule_in_recording(args: argparse.Namespace, name: str, rules: RuleSet) -> i
     """Which of the recorded requests a rule matches, and why not the others."""
     from rulesproxy.cli._flows import recording_of
     from rulesproxy.cli._paint import Paint
+    from rulesproxy.cli._show import count
     from rulesproxy.engine.log import escape
 
     paint = Paint()
@@ -123,5 +124,5 @@ def _rule_in_recording(args: argparse.Namespace, name: str, rules: RuleSet) -> i
         matched += trace.hit
         why = paint("good", "matches") if trace.hit else escape(trace.why)
         print(f"{escape(f'{flow.request.method} {flow.request.url}')}  {why}")
-    print(f"`{name}` matches {matched} of {len(flows)} requests")
+    print(f"`{name}` matches {matched} of {count(len(flows), 'request')}")
     return 0

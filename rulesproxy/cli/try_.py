@@ -7,6 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import logging
+
     from rulesproxy.cli._paint import Paint
     from rulesproxy.flow.http import HTTPFlow
     from rulesproxy.rules.ruleset import RuleSet
@@ -54,19 +56,19 @@ def run(args: argparse.Namespace) -> int:
     except BadRules:
         return 1
     paint = Paint()
-    with heard() as lines:
+    with heard() as records:
         if others is not None:
             _compare(rules, others, flows, paint)
         elif args.har is not None:
             _summarize(rules, flows, paint)
         else:
-            _show(rules, flows[0], lines, paint)
+            _show(rules, flows[0], records, paint)
     if left_out:
         print(f"left out, for they are no HTTP: {left_out}")
     return 0
 
 
-def _show(rules: RuleSet, flow: HTTPFlow, logged: list[str], paint: Paint) -> None:
+def _show(rules: RuleSet, flow: HTTPFlow, records: list[logging.LogRecord], paint: Paint) -> None:
     from rulesproxy.cli._show import show_hits, show_messages
 
     result = rules.run(flow)
@@ -74,12 +76,14 @@ def _show(rules: RuleSet, flow: HTTPFlow, logged: list[str], paint: Paint) -> No
         print(paint("doubt", "its TLS is passed through undecrypted: other rules see nothing of it"))
     elif result.tunnel == "refused":
         print(paint("doubt", "refused before there is a request: at the CONNECT of the client"))
-    for line in (*show_hits(result, paint), *[f"log: {line}" for line in logged], *show_messages(result, paint)):
+    logged = [f"log: {record.getMessage()}" for record in records if record.levelname == "INFO"]
+    for line in (*show_hits(result, paint), *logged, *show_messages(result, paint)):
         print(line)
 
 
 def _summarize(rules: RuleSet, flows: list[HTTPFlow], paint: Paint) -> None:
     """The requests of a recording that rules match, and how many each rule does."""
+    from rulesproxy.cli._show import count
     from rulesproxy.engine.log import escape
 
     counts: Counter[str] = Counter()
@@ -92,7 +96,7 @@ def _summarize(rules: RuleSet, flows: list[HTTPFlow], paint: Paint) -> None:
             status = str(given) if given == became else f"{given} → {became}"
             hits = paint("good", ", ".join(result.hits))
             print(f"{escape(f'{flow.request.method} {flow.request.url}')}  {status}  {hits}")
-    print(f"\n{len(flows)} requests" if flows else "this recording has no requests")
+    print(f"\n{count(len(flows), 'request')}" if flows else "this recording has no requests")
     width = max((len(addon.name) for addon in rules.rules), default=0)
     for addon in rules.rules:
         number = counts[addon.name]
@@ -101,6 +105,7 @@ def _summarize(rules: RuleSet, flows: list[HTTPFlow], paint: Paint) -> None:
 
 def _compare(rules: RuleSet, others: RuleSet, flows: list[HTTPFlow], paint: Paint) -> None:
     """The requests with which something else happens under the other rules."""
+    from rulesproxy.cli._show import count
     from rulesproxy.engine.log import escape
     from rulesproxy.rules.trace import differences
 
@@ -116,5 +121,4 @@ def _compare(rules: RuleSet, others: RuleSet, flows: list[HTTPFlow], paint: Pain
             print(f"    rules: {', '.join(before.hits) or 'none'} → {', '.join(after.hits) or 'none'}")
         for change in found:
             print(f"    {escape(str(change))}")
-    number = "1 request" if len(flows) == 1 else f"{len(flows)} requests"
-    print(f"{changed or 'none'} of {number} would change")
+    print(f"{changed or 'none'} of {count(len(flows), 'request')} would change")

@@ -18,12 +18,14 @@ from rulesproxy.control.metrics import CONTENT_TYPE, metrics
 from rulesproxy.diagnostics import DiagnosticError
 from rulesproxy.diagnostics.machine import to_json
 from rulesproxy.engine.commands import CommandError
+from rulesproxy.engine.log import overheard
 from rulesproxy.engine.options import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import CONTROL_BODY
 
 if TYPE_CHECKING:
     from rulesproxy.app import Proxy
+    from rulesproxy.rules.ruleset import RuleSet
     from rulesproxy.rules.trace import Result, RuleTrace
 
 _SILENCE = 15.0
@@ -141,7 +143,7 @@ class Api:
         if rules is None:
             raise HTTPException(409, "this proxy runs without rules")
         flow = _flow(await _json(request))
-        return _Answer(await self._proxy.live.aside(lambda: _result(rules.run(flow))))
+        return _Answer(await self._proxy.live.aside(lambda: _dry(rules, flow)))
 
     # Options and commands
 
@@ -269,6 +271,13 @@ def _bytes(message: dict[str, Any]) -> bytes:
     if not isinstance(body, str):
         body = json.dumps(body)
     return body.encode("utf-8", "surrogatepass")
+
+
+def _dry(rules: RuleSet, flow: HTTPFlow) -> dict[str, object]:
+    """What the rules would do. The log is about traffic, so what they log is a part of the answer instead."""
+    with overheard() as records:
+        result = rules.run(flow)
+    return {**_result(result), "log": [record.getMessage() for record in records if record.levelname == "INFO"]}
 
 
 def _result(result: Result) -> dict[str, object]:

@@ -12,6 +12,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Literal, TextIO, TypeAlias
 
 from rulesproxy.engine.secrets import masked
@@ -69,6 +71,26 @@ def setup(
     logger.setLevel(logging.DEBUG if verbosity > 0 else logging.INFO if verbosity == 0 else logging.WARNING)
     logger.propagate = False
     return handler
+
+
+@contextmanager
+def overheard() -> Iterator[list[logging.LogRecord]]:
+    """Catch what this thread logs meanwhile, which then goes nowhere else: dry runs write nothing into the log."""
+    records: list[logging.LogRecord] = []
+    thread = get_ident()
+
+    def hear(record: logging.LogRecord) -> bool:
+        # A record itself does not always know its thread: see `setup`.
+        if get_ident() != thread:
+            return True
+        records.append(record)
+        return False
+
+    logger.addFilter(hear)
+    try:
+        yield records
+    finally:
+        logger.removeFilter(hear)
 
 
 def escape(text: str) -> str:

@@ -58,6 +58,11 @@ class Watch:
             self._digests[path] = _DOUBTED
         self._stamp = ()
 
+    async def learn(self, files: Iterable[Path]) -> None:
+        """These were read just now: those of them that are new are no change."""
+        new = [path for path in files if path not in self._digests]
+        self._digests.update(await _aside(_digest, new))
+
     async def moving(self) -> bool:
         """Whether somebody has been at the files since the last change was reported."""
         return await _aside(_stamp, list(self._files())) != self._stamp
@@ -101,7 +106,7 @@ class Watch:
         digests = await _aside(_digest, files)
         known = self._digests
         self._stamp, self._digests = stamp, digests
-        return frozenset([path for path in {*digests, *known} if digests.get(path) != known.get(path)])
+        return frozenset([path for path in {*digests, *known} if digests.get(path, _GONE) != known.get(path, _GONE)])
 
     def _emptied(self, files: list[Path], stamp: _Stamp) -> bool:
         """Whether a file is gone or empty that was not so when it was read. One that always was is as it should be."""

@@ -9,6 +9,8 @@ from rulesproxy.filters.fields.marks import STATE
 from rulesproxy.flow.headers import Headers, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody, Plan, Rate
+from rulesproxy.flow.route import Via
+from rulesproxy.flow.url import format_authority
 
 _SHOWN = 60
 """Characters of a value in one line."""
@@ -155,10 +157,15 @@ def _plan(plan: Plan | None) -> dict[str, str]:
 
 def _effect(value: object) -> str:
     """An effect in words: of a record only what differs from its defaults."""
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int):
+        return format_authority(value[0], value[1], "")
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(sorted([_effect(item) for item in value]))
     if isinstance(value, Rate):
         return f"{value.bytes_per_second:g} bytes/s"
+    if isinstance(value, Via):
+        # Its own text leaves the password out.
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
         there = [(field.name, getattr(value, field.name)) for field in fields(value)]
         defaults = {field.name: field.default for field in fields(value)}

@@ -258,28 +258,10 @@ def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: s
         help = "write `key: value`; a line that goes on with the one above is indented further"
         span = file.span(start, end if end >= 0 else len(file.source.text))
         return Diagnostic("RP004", "error", title, span, help=help)
+    if "mapping values" not in problem and ("quoted scalar" in context or "flow" in context):
+        return _never_closed(file, error, at, problem, context)
     if "mapping values" in problem:
         title, help = "a `: ` stands where no key can be", "check the indentation of this line, or quote the value"
-    elif "quoted scalar" in context or "flow" in context:
-        mark = getattr(error, "context_mark", None)
-        at = mark.index if mark is not None else at
-        opened = file.source.text[at : at + 1]
-        if "quoted scalar" in context and "escape" in problem:
-            mark = getattr(error, "problem_mark", None)
-            at = mark.index if mark is not None else at
-            help = "use single quotes, where a backslash is a backslash"
-            return Diagnostic(
-                "RP004", "error", "YAML does not know this escape in double quotes", file.span(at, at + 1), help=help
-            )
-        if opened not in "[{\"'" or not opened:
-            # The parser noticed at the end of the file. The reader wants to see where it began.
-            at = _last_open(file.source.text)
-            opened = file.source.text[at]
-        title = f"this `{opened}` is never closed"
-        if opened in "[{":
-            help = "close it, or quote the value if the bracket belongs to it"
-        else:
-            help = "close it at the end of the value; a quote that belongs to the value goes inside the other kind"
     elif "expected key" in problem or "block" in context:
         title, help = (
             "this line does not fit the lines above it",
@@ -288,3 +270,27 @@ def _layout(file: File, error: yaml.YAMLError, at: int, problem: str, context: s
     else:
         title, help = "YAML cannot read this", f"the parser says: {problem}"
     return Diagnostic("RP004", "error", title, file.span(at, at + 1), help=help)
+
+
+def _never_closed(file: File, error: yaml.YAMLError, at: int, problem: str, context: str) -> Diagnostic:
+    """A quote or a bracket that has no end, or an escape in quotes that YAML does not have."""
+    mark = getattr(error, "context_mark", None)
+    at = mark.index if mark is not None else at
+    if "quoted scalar" in context and "escape" in problem:
+        mark = getattr(error, "problem_mark", None)
+        at = mark.index if mark is not None else at
+        title, help = (
+            "YAML does not know this escape in double quotes",
+            "use single quotes, where a backslash is a backslash",
+        )
+        return Diagnostic("RP004", "error", title, file.span(at, at + 1), help=help)
+    opened = file.source.text[at : at + 1]
+    if opened not in "[{\"'" or not opened:
+        # The parser noticed at the end of the file. The reader wants to see where it began.
+        at = _last_open(file.source.text)
+        opened = file.source.text[at]
+    if opened in "[{":
+        help = "close it, or quote the value if the bracket belongs to it"
+    else:
+        help = "close it at the end of the value; a quote that belongs to the value goes inside the other kind"
+    return Diagnostic("RP004", "error", f"this `{opened}` is never closed", file.span(at, at + 1), help=help)

@@ -30,6 +30,7 @@ rules:
   - id: counts
     match: path == "/count"
     respond: {body: "${counter}"}
+    log: asked for ${path}
 """
 ADDON = """
 from rulesproxy import command, ctx
@@ -154,6 +155,7 @@ async def test_a_rule_is_switched_off_and_on(tmp_path: Path) -> None:
         assert (await it.ask("PATCH", "/rules/counts", {"enabled": False}))[1] == {
             "name": "counts", "enabled": False, "revision": 2,
         }  # fmt: skip
+        await it.proxy.wait_log("rev 2: rule `counts` was switched off")
         assert await it.status("/count") == 502, "nobody answers for a.test now"
         it.rules.write_text(RULES + "  - id: more\n    match: path == '/more'\n    block:\n")
         await it.ask("POST", "/reload")
@@ -175,6 +177,11 @@ async def test_check_and_explain(tmp_path: Path) -> None:
         _, told = await it.ask("POST", "/explain", {"url": "http://a.test/one"})
         assert (told["hits"], told["status"], told["upstream"]) == (["one"], 451, None)
         assert [rule["hit"] for rule in told["rules"]] == [True, False]
+        _, told = await it.ask("POST", "/explain", {"url": "http://a.test/count"})
+        assert told["log"] == ["asked for /count"]
+        assert await it.status("/count") == 200
+        await it.proxy.wait_log("asked for /count")
+        assert it.proxy.log.count("asked for /count") == 1, "a dry run is no traffic"
         assert (await it.ask("POST", "/explain", {"method": "GET"}))[0] == 400
         assert (await it.ask("POST", "/check", b"x" * (3 * 1024 * 1024)))[0] == 413
 
@@ -233,6 +240,10 @@ async def test_ctl(tmp_path: Path) -> None:
         assert (await it.ctl("set", "word=water"))[1] == 'word = "water"  (run time)\n'
         code, out = await it.ctl("explain", "GET http://a.test/one")
         assert "miss  counts" in out
+        assert await it.ctl("check", str(it.rules)) == (0, "2 rules, nothing wrong\n")
+        bad = it.rules.with_name("bad.yaml")
+        bad.write_text("version: 1\nrules:\n  - mach: x\n")
+        assert f"{bad}:3:5: error[RP101]" in (await it.ctl("check", str(bad)))[1]
         code, out = await it.ctl("check", "-", stdin="version: 1\nrules:\n  - mach: x\n")
         assert (code, "error[RP101]" in out) == (1, True)
         it.rules.write_text(RULES.replace("match:", "mach:"))

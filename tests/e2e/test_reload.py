@@ -8,91 +8,23 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rulesproxy import OptionsError, Proxy
+from rulesproxy import OptionsError
 from rulesproxy.net import watch
 from tests.support.client import RawClient
 from tests.support.origin import LIMIT, Origin, answer
 from tests.support.running import get, running
-
-RULES = """version: 1
-lists:
-  words: {file: words.txt}
-rules:
-  - id: word
-    match: query["word"] in $words or path == "/one"
-    block: 451
-"""
-TWO = RULES.replace("/one", "/two")
+from tests.support.saved import RULES, TWO, Told, live, logged
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look more often than people save."""
     monkeypatch.setattr(watch, "INTERVAL", 0.05)
-
-
-class Told:
-    """An addon that knows what it was told: the names of every `configure` behind the first."""
-
-    def __init__(self) -> None:
-        self.updates: list[set[str]] = []
-        self._first = True
-        self._more = asyncio.Event()
-
-    def configure(self, updated: set[str]) -> None:
-        if not self._first:
-            self.updates.append(updated)
-            self._more.set()
-        self._first = False
-
-    async def more(self) -> None:
-        """Wait for the next one."""
-        async with asyncio.timeout(LIMIT):
-            await self._more.wait()
-        self._more.clear()
-
-
-class Live:
-    """A proxy that watches `rules.yaml` in a folder.
-
-    Attributes:
-        folder: the folder.
-        file: the rule file.
-        proxy: the proxy.
-        told: an addon in it.
-    """
-
-    def __init__(self, file: Path, proxy: Proxy, told: Told) -> None:
-        self.folder, self.file, self.proxy, self.told = file.parent, file, proxy, told
-
-    async def status(self, target: str) -> int:
-        async with await RawClient.connect(self.proxy.port) as client:
-            return (await client.request(get(f"{self.origin}{target}", "Connection: close"))).status
-
-    origin = ""
-
-
-@asynccontextmanager
-async def live(folder: Path, *addons: object, errors: bool = False, **options: object) -> AsyncIterator[Live]:
-    """A proxy over the rules in a folder, and an origin that answers 200."""
-    file = folder / "rules.yaml"
-    if not file.exists():
-        file.write_text(RULES)
-        (folder / "words.txt").write_text("bad\n")
-    told = Told()
-    async with (
-        Origin.http(answer()) as origin,
-        running(*addons, told, rules=file, watch=True, errors=errors, **options) as proxy,
-    ):
-        found = Live(file, proxy, told)
-        found.origin = origin.url
-        yield found
 
 
 # Every way to save
@@ -219,7 +151,7 @@ async def test_deleted_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureF
     async with live(tmp_path, errors=True) as it:
         it.file.unlink()
         # In force until there are others: a file that is gone is no file without rules.
-        await _logged(caplog, "cannot read")
+        await logged(caplog, "cannot read")
         assert await it.status("/one") == 451
         it.file.write_text(TWO)
         await it.told.more()
@@ -238,7 +170,7 @@ async def test_good_bad_good(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.INFO)
     async with live(tmp_path, errors=True) as it:
         it.file.write_text(RULES.replace("match:", "mach:"))
-        await _logged(caplog, "rules.yaml:6:5")
+        await logged(caplog, "rules.yaml:6:5")
         assert "unknown key `mach`" in caplog.text
         assert it.proxy.live.rules_error is not None
         assert (await it.status("/one"), it.proxy.revision) == (451, 1)
@@ -246,11 +178,11 @@ async def test_good_bad_good(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         await it.told.more()
         assert (await it.status("/two"), it.proxy.revision, it.proxy.live.rules_error) == (451, 2, None)
         it.file.write_text(RULES.replace('"/one"', '"/one'))
-        await _logged(caplog, "RP203")
+        await logged(caplog, "RP203")
         assert (await it.status("/two"), it.proxy.revision) == (451, 2)
         # Back to what is in force: nothing is swapped, and the error is over.
         it.file.write_text(TWO)
-        await _logged(caplog, "again what is in force")
+        await logged(caplog, "again what is in force")
         assert (it.proxy.revision, it.proxy.live.rules_error) == (2, None)
 
 
@@ -260,10 +192,10 @@ async def test_what_is_other_is_said_in_one_line(tmp_path: Path, caplog: pytest.
     async with live(tmp_path) as it:
         it.file.write_text(RULES + two)
         await it.told.more()
-        await _logged(caplog, "rev 2: +2 ~0 -0 rules, ")
+        await logged(caplog, "rev 2: +2 ~0 -0 rules, ")
         it.file.write_text((TWO + "\n\n" + two).replace("  - id: more\n    match: path == '/more'\n    block:\n", ""))
         await it.told.more()
-        await _logged(caplog, "rev 3: +0 ~1 -1 rules, ")
+        await logged(caplog, "rev 3: +0 ~1 -1 rules, ")
 
 
 async def test_what_a_rule_counts_goes_on(tmp_path: Path) -> None:
@@ -324,12 +256,12 @@ async def test_an_addon_and_what_it_imports(tmp_path: Path, caplog: pytest.LogCa
         await sees("TWO again")
         # What cannot be loaded leaves the old one in its place, with the module that it imported.
         helper.write_text("WORD = 'three'\nraise RuntimeError('not so')\n")
-        await _logged(caplog, "helper.py:2: RuntimeError: not so; what was loaded before goes on")
+        await logged(caplog, "helper.py:2: RuntimeError: not so; what was loaded before goes on")
         await sees("TWO again")
         helper.write_text("WORD = 'four'\n")
         await sees("TWO four")
         script.write_text(ADDON.replace("import helper", "import helper, nothing_like_it"))
-        await _logged(caplog, "addon.py:2: ModuleNotFoundError: No module named 'nothing_like_it'")
+        await logged(caplog, "addon.py:2: ModuleNotFoundError: No module named 'nothing_like_it'")
         await sees("TWO four")
         (tmp_path / "nothing_like_it.py").write_text("")
         await sees("ONE four")
@@ -357,7 +289,7 @@ async def test_options_of_the_project_file(tmp_path: Path, caplog: pytest.LogCap
         assert (options.intercept, options.limits.body, options.limits.header_count) == ("none", 10_485_760, 50)
         assert told.updates[0] == {"intercept", "limits_body"}
         project.write_text(text.replace("intercept: all", "intercept: sometimes"))
-        await _logged(caplog, "it must be one of auto, all, none, not `sometimes`")
+        await logged(caplog, "it must be one of auto, all, none, not `sometimes`")
         assert options.intercept == "none"
 
 
@@ -372,11 +304,5 @@ class Refuses:
 async def test_an_addon_that_refuses_the_rules(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with live(tmp_path, Refuses(), errors=True) as it:
         it.file.write_text(TWO)
-        await _logged(caplog, "the new rules are refused, the last good ones stay in force: addon Refuses: not these")
+        await logged(caplog, "the new rules are refused, the last good ones stay in force: addon Refuses: not these")
         assert (await it.status("/one"), it.proxy.revision) == (451, 1)
-
-
-async def _logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async with asyncio.timeout(LIMIT):
-        while text not in caplog.text:  # noqa: ASYNC110  (a log has nothing to wait on)
-            await asyncio.sleep(0.02)

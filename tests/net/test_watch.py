@@ -120,3 +120,70 @@ async def test_a_trigger_is_told_without_a_change(tmp_path: Path) -> None:
     watch.start()
     watch.trigger()
     await asyncio.wait_for(watch.changed(), 3)
+
+
+async def test_a_file_that_always_was_empty_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 60)
+    empty, gone, path = tmp_path / "__init__.py", tmp_path / "gone.txt", tmp_path / "rules.yaml"
+    empty.write_text("")
+    path.write_text("one")
+    watch = Watch(lambda: [empty, gone, path], interval=0.02)
+    watch.start()
+    path.write_text("two")
+    assert await asyncio.wait_for(watch.changed(), 5) == {path}
+    gone.write_text("")
+    assert await asyncio.wait_for(watch.changed(), 5) == {gone}, "an empty file is another thing than none"
+
+
+async def test_who_never_stops_writing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    path = tmp_path / "rules.yaml"
+    path.write_text("x")
+    watch = Watch(lambda: [path], interval=0.02)
+    watch.start()
+    over = asyncio.Event()
+
+    async def write() -> None:
+        while not over.is_set():
+            path.write_text(path.read_text() + "x")
+            await asyncio.sleep(0.005)
+
+    writing = asyncio.ensure_future(write())
+    try:
+        assert await asyncio.wait_for(watch.changed(), 5) == {path}
+    finally:
+        over.set()
+        await writing
+
+
+async def test_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    path = tmp_path / "rules.yaml"
+    path.write_text("one")
+    watch = Watch(lambda: [path], interval=0.02)
+    watch.start()
+    path.unlink()
+    os.mkfifo(path)
+    assert await asyncio.wait_for(watch.changed(), 5) == {path}
+    path.unlink()
+    path.write_text("one")
+    assert await asyncio.wait_for(watch.changed(), 5) == {path}
+
+
+async def test_what_is_doubted_is_reported_and_what_was_learned_is_not(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("one")
+    files = [old]
+    watch = Watch(lambda: files, interval=0.02)
+    watch.start()
+    watch.doubt([old])
+    assert await asyncio.wait_for(watch.changed(), 5) == {old}
+    new.write_text("one")
+    files.append(new)
+    await watch.learn([old, new])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(watch.changed(), 0.3)
+    assert not await watch.moving()
+    new.write_text("two")
+    assert await watch.moving()
+    assert await asyncio.wait_for(watch.changed(), 5) == {new}

@@ -241,6 +241,17 @@ def test_effects_are_told_in_words() -> None:
     assert changes == ["plan.fault: truncate=1000", "plan.throttles: down=50000 bytes/s"]
 
 
+def test_a_route_is_told_without_its_password() -> None:
+    rule_of = [("one", "upstream: 'http://me:s3cret@p.test:3128'"), ("two", "upstream: {address: 'b.t:81'}")]
+    text = "".join([rule(name, "~all", action) for name, action in rule_of])
+    result = rules(text).run(make("GET", "http://a.test/", status=200))
+    assert [str(change) for change in result.of("one").changes] == ["plan.upstream: via=http://p.test:3128"]
+    (change,) = result.of("two").changes
+    assert change.after is not None
+    assert "address=b.t:81" in change.after
+    assert "s3cret" not in str(change)
+
+
 def test_delays_are_told_and_not_waited_for() -> None:
     result = rules(rule("slow", "~all", "delay: 1h")).run(make("GET", "http://a.test/", status=200))
     assert result.status == 200
