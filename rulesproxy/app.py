@@ -7,7 +7,7 @@ import gc
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +17,7 @@ from rulesproxy.addons.har import Har
 from rulesproxy.addons.hits import Hits
 from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.flow.connection import Address
 from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.layer import Services
 from rulesproxy.layers.modes import Mode, parse_mode, plan_listeners
@@ -31,6 +32,8 @@ from rulesproxy.tls.authority import Authority, state_dir
 from rulesproxy.tls.context import ClientContexts, ContextError, ServerContexts, check_files
 
 if TYPE_CHECKING:
+    from rulesproxy.engine.commands import Commands
+    from rulesproxy.engine.options import Described
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
@@ -54,6 +57,29 @@ class Listening:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{format_authority(self.host, self.port, '')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a proxy counts.
+
+    Attributes:
+        hits: flows that a rule acted on, by its name.
+        in_flight: flows that are not over, by the revision of their rules.
+        connections: open sockets to clients and servers.
+        active: connections to servers that serve somebody.
+        idle: those that wait in the pool.
+        requests: exchanges that are over, where they are counted.
+        errors: those that ended with an error, likewise.
+    """
+
+    hits: Mapping[str, int]
+    in_flight: Mapping[int, int]
+    connections: int
+    active: int
+    idle: int
+    requests: int = 0
+    errors: int = 0
 
 
 class SystemClock:
@@ -131,6 +157,7 @@ class Proxy:
         **options: object,
     ) -> None:
         self.hits = Hits()
+        self.workers = 1
         self.listeners: list[Listening] = []
         modes = [mode] if isinstance(mode, str) else list(mode)
         if listen is None:
@@ -264,6 +291,34 @@ class Proxy:
     def revision(self) -> int:
         """How many rule sets have been in force."""
         return self.live.revision
+
+    @property
+    def commands(self) -> Commands:
+        """The commands of all addons."""
+        return self.engine.commands
+
+    async def figures(self) -> Figures:
+        """What is counted here."""
+        upstreams = self.services.upstreams
+        return Figures(
+            self.hits.as_dict(), self.live.in_flight(), self.connections, upstreams.active, upstreams.idle
+        )  # fmt: skip
+
+    async def describe_options(self) -> list[Described]:
+        """Everything about every option, by name."""
+        return self.options.describe()
+
+    async def set_options(self, values: Mapping[str, object]) -> None:
+        """Set options at run time, all or none.
+
+        Raises:
+            OptionsError: see `Options.set_values`.
+        """
+        self.options.set_values(values, "run time")
+
+    async def refuse_address(self, address: Address) -> None:
+        """Connect to this address for nobody: what listens there is for this machine alone."""
+        self.dialer.own.add(address)
 
     @property
     def stop_requested(self) -> asyncio.Event:

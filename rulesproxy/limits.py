@@ -164,6 +164,8 @@ WORKER_PAUSE_MOST = 30.0
 """The longest such pause: a file that was mended is seen after it."""
 WORKER_LIVES = 10.0
 """Seconds after which a worker counts as one that lives: when it dies, it is replaced at once."""
+WORKER_BACKLOG = 1 * MIB
+"""What a worker may hold of the control feed while the supervisor is busy: some thousand entries."""
 WORKER_MESSAGE = 512 * MIB
 """A message between the processes. The largest has all rule files and lists in it."""
 

@@ -50,7 +50,13 @@ async def _serve(
     log.setup(args.log_format, -1 if args.quiet else int(args.verbose), shared=True)
     files = [Path(each) for each in asked["files"]]
     rules: RuleSet | None = unpack_rules(data, files, args.profile) if asked["digest"] else None
-    proxy = make_proxy(args, rules, project, sockets=listening)
+    feed = None
+    if args.control is not None:
+        from rulesproxy.control.feed import Feed
+
+        feed = Feed()
+    proxy = make_proxy(args, rules, project, [] if feed is None else [feed], listening)
+    proxy.options.set_values(asked["set"], "run time", later=True)
     proxy.live.disabled = set(asked["disabled"])
     proxy.live.first_revision = asked["revision"]
-    return await Worker(proxy, channel, rules, files, args.profile).run(asked)
+    return await Worker(proxy, channel, rules, files, args.profile, feed).run(asked)

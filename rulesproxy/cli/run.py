@@ -118,6 +118,8 @@ def run(args: argparse.Namespace) -> int:
             from rulesproxy.cli._workers import make_supervisor
 
             made = make_supervisor(made, args, files, project)
+            if control is not None:
+                control.feed.on_follow = made.follow(control.feed.pass_on)
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
@@ -171,11 +173,9 @@ def make_proxy(
 def _control(args: argparse.Namespace) -> Control | None:
     if args.control is None:
         return None
-    from rulesproxy.control.server import Control, ControlError
+    from rulesproxy.control.server import Control
     from rulesproxy.tls.authority import state_dir
 
-    if args.workers > 1:
-        raise ControlError("--control is for one process: leave --workers away")
     return Control(args.control, state_dir())
 
 
@@ -241,7 +241,7 @@ async def _serve(proxy: Proxy | Supervisor, control: Control | None, args: argpa
     import logging
     import signal
 
-    from rulesproxy.app import Proxy, counted, settle
+    from rulesproxy.app import counted, settle
     from rulesproxy.cli import USAGE, fail
 
     log = logging.getLogger("rulesproxy")
@@ -267,7 +267,6 @@ async def _serve(proxy: Proxy | Supervisor, control: Control | None, args: argpa
         if proxy.rules is not None:
             log.info("%s from %s", counted(len(proxy.rules.rules)), ", ".join(map(str, proxy.live.rule_files)))
         if control is not None:
-            assert isinstance(proxy, Proxy)
             await control.start(proxy)
             log.info("control API on %s; its token is in %s", control.url, control.file)
         if args.ready_file:

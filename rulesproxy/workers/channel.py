@@ -45,6 +45,12 @@ class Channel:
         if data:
             self._writer.write(data)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        size: int = self._writer.transport.get_write_buffer_size()
+        return size
+
     async def receive(self) -> tuple[Message, bytes] | None:
         """The next message and its bytes; None when the peer is gone."""
         try:

@@ -12,18 +12,20 @@ import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.options import Described, OptionsError
 from rulesproxy.engine.script import ScriptError
 from rulesproxy.flow.connection import Address
 from rulesproxy.limits import WORKER_LIVES, WORKER_PAUSE, WORKER_PAUSE_MOST, WORKER_STOP
 from rulesproxy.net.server import BindError, open_socket
 from rulesproxy.workers.channel import Message
+from rulesproxy.workers.counts import Counts, read_figures
 from rulesproxy.workers.process import Gone, NotStarted, Process
 
 if TYPE_CHECKING:
+    from rulesproxy.app import Figures
     from rulesproxy.engine.dispatch import Chain
     from rulesproxy.rules.project import Project
 
@@ -41,6 +43,8 @@ class State:
         revision: the revision of the rules.
         options: the options of the project file.
         addons: the addons of the project file.
+        set: the options that were set at run time.
+        closed: addresses that clients may not be connected to.
     """
 
     digest: str
@@ -49,6 +53,8 @@ class State:
     revision: int
     options: Mapping[str, object]
     addons: tuple[str, ...]
+    set: Mapping[str, object] = field(default_factory=dict)
+    closed: tuple[Address, ...] = ()
 
 
 class Fleet:
@@ -64,6 +70,7 @@ class Fleet:
     Attributes:
         stop_requested: set when an addon in one of them asks for the end of the proxy.
         addresses: where they listen.
+        on_flow: told of every exchange that is over, and how many were missed before, while `follow` says so.
     """
 
     def __init__(
@@ -72,6 +79,9 @@ class Fleet:
     ) -> None:  # fmt: skip
         self.stop_requested = asyncio.Event()
         self.addresses: list[Address] = []
+        self.on_flow: Callable[[dict[str, object], int], None] | None = None
+        self._counts = Counts()
+        self._following = False
         self._command = command
         self._asks = asks
         self._state = state
@@ -144,8 +154,11 @@ class Fleet:
         asks = {
             **self._asks, "number": at + 1, "digest": state.digest, "disabled": sorted(state.disabled),
             "revision": state.revision, "options": state.options, "addons": state.addons,
+            "set": state.set, "closed": state.closed,
         }  # fmt: skip
         worker = await Process.start(at + 1, self._command, self._sockets[at], asks, state.rules, self._hear)
+        if self._following:
+            worker.tell({"do": "follow", "on": True})
         self._workers[at] = worker
 
     async def _keep(self, at: int) -> None:
@@ -156,6 +169,7 @@ class Fleet:
             worker = self._workers[at]
             code = await worker.end()
             del self._workers[at]
+            self._counts.keep(worker.number)
             ended = f"was killed by signal {-code}" if code < 0 else f"has ended with exit code {code}"
             _log.error("worker %d (process %d) %s: another one takes its place", worker.number, worker.pid, ended)
             attempts = 0 if loop.time() - worker.began >= WORKER_LIVES else attempts + 1
@@ -202,6 +216,8 @@ class Fleet:
     def _hear(self, message: Message) -> None:
         if message.get("is") == "stop requested":
             self.stop_requested.set()
+        elif message.get("is") == "flow" and self.on_flow is not None:
+            self.on_flow(message["entry"], message["missed"])
 
     # What all are told
 
@@ -253,6 +269,53 @@ class Fleet:
                     raise ScriptError(answer["why"])
                 raise OptionsError(answer["why"], [(name, source) for name, source in answer["about"]])
             self._state = replace(self._state, options=project.options, addons=project.addons)
+
+    async def set_options(self, values: Mapping[str, object]) -> None:
+        """Set options at run time in every worker, or in none.
+
+        Raises:
+            OptionsError: an option is bad, or an addon refuses.
+        """
+        async with self._turn:
+            wanted = {**self._state.set, **values}
+            refused = await self._ask_all({"do": "set", "values": wanted})
+            if refused:
+                await self._ask_all({"do": "set", "values": self._state.set})
+                raise OptionsError(refused[0][1]["why"])
+            self._state = replace(self._state, set=wanted)
+
+    async def describe_options(self) -> list[Described]:
+        """What one of them says of its options: all have the same."""
+        for at in sorted(self._workers):
+            try:
+                answer = await self._workers[at].ask({"do": "describe"})
+            except Gone:
+                continue
+            return [Described(**row) for row in answer["options"]]
+        return []
+
+    async def close_address(self, address: Address) -> None:
+        """Have every worker connect to this address for nobody."""
+        async with self._turn:
+            self._state = replace(self._state, closed=(*self._state.closed, address))
+            await self._ask_all({"do": "close", "address": address})
+
+    async def figures(self) -> Figures:
+        """What all of them have counted, those that have died included as far as is known."""
+        workers = [self._workers[at] for at in sorted(self._workers)]
+        answers = await asyncio.gather(*[worker.ask({"do": "figures"}) for worker in workers], return_exceptions=True)
+        told = []
+        for worker, answer in zip(workers, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                told.append(read_figures(answer["figures"]))
+                self._counts.told(worker.number, told[-1])
+        return self._counts.total(told)
+
+    def follow(self, on: bool) -> None:
+        """Begin to tell, or stop telling, `on_flow` what passes."""
+        self._following = on
+        for worker in self._workers.values():
+            worker.tell({"do": "follow", "on": on})
 
     async def reload_addons(self) -> bool:
         """Have every worker load its addons again; whether all could."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ from rulesproxy.workers.channel import Message
 from rulesproxy.workers.fleet import Fleet, State
 
 if TYPE_CHECKING:
-    from rulesproxy.app import Proxy
+    from rulesproxy.app import Figures, Proxy
+    from rulesproxy.engine.options import Described
+    from rulesproxy.flow.connection import Address
     from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
 
@@ -55,6 +57,7 @@ class Supervisor:
 
     Attributes:
         listeners: where the workers listen.
+        workers: how many there are.
         live: the rules; what is loaded again is put in force in every worker.
     """
 
@@ -63,12 +66,13 @@ class Supervisor:
         profiles: Sequence[str], project: Project,
     ) -> None:  # fmt: skip
         self.listeners: list[Listening] = []
+        self.workers = size
         self.options = model.options
         self._model = model
         self._loader = Loader(tuple(files), tuple(profiles), size)
         state = State("", b"", frozenset(), 1, project.options, project.addons)
         self._fleet = Fleet(size, command, asks, state, self._version)
-        self.live = _Live(model, self._fleet, self._loader, project)
+        self.live: Live = _Live(model, self._fleet, self._loader, project)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -88,7 +92,7 @@ class Supervisor:
         authority = Authority.load_or_create(state_dir())
         if authority.created:
             _log.info("a certificate authority was made: clients of HTTPS must trust %s", authority.cert_path)
-        self.ca_path = authority.cert_path
+        self._ca_path = authority.cert_path
         if self.live.rules is not None:
             self._fleet.begin_with(*self._version(self.live.rules))
         await self._fleet.start([address for _, address in self._model.wanted])
@@ -105,6 +109,16 @@ class Supervisor:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._fleet.stop(self.options.shutdown_grace)
+
+    @property
+    def ca_path(self) -> Path:
+        """The certificate that clients must trust."""
+        return self._ca_path
+
+    @property
+    def commands(self) -> None:
+        """None: addons and their commands are in the workers."""
+        return
 
     @property
     def rules(self) -> RuleSet | None:
@@ -125,6 +139,36 @@ class Supervisor:
         """Load rule files and addons again soon."""
         self.live.request_reload()
         self._reloading = asyncio.create_task(self._fleet.reload_addons())
+
+    async def reload(self) -> bool:
+        """Load rule files and addons again; whether there was no error."""
+        good = await self.live.reload()
+        return await self._fleet.reload_addons() and good
+
+    async def figures(self) -> Figures:
+        """What is counted, in all workers together."""
+        return await self._fleet.figures()
+
+    async def describe_options(self) -> Sequence[Described]:
+        """Everything about every option, by name."""
+        return await self._fleet.describe_options()
+
+    async def set_options(self, values: Mapping[str, object]) -> None:
+        """Set options at run time, in all workers or in none.
+
+        Raises:
+            OptionsError: an option is bad, or an addon refuses.
+        """
+        await self._fleet.set_options(values)
+
+    async def refuse_address(self, address: Address) -> None:
+        """Connect to this address for nobody."""
+        await self._fleet.close_address(address)
+
+    def follow(self, tell: Callable[[dict[str, object], int], None]) -> Callable[[bool], None]:
+        """Have `tell` told of what passes, whenever the function that is returned says so."""
+        self._fleet.on_flow = tell
+        return self._fleet.follow
 
     def _version(self, rules: RuleSet) -> tuple[str, bytes, frozenset[str]]:
         return rules.digest, pack(self._loader.contents(rules.digest)), frozenset(self.live.disabled)

@@ -6,14 +6,15 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rulesproxy.app import settle
 from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.options import OptionsError
 from rulesproxy.engine.script import ScriptError
+from rulesproxy.limits import WORKER_BACKLOG
 from rulesproxy.rules.load import RulesError
 from rulesproxy.rules.project import Project
 from rulesproxy.workers.bundle import unpack_rules
@@ -35,6 +36,30 @@ class _Version:
     revision: int
 
 
+class Feed(Protocol):
+    """The addon that tells what passes."""
+
+    subscribers: set[Any]
+    requests: int
+    errors: int
+
+
+class _Told:
+    """Tells the supervisor what passes, as a subscriber of the feed. What it does not take in time is missed."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._missed = 0
+
+    def put(self, entry: Message) -> None:
+        """One exchange is over."""
+        if self._channel.waiting > WORKER_BACKLOG:
+            self._missed += 1
+            return
+        self._channel.send({"is": "flow", "entry": entry, "missed": self._missed})
+        self._missed = 0
+
+
 class Worker:
     """One worker.
 
@@ -44,22 +69,32 @@ class Worker:
         rules: the whole rule set that the proxy begins with, rules that are switched off included; None without rules.
         files: the rule files as they were named.
         profiles: the profiles that are switched on.
+        feed: the addon in the proxy that counts requests and tells what passes; None without one.
     """
 
     def __init__(
-        self, proxy: Proxy, channel: Channel, rules: RuleSet | None, files: Sequence[Path], profiles: Sequence[str]
+        self,
+        proxy: Proxy,
+        channel: Channel,
+        rules: RuleSet | None,
+        files: Sequence[Path],
+        profiles: Sequence[str],
+        feed: Feed | None = None,
     ) -> None:
         self._proxy = proxy
         self._channel = channel
         self._rules = rules
         self._files = files
         self._profiles = profiles
+        self._feed = feed
+        self._told = _Told(channel)
         self._next: _Version | None = None
         self._before: _Version | None = None
         self._stopping = asyncio.Event()
         self._does: dict[str, Callable[[Message, bytes], Awaitable[Message | None]]] = {
             "prepare": self._prepare, "commit": self._commit, "back": self._back, "drop": self._drop,
-            "project": self._project, "reload": self._reload,
+            "project": self._project, "reload": self._reload, "set": self._set, "describe": self._describe,
+            "close": self._close, "figures": self._figures,
         }  # fmt: skip
 
     async def run(self, asked: Message) -> int:
@@ -69,6 +104,8 @@ class Worker:
             What `Proxy.start` raises.
         """
         await self._proxy.start()
+        for address in asked["closed"]:
+            await self._proxy.refuse_address((address[0], address[1]))
         settle()
         loop = asyncio.get_running_loop()
         # The terminal tells everybody, and the supervisor tells us. Who means this process alone says TERM.
@@ -95,6 +132,9 @@ class Worker:
             message, data = received
             if message["do"] == "stop":
                 self._stopping.set()
+                continue
+            if message["do"] == "follow":
+                self._follow(message["on"])
                 continue
             answer = await self._does[message["do"]](message, data)
             self._channel.send({"id": message["id"], "ok": True, **(answer or {})})
@@ -162,6 +202,31 @@ class Worker:
         except OptionsError as error:
             return {"ok": False, "why": str(error), "about": [list(each) for each in error.about]}
         return None
+
+    async def _set(self, message: Message, data: bytes) -> Message | None:
+        try:
+            self._proxy.options.replace_values(message["values"], "run time")
+        except OptionsError as error:
+            return {"ok": False, "why": str(error)}
+        return None
+
+    async def _describe(self, message: Message, data: bytes) -> Message | None:
+        return {"options": [asdict(row) for row in await self._proxy.describe_options()]}
+
+    async def _close(self, message: Message, data: bytes) -> Message | None:
+        host, port = message["address"]
+        await self._proxy.refuse_address((host, port))
+        return None
+
+    async def _figures(self, message: Message, data: bytes) -> Message | None:
+        figures = await self._proxy.figures()
+        if self._feed is not None:
+            figures = replace(figures, requests=self._feed.requests, errors=self._feed.errors)
+        return {"figures": asdict(figures)}
+
+    def _follow(self, on: bool) -> None:
+        if self._feed is not None:
+            (self._feed.subscribers.add if on else self._feed.subscribers.discard)(self._told)
 
     async def _reload(self, message: Message, data: bytes) -> Message | None:
         return {"ok": await self._proxy.reload()}

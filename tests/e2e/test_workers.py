@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -434,6 +436,103 @@ async def test_options_of_the_project_file(tmp_path: Path) -> None:
         assert await it.bodies("/word") == ["milk", "milk"]
 
 
+# The control API
+
+
+class Control:
+    """The control API of a crew."""
+
+    def __init__(self, crew: Crew) -> None:
+        control: Any = crew.command.ready["control"]
+        self.port = int(str(control["url"]).rpartition(":")[2])
+        self._token = json.loads(Path(control["file"]).read_text())["token"]
+
+    def request(self, method: str, path: str, body: object = None) -> bytes:
+        """The bytes of a request."""
+        data = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Bearer {self._token}\r\n"
+        return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+
+    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """The status and the answer of one request."""
+        async with await RawClient.connect(self.port) as client:
+            response = await client.request(self.request(method, path, body), method)
+        text = response.body.decode()
+        return response.status, json.loads(text) if "json" in (response.get("content-type") or "") else text
+
+
+async def test_the_control_api_is_that_of_all(tmp_path: Path) -> None:
+    async with crew(tmp_path, "--control", "127.0.0.1:0") as it:
+        control = Control(it)
+        assert await it.statuses("/one") == [451, 451]
+        status, state = await control.ask("GET", "/status")
+        assert (status, state["workers"], state["revision"], state["error"]) == (200, 2, 1, None)
+        assert state["rules"] == [{"name": "word", "enabled": True, "hits": 2}]
+        assert state["connections"] >= 2
+        requests = int(
+            re.search(r"^rulesproxy_requests_total (\d+)$", (await control.ask("GET", "/metrics"))[1], re.M)[1]
+        )  # type: ignore[index]
+        assert requests >= 4
+
+        assert (await control.ask("PATCH", "/rules/word", {"enabled": False}))[1]["revision"] == 2
+        assert await it.statuses("/one") == [200, 200]
+        assert (await control.ask("PATCH", "/rules/nothing", {"enabled": False}))[0] == 404
+        it.rules.write_text(TWO)
+        assert (await control.ask("POST", "/reload"))[1]["ok"] is True
+        assert await it.statuses("/two") == [200, 200], "it stays off"
+        killed = min(it.workers)
+        os.kill(killed, signal.SIGKILL)
+        await it.command.wait_log("is process")
+        await it.meet_again()
+        assert await it.statuses("/two") == [200, 200], "also in a new worker"
+        assert (await control.ask("PATCH", "/rules/word", {"enabled": True}))[0] == 200
+        assert await it.statuses("/two") == [451, 451]
+        _, state = await control.ask("GET", "/status")
+        assert state["rules"][0]["hits"] == 4, "what the dead one has counted stays"
+
+        it.rules.write_text(BROKEN)
+        status, answer = await control.ask("POST", "/reload")
+        assert (status, answer["ok"], answer["error"][0]["code"]) == (422, False, "RP101")
+        times = TWO.replace("    block", "    times: 1\n    block")
+        async with await RawClient.connect(control.port) as client:
+            head, _, _ = control.request("POST", "/check").partition(b"Content-Length")
+            response = await client.request(head + b"Content-Length: %d\r\n\r\n%b" % (len(times), times.encode()))
+        assert json.loads(response.body)["diagnostics"][0]["code"] == "RP850"
+
+
+async def test_options_at_run_time_are_those_of_all(tmp_path: Path) -> None:
+    async with crew(tmp_path, "--control", "0") as it:
+        control = Control(it)
+        status, options = await control.ask("PATCH", "/options", {"word": "milk"})
+        assert (status, options["word"]["value"], options["word"]["source"]) == (200, "milk", "run time")
+        assert await it.bodies("/word") == ["milk", "milk"]
+        assert (await control.ask("PATCH", "/options", {"word": "water", "wort": 1}))[0] == 422
+        assert await it.bodies("/word") == ["milk", "milk"]
+        os.kill(max(it.workers), signal.SIGKILL)
+        await it.command.wait_log("is process")
+        await it.meet_again()
+        assert await it.bodies("/word") == ["milk", "milk"]
+        for client in it.workers.values():
+            response = await client.request(get(f"http://127.0.0.1:{control.port}/status", "Connection: close"))
+            assert response.status == 502, "no way to it through the proxy"
+        assert (await control.ask("GET", "/commands"))[0] == 501
+
+
+async def test_what_passes_in_all_of_them(tmp_path: Path) -> None:
+    async with crew(tmp_path, "--control", "0") as it:
+        control = Control(it)
+        async with await RawClient.connect(control.port) as reader:
+            reader.send(control.request("GET", "/events"))
+            await reader.read_until(b"from now on")
+            seen = b""
+            async with asyncio.timeout(LIMIT):
+                # They are told of the reader a moment later.
+                while not all(b"client-%d" % pid in seen for pid in it.workers):
+                    for pid, client in it.workers.items():
+                        await client.request(get(f"{it.origin}/client-{pid}"))
+                    seen += await reader.read()
+
+
 # What cannot be
 
 
@@ -464,8 +563,6 @@ async def test_what_no_worker_can_is_said_once(tmp_path: Path) -> None:
     assert (code, said.count("no option `nonsense`")) == (2, 1), said
     code, said = await _said(tmp_path, "--listen", "0.0.0.0:0", "rules.yaml")
     assert (code, said.count("other machines can reach")) == (2, 1), said
-    code, said = await _said(tmp_path, *listen, "--control", "0")
-    assert (code, "--control is for one process" in said) == (2, True), said
 
 
 async def test_what_is_no_number_of_workers(tmp_path: Path) -> None:
