@@ -196,11 +196,12 @@ def _value(node: Mapping, key: str, default: Any, reader: Reader) -> Any:
 
 def _gates(node: Mapping, steps: list[Step], reader: Reader) -> Gates | None:
     """The gates of a rule; None where every flow gets through."""
+    keys = [key for key, _ in node.entries if key.text in GATES]
     gates = Gates(
         _value(node, "sample", None, reader), frozenset(_value(node, "nth", (), reader)),
         _value(node, "every", 1, reader), _value(node, "times", 0, reader),
+        tuple([(key.text, key.span) for key in keys]),
     )  # fmt: skip
-    keys = [key for key, _ in node.entries if key.text in GATES]
     nth, every = node.key("nth"), node.key("every")
     if nth is not None and every is not None:
         reader.note(
