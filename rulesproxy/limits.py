@@ -65,6 +65,13 @@ class Limits:
     """The same in bytes, for WebSocket messages, which can be big."""
     websocket_message: int = 16 * MIB
     """A WebSocket message whose fragments are joined because an addon wants it; a bigger one ends the conversation."""
+    event: int = 1 * MIB
+    """An event of an event stream that rules look at; a bigger one passes unread."""
+    tcp_hold: float = 0.05
+    """How long the beginning of a text that a rule looks for in TCP waits for its rest. Segments of one write arrive
+    within microseconds; a person does not notice the wait."""
+    tcp_look_behind: int = 256
+    """Bytes of such a beginning: longer texts are not found where they are split so late."""
 
     state_clients: int = 10_000
     """Clients that rules remember something for. A proxy of a whole office has fewer."""
