@@ -157,7 +157,30 @@ MAY_BE_ZERO = frozenset(
 
 DEFAULT = Limits()
 
+WORKERS = 256
+"""Processes that share an address. More than the processor has cores serve nothing faster."""
+WORKER_START = 60.0
+"""From the start of a worker process until it serves: it imports addons and compiles all rules, on a busy machine."""
+WORKER_ANSWER = 60.0
+"""What a worker is told, it has done after this long; else it hangs, and is replaced. 10,000 rules take seconds."""
+WORKER_STOP = 65.0
+"""How long a worker may take to end beside `shutdown_grace`: as long as its addons may take for their `done`."""
+WORKER_PAUSE = 0.5
+"""The pause before the second attempt to replace a worker that does not live; each further one doubles it."""
+WORKER_PAUSE_MOST = 30.0
+"""The longest such pause: a file that was mended is seen after it."""
+WORKER_LIVES = 10.0
+"""Seconds after which a worker counts as one that lives: when it dies, it is replaced at once."""
+WORKER_BACKLOG = 1 * MIB
+"""What a worker may hold of the control feed while the supervisor is busy: some thousand entries."""
+WORKER_MESSAGE = 512 * MIB
+"""A message between the processes. The largest has all rule files and lists in it."""
+
 FEED_BACKLOG = 1000
 """Entries of the control feed that wait for one reader: a burst of a second; a slower reader is told what it missed."""
 CONTROL_BODY = 2 * 1024 * 1024
 """Bytes of a request to the control API: the largest rule file, spelt as JSON, has place in it."""
+CONTROL_PATIENCE = 10.0
+"""Seconds for the head of a request to the control API, and for its body: both come from this machine."""
+CONTROL_CONNECTIONS = 100
+"""Connections to the control API: some dashboards and shells. Others would take descriptors away from the proxy."""

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rulesproxy.control.feed import Feed
 from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.limits import CONTROL_CONNECTIONS, CONTROL_PATIENCE
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from rulesproxy.app import Proxy
+    from rulesproxy.control.served import Served
+    from rulesproxy.flow.connection import Address
 
 FOLDER = "control"
 """Where, below the state directory, every running proxy says how it is reached."""
@@ -69,9 +71,10 @@ class Control:
         self._task: asyncio.Task[None] | None = None
         self._sockets: list[socket.socket] = []
         self._unix: Path | None = None
+        self._own: Address | None = None
         self._hosts: frozenset[str] = frozenset()
 
-    async def start(self, proxy: Proxy) -> None:
+    async def start(self, proxy: Served) -> None:
         """Listen, and say where.
 
         Raises:
@@ -81,12 +84,15 @@ class Control:
 
         from rulesproxy.control.api import Api
 
-        self._sockets = [self._listen(proxy)]
+        self._sockets = [self._listen()]
+        if self._own is not None:
+            # A client of the proxy must not reach through it what only this machine may.
+            await proxy.refuse_address(self._own)
         for each in self._sockets:
             # Whoever reads our file may connect at once.
             each.listen()
         config = uvicorn.Config(
-            self._guard(Api(proxy, self.feed).app), log_config=None, access_log=False, lifespan="off", http="h11",
+            self._guard(Api(proxy, self.feed).app), log_config=None, access_log=False, lifespan="off", http=_patient(),
             ws="none", server_header=False, timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16384,
         )  # fmt: skip
         self._server = _quiet(config)
@@ -96,6 +102,9 @@ class Control:
         except OSError as error:
             await self.stop()
             raise ControlError(f"cannot write {self.file}: {error.strerror}") from None
+        except ControlError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Close it."""
@@ -111,7 +120,7 @@ class Control:
 
     # Listening
 
-    def _listen(self, proxy: Proxy) -> socket.socket:
+    def _listen(self) -> socket.socket:
         if self._address.startswith("unix:"):
             return self._listen_unix(Path(self._address.removeprefix("unix:")))
         text = f"127.0.0.1:{self._address}" if self._address.isdecimal() else self._address
@@ -133,8 +142,7 @@ class Control:
         port = listener.getsockname()[1]
         self.url = f"http://{format_authority(host, port, '')}"
         self._hosts = frozenset({format_authority(host, port, ""), f"localhost:{port}"})
-        # A client of the proxy must not reach through it what only this machine may.
-        proxy.dialer.own.add((host, port))
+        self._own = (host, port)
         return listener
 
     def _listen_unix(self, path: Path) -> socket.socket:
@@ -157,6 +165,10 @@ class Control:
 
     def _write_file(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = self.file.parent.stat()
+        if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            # Who can write there could send `ctl`, and what it is told, somewhere else.
+            raise ControlError(f"others can write to {self.file.parent}: it must belong to you alone (chmod go-w)")
         text = json.dumps({"pid": os.getpid(), "url": self.url, "token": self.token}) + "\n"
         draft = self.file.with_suffix(".draft")
         draft.unlink(missing_ok=True)
@@ -201,6 +213,31 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def _patient() -> type[asyncio.Protocol]:
+    """What speaks HTTP on a connection: as uvicorn does, but whoever does not finish a head is not waited for."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Patient(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > CONTROL_CONNECTIONS:
+                transport.close()
+            else:
+                self.loop.call_later(CONTROL_PATIENCE, self._look)
+
+        def _look(self) -> None:
+            # `cycle` is None in the declaration of uvicorn, too, until the first request is there.
+            begun = self.cycle is None or (self.cycle.response_complete and self.conn.trailing_data[0])
+            if self.transport.is_closing():
+                return
+            if begun:
+                self.transport.close()
+            else:
+                self.loop.call_later(CONTROL_PATIENCE, self._look)
+
+    return Patient
 
 
 def _quiet(config: uvicorn.Config) -> uvicorn.Server:

@@ -97,6 +97,12 @@ async def send_whole(exchange: Exchange) -> bool:
     await exchange.fire_response()
     if flow.error is not None or flow.planned is not None:
         await obey(exchange)
+    return await send_held(exchange)
+
+
+async def send_held(exchange: Exchange) -> bool:
+    """Send a response that is in hand and that the addons have seen. Gives what `stream_response` gives."""
+    flow = exchange.flow
     response = flow.response
     if response is None:
         raise taken()
@@ -172,8 +178,8 @@ def keeps(exchange: Exchange, framing: Framing) -> bool:
     return 0 < exchange.head.length <= exchange.limits.drain_request and not exchange.head.expect
 
 
-def encode_head(exchange: Exchange, framing: Framing, keep: bool) -> bytes:
-    """The head of the response for the wire.
+def encode_head(exchange: Exchange, framing: Framing, keep: bool, switches: bool = False) -> bytes:
+    """The head of the response for the wire; `switches` where it is the server's 101.
 
     Raises:
         FlowFailed: a handler has made a response that cannot be sent.
@@ -183,7 +189,7 @@ def encode_head(exchange: Exchange, framing: Framing, keep: bool) -> bytes:
     fields = framing.fields
     if not keep:
         fields = [*fields, (b"connection", b"Connection", b"close")]
-    if response.status_code < 200:
+    if response.status_code < 200 and not switches:
         # It would be an interim response, and its client would wait for the final one (RFC 9110 section 15.2).
         raise FlowFailed("handler", f"a rule or an addon answered with {response.status_code}, which ends nothing")
     try:

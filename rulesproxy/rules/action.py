@@ -129,6 +129,11 @@ class Action:
         return None
 
     @property
+    def shares(self) -> tuple[str, str] | None:
+        """What its flows share, so that several processes cannot act for one: a code and words. None for nothing."""
+        return None
+
+    @property
     def route(self) -> Route | None:
         """How it has the server reached, where it does."""
         return None
