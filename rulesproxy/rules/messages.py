@@ -79,7 +79,7 @@ class Messages:
         return tuple([number for number in numbers if self._rules[number].opens & phase])
 
     def look_behind(self, numbers: Numbers, bound: int) -> LookBehind | None:
-        """What some rules look for in bytes that may be cut anywhere, with at most `bound` kept back; None for nothing."""
+        """What some rules look for in bytes that may be cut anywhere; None for nothing. `bound` as for `LookBehind`."""
         rules = [self._rules[number].rule for number in numbers]
         texts = [text for rule in rules for text in texts_of(rule.filter.node, [step.action for step in rule.steps])]
         return LookBehind(texts, bound) or None
