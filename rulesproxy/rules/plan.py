@@ -98,6 +98,7 @@ def decrypted_hosts(rules: Sequence[Compiled]) -> list[str]:
         if (
             rule.only_passes
             or rule.only_routes
+            or rule.only_tcp
             or not rule.rule.steps
             or (rule.connect is not None and len(rule.rule.steps) == 1)
         ):

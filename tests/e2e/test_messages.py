@@ -160,3 +160,29 @@ async def test_nobody_reads_where_no_rule_can_match(host: str, kept: int) -> Non
         (flow,) = observer.args("websocket_end")
         assert isinstance(flow, WebSocketFlow)
         assert (flow.message_count, len(flow.messages)) == (1, kept)
+
+
+async def test_what_is_injected_goes_before_the_end() -> None:
+    rules = """
+  - match: ws.text == "bye"
+    do:
+      - inject-message: {to: client, text: to client}
+      - inject-message: {to: server, text: to server}
+      - inject-message: {to: server, text: before, when: before}
+      - close: 4000
+"""
+    async with conversation(rules) as (client, server):
+        client.send("bye")
+        assert [await server.receive() for _ in range(4)] == ["before", "bye", "to server", Close(4000, "")]
+        assert [await client.receive() for _ in range(2)] == ["to client", Close(4000, "")]
+
+
+async def test_a_delayed_message_keeps_its_place() -> None:
+    rules = """
+  - match: ws.text == "slow"
+    delay: 20ms
+"""
+    async with conversation(rules) as (client, server):
+        client.send("slow")
+        client.send("fast")
+        assert [await server.receive(), await server.receive()] == ["slow", "fast"]

@@ -119,6 +119,13 @@ def test_a_message_at_the_beginning_needs_no_reading() -> None:
     assert Conversation(rules).shown == ["client: hi"]
 
 
+def test_nothing_is_decrypted_for_rules_about_tcp() -> None:
+    rules = load_rules(text=HEAD + "  - match: tcp.data contains 'x'\n    drop-message:\n")
+    assert not rules.wants_host("a.test")
+    assert "hosts decrypted: none" in rules.plan()
+    assert "on messages of TCP: <text>:3" in rules.plan()
+
+
 COUNTED = [
     ("nth: 2", "0 0 1 0 0 0"), ("nth: [1, 4]", "0 1 0 0 1 0"), ("every: 2", "0 0 1 0 1 0"), ("times: 2", "0 1 1 0 0 0"),
     ("sample: 0%", "0 0 0 0 0 0"), ("sample: 100%", "0 1 1 1 1 0"),
