@@ -146,6 +146,8 @@ MAY_BE_ZERO = frozenset(
         "trailers",
         "drain_request",
         "peek",
+        "tcp_hold",
+        "tcp_look_behind",
         "delay",
         "close_linger",
         "replaced_addon",
