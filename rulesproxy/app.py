@@ -193,7 +193,7 @@ class Proxy:
         Raises:
             OptionsError: an option is bad, or a public address is not allowed.
         """
-        self._check_options({"allow_public", "auth", "upstream_ca", "verify_upstream"})
+        self._check_options(set(self.options.keys()))
 
     async def start(self) -> None:
         """Load the rules and addons, bind the addresses, start the addons, accept clients.
@@ -395,6 +395,9 @@ class Proxy:
             self._check_auth()
         if "upstream_ca" in changed:
             self._check_upstream_ca()
+        if self.options.shutdown_grace < 0:
+            about = [("shutdown_grace", self.options.source("shutdown_grace"))]
+            raise OptionsError("option `shutdown_grace`: it must be a number of seconds, not negative", about)
         if "verify_upstream" in changed and not self.options.verify_upstream:
             _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
 

@@ -65,6 +65,13 @@ class Limits:
     """The same in bytes, for WebSocket messages, which can be big."""
     websocket_message: int = 16 * MIB
     """A WebSocket message whose fragments are joined because an addon wants it; a bigger one ends the conversation."""
+    event: int = 1 * MIB
+    """An event of an event stream that rules look at; a bigger one passes unread."""
+    tcp_hold: float = 0.05
+    """How long the beginning of a text that a rule looks for in TCP waits for its rest. Segments of one write arrive
+    within microseconds; a person does not notice the wait."""
+    tcp_look_behind: int = 256
+    """Bytes of such a beginning: longer texts are not found where they are split so late."""
 
     state_clients: int = 10_000
     """Clients that rules remember something for. A proxy of a whole office has fewer."""
@@ -166,10 +173,16 @@ WORKER_LIVES = 10.0
 """Seconds after which a worker counts as one that lives: when it dies, it is replaced at once."""
 WORKER_BACKLOG = 1 * MIB
 """What a worker may hold of the control feed while the supervisor is busy: some thousand entries."""
-WORKER_MESSAGE = 512 * MIB
+WORKER_RULES = 512 * MIB
+"""Rule files and lists that are sent to workers: thirty lists of the largest size, each of a million hosts."""
+WORKER_MESSAGE = WORKER_RULES + MIB
 """A message between the processes. The largest has all rule files and lists in it."""
 
 FEED_BACKLOG = 1000
 """Entries of the control feed that wait for one reader: a burst of a second; a slower reader is told what it missed."""
 CONTROL_BODY = 2 * 1024 * 1024
 """Bytes of a request to the control API: the largest rule file, spelt as JSON, has place in it."""
+CONTROL_PATIENCE = 10.0
+"""Seconds for the head of a request to the control API, and for its body: both come from this machine."""
+CONTROL_CONNECTIONS = 100
+"""Connections to the control API: some dashboards and shells. Others would take descriptors away from the proxy."""

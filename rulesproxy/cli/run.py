@@ -255,12 +255,13 @@ async def _serve(proxy: Proxy | Supervisor, control: Control | None, args: argpa
         stop.set_result(code)
 
     proxy.live.on_rules_error = _say_rules_error
+    if hasattr(signal, "SIGHUP"):
+        # Before the start, which may take a while: its default is the end of the process.
+        loop.add_signal_handler(signal.SIGHUP, proxy.request_reload)
     await proxy.start()
     settle()
     loop.add_signal_handler(signal.SIGTERM, finish, 0)
     loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
-    if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, proxy.request_reload)
     try:
         for listening in proxy.listeners:
             log.info("listening on %s (%s)", listening, listening.mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ from rulesproxy.engine.commands import CommandError, Commands
 from rulesproxy.engine.log import overheard
 from rulesproxy.engine.options import OptionsError
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.limits import CONTROL_BODY
+from rulesproxy.limits import CONTROL_BODY, CONTROL_PATIENCE
 
 if TYPE_CHECKING:
     from rulesproxy.app import Figures
@@ -58,6 +59,7 @@ class Api:
         ]
         handlers: dict[Any, Any] = {HTTPException: _failed, Exception: _broken}
         self.app = Starlette(routes=routes, exception_handlers=handlers)
+        self.app.router.redirect_slashes = False
 
     # State
 
@@ -234,10 +236,14 @@ async def _body(request: Request) -> bytes:
     if known is not None:
         return known
     data = b""
-    async for piece in request.stream():
-        data += piece
-        if len(data) > CONTROL_BODY:
-            raise HTTPException(413, f"more than {CONTROL_BODY} bytes")
+    try:
+        async with asyncio.timeout(CONTROL_PATIENCE):
+            async for piece in request.stream():
+                data += piece
+                if len(data) > CONTROL_BODY:
+                    raise HTTPException(413, f"more than {CONTROL_BODY} bytes")
+    except TimeoutError:
+        raise HTTPException(408, f"the body did not come within {CONTROL_PATIENCE:g} s") from None
     request.state.body = data
     return data
 

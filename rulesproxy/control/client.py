@@ -43,6 +43,8 @@ class Client:
         found: dict[int, Client] = {}
         for file in sorted((home / "control").glob("*.json")):
             try:
+                if not _is_ours(file):
+                    continue
                 known = json.loads(file.read_text(encoding="utf-8"))
                 number, url, token = int(known["pid"]), str(known["url"]), str(known["token"])
             except (OSError, ValueError, KeyError, TypeError):
@@ -126,6 +128,12 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether nobody else can have written it: it says where to send what we are told."""
+    found = file.stat()
+    return not hasattr(os, "geteuid") or (found.st_uid == os.geteuid() and not found.st_mode & 0o022)
 
 
 def _runs(pid: int) -> bool:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rulesproxy.control.feed import Feed
 from rulesproxy.flow.url import format_authority, split_authority
+from rulesproxy.limits import CONTROL_CONNECTIONS, CONTROL_PATIENCE
 
 if TYPE_CHECKING:
     import uvicorn
@@ -91,7 +92,7 @@ class Control:
             # Whoever reads our file may connect at once.
             each.listen()
         config = uvicorn.Config(
-            self._guard(Api(proxy, self.feed).app), log_config=None, access_log=False, lifespan="off", http="h11",
+            self._guard(Api(proxy, self.feed).app), log_config=None, access_log=False, lifespan="off", http=_patient(),
             ws="none", server_header=False, timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16384,
         )  # fmt: skip
         self._server = _quiet(config)
@@ -101,6 +102,9 @@ class Control:
         except OSError as error:
             await self.stop()
             raise ControlError(f"cannot write {self.file}: {error.strerror}") from None
+        except ControlError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Close it."""
@@ -161,6 +165,10 @@ class Control:
 
     def _write_file(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = self.file.parent.stat()
+        if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            # Who can write there could send `ctl`, and what it is told, somewhere else.
+            raise ControlError(f"others can write to {self.file.parent}: it must belong to you alone (chmod go-w)")
         text = json.dumps({"pid": os.getpid(), "url": self.url, "token": self.token}) + "\n"
         draft = self.file.with_suffix(".draft")
         draft.unlink(missing_ok=True)
@@ -205,6 +213,31 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def _patient() -> type[asyncio.Protocol]:
+    """What speaks HTTP on a connection: as uvicorn does, but whoever does not finish a head is not waited for."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Patient(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > CONTROL_CONNECTIONS:
+                transport.close()
+            else:
+                self.loop.call_later(CONTROL_PATIENCE, self._look)
+
+        def _look(self) -> None:
+            # `cycle` is None in the declaration of uvicorn, too, until the first request is there.
+            begun = self.cycle is None or (self.cycle.response_complete and self.conn.trailing_data[0])
+            if self.transport.is_closing():
+                return
+            if begun:
+                self.transport.close()
+            else:
+                self.loop.call_later(CONTROL_PATIENCE, self._look)
+
+    return Patient
 
 
 def _quiet(config: uvicorn.Config) -> uvicorn.Server:

@@ -37,6 +37,8 @@ class GrowingList:
         convert: Callable[[bytes], list[bytes]],
         largest: int,
     ) -> None:
+        # Where a link leads, the file is put: a rename would put it in the place of the link.
+        path = Path(os.path.realpath(path))
         self.path = path
         self._head = head
         self._tail = tail
@@ -89,6 +91,9 @@ class GrowingList:
     def _open(self) -> None:
         reopened = bool(self._files)
         self.close()
+        if self.path.exists() and not self.path.is_file():
+            # A device would be replaced by a file, and a pipe waited for without an end.
+            raise ValueError("it is there, and it is no regular file")
         for left in (self._hidden, self._other):
             with contextlib.suppress(FileNotFoundError):
                 left.unlink()

@@ -58,7 +58,9 @@ class OptionType:
             value = float(value)
         if not isinstance(value, self.base) or (isinstance(value, bool) and self.base is not bool):
             raise ValueError(self._expected())
-        if self.unit and isinstance(value, (int, float)) and (value < 0 or not math.isfinite(value)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(self._expected())
+        if self.unit and isinstance(value, (int, float)) and value < 0:
             raise ValueError(self._expected())
         if self.positive and value == 0:
             raise ValueError(f"{self._expected()}, and more than 0")

@@ -335,15 +335,15 @@ class HTTPFlow:
             scheme, host, port, path = split_url(url)
         except ValueError:
             scheme, host, port, path = "http", "", 80, url
-        raw = [(to_bytes(name).lower(), to_bytes(name), to_bytes(value)) for name, value in headers]
+        raw = _made(headers)
         request = HTTPRequest(method, scheme, host, port, path, "HTTP/1.1", Headers.of(raw))
         if host and request.headers.first(b"host") is None:
-            request.headers = Headers.of([(b"host", b"Host", to_bytes(format_authority(host, port, scheme))), *raw])
+            request.headers = Headers.of([*_made([("Host", format_authority(host, port, scheme))]), *raw])
         request.body_source = body
         flow = cls(request, ClientConn(), ServerConn((host, port), tls=scheme == "https"))
         if status is not None:
-            raw = [(to_bytes(name).lower(), to_bytes(name), to_bytes(value)) for name, value in response_headers]
-            flow.response = HTTPResponse(status, _REASONS.get(status, ""), "HTTP/1.1", Headers.of(raw))
+            fields = Headers.of(_made(response_headers))
+            flow.response = HTTPResponse(status, _REASONS.get(status, ""), "HTTP/1.1", fields)
             flow.response.body_source = response_body
         return flow
 
@@ -396,3 +396,15 @@ def reason_phrase(status: int) -> str:
 
 
 __all__ = ["HTTPFlow", "HTTPMessage", "HTTPRequest", "HTTPResponse", "Stream", "next_flow_id", "reason_phrase"]
+
+
+def _made(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes, bytes]]:
+    """Fields of a made-up message: halves of characters, as JSON may have them, are no error there."""
+    raw = []
+    for field in fields:
+        try:
+            name, value = map(to_bytes, field)
+        except UnicodeEncodeError:
+            name, value = [text.encode("utf-8", "surrogatepass") for text in field]
+        raw.append((name.lower(), name, value))
+    return raw

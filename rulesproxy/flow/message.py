@@ -9,10 +9,14 @@ from typing import TypeAlias
 
 from rulesproxy.flow import coding, forms
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.plan import Ending, FileBody, Pause
 
-Stream: TypeAlias = bool | Callable[[bytes], bytes | Iterable[bytes]]
-"""`True` passes a body on as it arrives; a function is called with every piece and, at the end, with `b""`."""
+Stream: TypeAlias = bool | Callable[[bytes], bytes | Iterable[bytes | Pause | Ending]]
+"""`True` passes a body on as it arrives; a function is called with every piece and, at the end, with `b""`.
+
+It gives bytes, or several pieces of them, which are sent one after the other. Among those of a response a `Pause` lets
+what follows wait, and `END` ends the body; a ValueError of the function breaks it off.
+"""
 
 # Codecs of Python that no charset means: they interpret escapes, or are for host names.
 _NOT_CHARSETS = frozenset({"unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined"})

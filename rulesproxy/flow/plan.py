@@ -123,6 +123,21 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Among the pieces of a body that streams: what follows waits so many seconds, at most `limits.delay`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Among the pieces of a body that streams: it ends here, in order. What the server still sends goes nowhere."""
+
+
+END = Ending()
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """A HAR file that a flow is written to.
 

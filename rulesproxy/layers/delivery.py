@@ -11,10 +11,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.plan import Ending, FileBody, Pause
 from rulesproxy.layers.effects import obey, unslowed
-from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_response, framed, pieces
+from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_response
 from rulesproxy.layers.outcome import FlowFailed, taken
+from rulesproxy.layers.pacing import pause
 from rulesproxy.layers.stream import FOREVER
 from rulesproxy.proto.http1 import (
     CHUNKED,
@@ -48,8 +49,10 @@ async def stream_response(exchange: Exchange, parts: list[bytes]) -> bool:
     chunked, plain = framing.length == CHUNKED, not callable(response.stream)
     out = [encode_head(exchange, framing, keep)]
     exchange.answered = True
+    if not plain:
+        return await _stream_changed(exchange, out, parts, keep, chunked)
     for part in parts:
-        out += framed(response, part, chunked)
+        out.append(encode_chunk(part) if chunked else part)
     next_message = upstream.reader.next_message
     while True:
         message = next_message()
@@ -59,19 +62,31 @@ async def stream_response(exchange: Exchange, parts: list[bytes]) -> bool:
             if message is NEED_DATA:
                 message = await exchange.server.next_message(exchange)
         if isinstance(message, bytes):
-            if plain:
-                out.append(encode_chunk(message) if chunked else message)
-            else:
-                out += framed(response, message, chunked)
+            out.append(encode_chunk(message) if chunked else message)
         else:
             break
     assert isinstance(message, End)
     finish_response(exchange, message)
-    if not plain:
-        out += framed(response, b"", chunked)
     if chunked:
         out.append(encode_last_chunk(message.trailers))
     await write(exchange, out)
+    await exchange.fire_response()
+    return await finish(exchange, keep)
+
+
+async def _stream_changed(exchange: Exchange, out: list[bytes], parts: list[bytes], keep: bool, chunked: bool) -> bool:
+    """The same with a function in the way of the body; `out` is what goes before it. What it gives is sent at once."""
+    response = exchange.flow.response
+    assert response is not None
+    await write(exchange, out)
+    async with aclosing(_arriving(exchange, parts)) as body:
+        async for piece in body:
+            out.append(encode_chunk(piece) if chunked else piece)
+            await write(exchange, out)
+    if chunked:
+        out.append(encode_last_chunk(None if response.trailers is None else response.trailers.raw))
+    if out:
+        await write(exchange, out)
     await exchange.fire_response()
     return await finish(exchange, keep)
 
@@ -82,6 +97,12 @@ async def send_whole(exchange: Exchange) -> bool:
     await exchange.fire_response()
     if flow.error is not None or flow.planned is not None:
         await obey(exchange)
+    return await send_held(exchange)
+
+
+async def send_held(exchange: Exchange) -> bool:
+    """Send a response that is in hand and that the addons have seen. Gives what `stream_response` gives."""
+    flow = exchange.flow
     response = flow.response
     if response is None:
         raise taken()
@@ -157,8 +178,8 @@ def keeps(exchange: Exchange, framing: Framing) -> bool:
     return 0 < exchange.head.length <= exchange.limits.drain_request and not exchange.head.expect
 
 
-def encode_head(exchange: Exchange, framing: Framing, keep: bool) -> bytes:
-    """The head of the response for the wire.
+def encode_head(exchange: Exchange, framing: Framing, keep: bool, switches: bool = False) -> bytes:
+    """The head of the response for the wire; `switches` where it is the server's 101.
 
     Raises:
         FlowFailed: a handler has made a response that cannot be sent.
@@ -168,7 +189,7 @@ def encode_head(exchange: Exchange, framing: Framing, keep: bool) -> bytes:
     fields = framing.fields
     if not keep:
         fields = [*fields, (b"connection", b"Connection", b"close")]
-    if response.status_code < 200:
+    if response.status_code < 200 and not switches:
         # It would be an interim response, and its client would wait for the final one (RFC 9110 section 15.2).
         raise FlowFailed("handler", f"a rule or an addon answered with {response.status_code}, which ends nothing")
     try:
@@ -206,18 +227,36 @@ async def _spoil(exchange: Exchange, framing: Framing, body: AsyncGenerator[byte
 
 
 async def _arriving(exchange: Exchange, parts: list[bytes]) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives, through the function that an addon may have put in its way."""
+    """The body as it arrives, through the function that an addon may have put in its way.
+
+    Raises:
+        FlowFailed: that function cannot go on.
+    """
     response = exchange.flow.response
     assert response is not None
-    for part in parts:
-        for piece in pieces(response, part):
-            yield piece
-    while isinstance(message := await exchange.server.next_message(exchange), bytes):
-        for piece in pieces(response, message):
-            yield piece
-    finish_response(exchange, message)
-    for piece in pieces(response, b""):
-        yield piece
+    waiting = [part for part in reversed(parts) if part]
+    while True:
+        message = waiting.pop() if waiting else await exchange.server.next_message(exchange)
+        if isinstance(message, End):
+            finish_response(exchange, message)
+        data = message if isinstance(message, bytes) else b""
+        stream = response.stream
+        try:
+            made = stream(data) if callable(stream) else data
+            for piece in (made,) if isinstance(made, bytes) else made:
+                if isinstance(piece, Pause):
+                    await pause(exchange.services.clock, exchange.client, min(piece.seconds, exchange.limits.delay))
+                elif isinstance(piece, Ending):
+                    # The connection is in the middle of a body, and of no use any more.
+                    await exchange.server.drop(exchange)
+                    response.timestamp_end = exchange.services.clock.wall()
+                    return
+                elif piece:
+                    yield piece
+        except ValueError as error:
+            raise FlowFailed("handler", f"the body cannot be changed while it streams: {error}") from None
+        if not isinstance(message, bytes):
+            return
 
 
 async def _held(exchange: Exchange, body: bytes | FileBody | None) -> AsyncGenerator[bytes, None]:

@@ -7,6 +7,7 @@ for in `effects`. It knows no rules and no sockets.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,9 @@ from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import Fault, Plan, Side
-from rulesproxy.layers.delivery import encode_head, finish_response, send_whole, stream_response
+from rulesproxy.layers.delivery import encode_head, finish_response, send_held, send_whole, stream_response
 from rulesproxy.layers.effects import obey, unslowed
-from rulesproxy.layers.framing import BODILESS, frame_response
+from rulesproxy.layers.framing import BODILESS, Framing, frame_response
 from rulesproxy.layers.intake import take_request_body
 from rulesproxy.layers.layer import run_next
 from rulesproxy.layers.outcome import FlowEnded, FlowFailed, spoiled, taken, where
@@ -26,9 +27,10 @@ from rulesproxy.layers.server_side import ServerSide
 from rulesproxy.layers.stream import StreamClosed, StreamTimeout
 from rulesproxy.layers.upload import Upload
 from rulesproxy.layers.websocket import WebSocketLayer
+from rulesproxy.layers.websocket_end import SHUTDOWN
 from rulesproxy.layers.websocket_handshake import client_terms, limit_offer, server_terms
 from rulesproxy.proto import ProtocolError
-from rulesproxy.proto.http1 import NO_BODY, End, RequestHead, encode_response_head
+from rulesproxy.proto.http1 import NO_BODY, End, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from rulesproxy.layers.http import HTTPLayer
@@ -97,6 +99,14 @@ class Exchange:
             if not isinstance(self.flow.request, HTTPRequest):
                 self.flow.request = self.layer.request_of(self.head)[0]
             await self._fail("handler", f"an addon broke this flow: {why}")
+        except asyncio.CancelledError:
+            # The grace of a shutdown is over. There is no time for an answer, but the addons are told.
+            if not self._over:
+                self.flow.error = FlowError(SHUTDOWN, "disconnected", self.services.clock.wall())
+                if self.answered:
+                    self.client.abort()
+                await asyncio.shield(asyncio.ensure_future(self._fire_error()))
+            raise
         finally:
             # Nothing of this exchange is left behind, however it went.
             if self.upload is not None:
@@ -207,13 +217,17 @@ class Exchange:
         response = self.flow.response
         if response is None:
             raise taken()
+        await self._leave_server()
+        response.timestamp_end = self.services.clock.wall()
+        return await send_whole(self)
+
+    async def _leave_server(self) -> None:
+        """What the server has to say is of no use to anybody: the response does not come from it."""
         if self.upload is not None:
             await self.upload.stop()
             self.keep = self.keep and self.server.sent
         await self.server.drop(self)
         self.server.head = None
-        response.timestamp_end = self.services.clock.wall()
-        return await send_whole(self)
 
     def _plan_wants(self, plan: Plan, response: HTTPResponse) -> bool:
         """Whether the plan asks for the whole body. The end of an event stream does not come."""
@@ -241,25 +255,28 @@ class Exchange:
         """101: the connection speaks another protocol from here on (RFC 9110 section 7.8)."""
         flow, upstream = self.flow, self.server.upstream
         assert upstream is not None
-        assert flow.response is not None
-        if not self.head.upgrade:
-            raise FlowFailed("protocol", f"{where(flow.server_conn.address)} switched protocols without being asked")
         assert self.server.head is not None
+        await self._check_switch(self.server.head)
         terms = None if flow.websocket is None else server_terms(flow, self.server.head, self.chain)
         if self.chain.responseheaders:
             await dispatch(self.chain.responseheaders, flow)
             if flow.error is not None or flow.planned is not None:
                 await obey(self)
+        if flow.response is None or flow.response.status_code != 101:
+            return await self._send_local()
         await self.fire_response()
         if flow.error is not None or flow.planned is not None:
             await obey(self)
+        if flow.response is None or flow.response.status_code != 101:
+            await self._leave_server()
+            return await send_held(self)
         if terms is not None:
             terms = client_terms(flow, terms)
         client = self.client
         fields = frame_response(flow, self.server.head, streamed=False).fields
-        named = flow.response.headers.first(b"upgrade") or self.head.upgrade.encode()
+        named = flow.response.headers.first(b"upgrade") or b", ".join(self.server.asked)
         fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", named)]
-        client.write(encode_response_head(101, flow.response.reason, fields))
+        client.write(encode_head(self, Framing(fields, BODILESS), keep=True, switches=True))
         self.answered = True
         client.deadline = self.now() + self.limits.body_stall
         await client.drain()
@@ -277,6 +294,24 @@ class Exchange:
         else:
             await run_next(WebSocketLayer(context, upstream.stream, flow.websocket, self.chain, terms))
         return False
+
+    async def _check_switch(self, head: ResponseHead) -> None:
+        """Whether the server may switch protocols now.
+
+        Raises:
+            FlowFailed: it may not: it was not asked to, or the request is not over yet.
+        """
+        server = where(self.flow.server_conn.address)
+        chosen = [name.strip().encode() for name in head.upgrade.split(",") if name.strip()]
+        if not self.server.asked or not set(chosen) <= set(self.server.asked):
+            raise FlowFailed("protocol", f"{server} switched protocols without being asked")
+        if not self.server.sent:
+            raise FlowFailed("protocol", f"{server} switched protocols before it had the whole request")
+        if self.upload is not None:
+            # All is sent, but a handler of `request` may still look at it.
+            await self.upload.wait(self.limits.handler)
+            if self.upload.error is not None:
+                raise self.upload.error
 
     # The ways it can end badly
 
@@ -317,6 +352,8 @@ class Exchange:
         level = logging.DEBUG if kind == "client" else logging.WARNING
         _log.log(level, "%s %s: %s", flow.request.method, flow.request.url, why)
         await self._fire_error()
+        # Now, not behind the silence or the last bytes that the client may be left with: a server is not kept for that.
+        await self._leave_server()
         client.on_end(None)
         if self.answered or client.gone or flow.killed:
             # Half an answer must not look like a whole one: the connection breaks off.
@@ -335,7 +372,6 @@ class Exchange:
 
     async def _send_fallback(self, response: HTTPResponse) -> None:
         """Send what an `error` handler answers in place of our page."""
-        self.server.head = None
         framing = frame_response(self.flow, None, streamed=False)
         try:
             body = b"" if framing.length == BODILESS else response.raw_content or b""
@@ -351,6 +387,7 @@ class Exchange:
         if flow.error is None:
             flow.error = FlowError("Connection ended by a rule.", "killed", self.services.clock.wall())
         await self._fire_error()
+        await self._leave_server()
         self.client.on_end(None)
         if self.answered:
             self.client.abort()

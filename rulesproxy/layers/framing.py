@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rulesproxy.flow.headers import Field
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.flow.plan import FileBody
-from rulesproxy.proto.http1 import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, encode_chunk, end_to_end
+from rulesproxy.proto.http1 import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, end_to_end
 
 BODILESS = -10
 """A response that has no body whatever its fields say: to HEAD, 204, 304."""
@@ -145,10 +145,4 @@ def pieces(message: HTTPMessage, data: bytes) -> list[bytes]:
     if not callable(stream):
         return [data] if data else []
     made = stream(data)
-    return [piece for piece in ([made] if isinstance(made, bytes) else made) if piece]
-
-
-def framed(message: HTTPMessage, data: bytes, chunked: bool) -> list[bytes]:
-    """The same, ready for the wire."""
-    parts = pieces(message, data)
-    return [encode_chunk(piece) for piece in parts] if chunked else parts
+    return [piece for piece in ([made] if isinstance(made, bytes) else made) if piece and isinstance(piece, bytes)]

@@ -177,7 +177,7 @@ class HTTPLayer(Layer):
             self._retarget(request, address)
         now = context.services.clock.wall()
         flow.timestamp_start = request.timestamp_start = now
-        if head.upgrade == "websocket":
+        if head.upgrade and "websocket" in map(str.strip, head.upgrade.split(",")):
             flow.websocket = WebSocketFlow(flow, now)
         chain = context.services.chain()
         chain.hold()

@@ -50,9 +50,10 @@ class ServerSide:
         upstream: the connection, from the moment it is needed.
         head: the final response head, once it is there.
         sent: whether the whole request is on its way.
+        asked: the protocols that the server has been asked to switch to, in lower case.
     """
 
-    __slots__ = ("_address", "_received", "head", "sent", "upstream")
+    __slots__ = ("_address", "_received", "asked", "head", "sent", "upstream")
 
     def __init__(self, request: HTTPRequest, address: Address) -> None:
         self._address = address
@@ -60,6 +61,7 @@ class ServerSide:
         self.upstream: Upstream | None = None
         self.head: ResponseHead | None = None
         self.sent = False
+        self.asked: tuple[bytes, ...] = ()
 
     async def connect(self, exchange: Exchange, fresh: bool = False) -> Upstream:
         """The connection for the request as it stands now: pooled unless `fresh`, or dialled.
@@ -117,11 +119,12 @@ class ServerSide:
         request, head = exchange.flow.request, exchange.head
         fields = framing.fields
         options = [b"TE" for field in fields if field[0] == b"te"][:1]
-        if head.upgrade and head.upgrade != "h2c":
-            upgrade = request.headers.first(b"upgrade")
-            if upgrade is not None:
+        if head.upgrade:
+            wanted = _upgrades(request.headers.raw)
+            self.asked = tuple([name.lower() for name in wanted])
+            if wanted:
                 options.append(b"Upgrade")
-                fields = [*fields, (b"upgrade", b"Upgrade", upgrade)]
+                fields = [*fields, (b"upgrade", b"Upgrade", b", ".join(wanted))]
         if options:
             fields = [*fields, (b"connection", b"Connection", b", ".join(options))]
         if head.expect and asked:
@@ -333,6 +336,13 @@ def _belongs_to_client(asked: list[Field], head: ResponseHead) -> bool:
         if field[0] == name and field[2][:9].lower().startswith((b"ntlm", b"negotiate")):
             return True
     return False
+
+
+def _upgrades(fields: list[Field]) -> list[bytes]:
+    """What Upgrade asks for, but for HTTP/2 without TLS: it carries requests that nobody here can read."""
+    values = b",".join([field[2] for field in fields if field[0] == b"upgrade"])
+    names = [name.strip(b" \t") for name in values.split(b",")]
+    return [name for name in names if name and name.lower() != b"h2c"]
 
 
 def _check_host(fields: list[Field], received: str) -> None:

@@ -97,9 +97,10 @@ async def _connect(stream: Stream, via: Via, address: Address, limits: Limits) -
             if not data:
                 raise StreamClosed("it closed the connection")
             reader.feed(data)
-        elif isinstance(message, ResponseHead) and message.status >= 200:
+        elif isinstance(message, ResponseHead) and (message.status >= 200 or message.status == 101):
+            # Whatever follows a 101 is no answer to CONNECT (RFC 9110 section 15.2.2).
             break
-    if not message.status < 300:
+    if not 200 <= message.status < 300:
         raise ViaError(refused(via, message.status, message.reason))
     stream.unread(reader.take_rest())
 

@@ -133,6 +133,11 @@ class DryExchange:
         dry.fire("responseheaders", flow)
         if ended(flow):
             return
+        stream, answer.stream = answer.stream, False
+        if callable(stream):
+            # The events of a stream pass the rules here all at once; nobody waits.
+            made = [piece for part in (body, b"") for piece in stream(part)]
+            body = b"".join([piece for piece in made if isinstance(piece, bytes)])
         if flow.response is not answer or answer.body_source != b"":
             # A rule has replaced it: what the server still sends is of no use to anybody.
             self._whole_response()

@@ -22,6 +22,7 @@ from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.batch import answer_matching, put_back
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.event_streams import has_events, watch
 from rulesproxy.rules.failure import failure_pass
 from rulesproxy.rules.hosts import Hosts, ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of
@@ -47,6 +48,7 @@ class Runner:
         "_bodies",
         "_editors",
         "_index",
+        "_kept",
         "_messages",
         "_nothing",
         "_numbers",
@@ -70,6 +72,7 @@ class Runner:
             rule.acts_on_response or rule.acts_on_error or rule.messages or rule.opens for rule in self._rules
         )
         self._messages = Messages(self._rules)
+        self._kept = store
         self._bodies = Waiting(self._rules)
         self.hosts = Hosts(self._rules, self._index, self._store)
         self.owner = object()
@@ -85,7 +88,8 @@ class Runner:
         if any(rule.holds_request for rule in rules):
             found["request"] = self.request
         batches = any(rule.answers_batches for rule in rules)
-        if batches or any(rule.acts_on_response for rule in rules):
+        streams = bool((self._messages.kinds | self._messages.opens) & Phase.V)
+        if batches or streams or any(rule.acts_on_response for rule in rules):
             found["responseheaders"] = self.responseheaders
         if batches or any(rule.holds_response for rule in rules):
             found["response"] = self.response
@@ -296,7 +300,12 @@ class Runner:
             # The rest of the answers is in the body. Rules of the response pass see all of them.
             state.waits = "response"
             return None
-        return self._response_pass(flow, state, False)
+        rest = self._response_pass(flow, state, False)
+        if (self._messages.kinds | self._messages.opens) & Phase.V and state.waits is None:
+            if rest is not None:
+                return self._then_watch(rest, flow, state)
+            self._watch(flow, state)
+        return rest
 
     def response(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
@@ -438,6 +447,19 @@ class Runner:
             turn.settle()
             return None
         return _then(rest, turn)
+
+    def _watch(self, flow: HTTPFlow, state: Pass) -> None:
+        """Let the events of a response that is an event stream pass the rules that may act on them."""
+        if has_events(flow) and not ended(flow):
+            self._talking(flow, Phase.V)
+            talk = state.talk
+            if talk is not None and (talk.numbers or talk.openers):
+                watch(self._messages, flow, state, talk, self._kept.limits.event)
+
+    async def _then_watch(self, rest: Coroutine[object, object, None], flow: HTTPFlow, state: Pass) -> None:
+        await rest
+        if state.waits is None:
+            self._watch(flow, state)
 
     def _talking(self, flow: HTTPFlow, phase: Phase) -> Pass:
         """The pass of a flow, with the conversation that it has begun."""

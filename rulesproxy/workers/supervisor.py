@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.app import Listening
 from rulesproxy.engine.options import OptionsError
+from rulesproxy.limits import MIB, WORKER_RULES
 from rulesproxy.live import Live
 from rulesproxy.tls.authority import Authority, state_dir
 from rulesproxy.workers.bundle import Loader, pack
@@ -171,4 +172,8 @@ class Supervisor:
         return self._fleet.follow
 
     def _version(self, rules: RuleSet) -> tuple[str, bytes, frozenset[str]]:
-        return rules.digest, pack(self._loader.contents(rules.digest)), frozenset(self.live.disabled)
+        packed = pack(self._loader.contents(rules.digest))
+        if len(packed) > WORKER_RULES:
+            size = f"{len(packed) // MIB} MiB"
+            raise OptionsError(f"rule files and lists of {size} are too much for workers: run one process")
+        return rules.digest, packed, frozenset(self.live.disabled)

@@ -205,6 +205,58 @@ async def test_sigterm_under_load(rules: Path) -> None:
                 await client.close()
 
 
+async def test_a_second_signal_ends_it_now(rules: Path) -> None:
+    async with Origin(script("request", "stall")) as origin:
+        async with run_command(rules, "--set", "shutdown_grace=600", code=143) as proxy:
+            async with await RawClient.connect(proxy.port) as client:
+                client.send(get(f"{origin.url}/x"))
+                await origin.wait_connections(1)
+                proxy.process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(LIMIT):
+                    # It accepts nobody any more: the first signal is being obeyed.
+                    while await _accepts(proxy.port):
+                        pass
+                proxy.process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(LIMIT):
+                    await proxy.process.wait()
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return False
+    writer.close()
+    return True
+
+
+async def test_done_is_the_last_that_addons_see(rules: Path, tmp_path: Path) -> None:
+    """Also where a flow had to be ended with the grace: its `error` comes first."""
+    addon, seen = tmp_path / "addon.py", tmp_path / "seen"
+    lines = [f"def {event}(*_):\n    open({str(seen)!r}, 'a').write('{event} ')\n"
+             for event in ("requestheaders", "error", "clientdisconnect", "done")]  # fmt: skip
+    addon.write_text("\n".join(lines))
+    async with Origin(script("request", "stall")) as origin:
+        async with run_command(rules, "--addon", addon, "--set", "shutdown_grace=0.2") as proxy:
+            async with await RawClient.connect(proxy.port) as client:
+                client.send(get(f"{origin.url}/x"))
+                await origin.wait_connections(1)
+                proxy.process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(LIMIT):
+                    await proxy.process.wait()
+    assert seen.read_text() == "requestheaders error clientdisconnect done "
+
+
+async def test_sighup_while_it_starts(rules: Path, tmp_path: Path) -> None:
+    """It is the wish for a reload from the beginning, never the end of the process."""
+    addon = tmp_path / "addon.py"
+    addon.write_text(
+        "import os, signal\n\ndef load(entry):\n    os.kill(os.getpid(), signal.SIGHUP)\n\ndef done():\n    pass\n"
+    )
+    async with Origin() as origin, run_command(rules, "--addon", addon) as proxy:
+        assert await status(proxy, f"{origin.url}/one") == 403
+
+
 # What it refuses to start with
 
 

@@ -208,6 +208,37 @@ async def test_an_addon_that_fails_is_shown_until_it_is_mended(broken: str, says
             assert (await sees(), proxy.live.problems) == ("three", {})
 
 
+async def test_the_function_of_a_rule_and_what_it_imports(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rules, code, beside = tmp_path / "rules.yaml", tmp_path / "code_of_rules.py", tmp_path / "words_of_rules.py"
+    rules.write_text("version: 1\nrules:\n  - match: path == '/'\n    run: code_of_rules.py:mark\n")
+    code.write_text("import words_of_rules as w\n\ndef mark(flow):\n    flow.request.headers['x-word'] = w.WORD\n")
+    beside.write_text("WORD = 'one'\n")
+    told = Told()
+    async with (
+        Origin.http(answer()) as origin,
+        running(told, rules=rules, watch=True, errors=True) as proxy,
+        await RawClient.connect(proxy.port) as client,
+    ):
+
+        async def sees() -> str | None:
+            await client.request(get(origin.url))
+            return origin.requests[-1].get("x-word")
+
+        assert await sees() == "one"
+        beside.write_text("WORD = 'two'\n")
+        await told.more()
+        assert await sees() == "two"
+        beside.write_text("WORD = \n")
+        await logged(caplog, "invalid syntax")
+        assert (await sees(), list(proxy.live.problems)) == ("two", ["rules"])
+        beside.write_text("WORD = 'three'\n")
+        await told.more()
+        assert (await sees(), proxy.live.problems) == ("three", {})
+        code.write_text(code.read_text().replace("w.WORD", "w.WORD + '!'"))
+        await told.more()
+        assert await sees() == "three!"
+
+
 def _options(project: Project | None = None) -> Options:
     options = Options()
     declare_options(options)

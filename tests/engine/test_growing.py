@@ -144,3 +144,34 @@ def test_a_writer_that_is_killed_leaves_it_whole(tmp_path: Path) -> None:
     assert len(items(path)) == before + 1
     file.close()
     assert [entry.name for entry in tmp_path.iterdir()] == ["list.json"]
+
+
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a pipe"])
+def test_only_a_regular_file_is_written(tmp_path: Path, kind: str, append: bool) -> None:
+    path = target = tmp_path / "x"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    if kind.startswith("link"):
+        path = tmp_path / "link"
+        path.symlink_to(target)
+    before = target.stat()
+    with pytest.raises(ValueError, match="no regular file"):
+        growing(path, append).add([b"1"])
+    assert os.path.samestat(target.stat(), before)
+    assert set(tmp_path.iterdir()) == {path, target}
+
+
+def test_a_link_leads_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "x"
+    link.symlink_to("far/y")
+    file = growing(link)
+    file.add([b"1"])
+    file.add([b"2"])
+    file.close()
+    assert link.is_symlink()
+    assert items(tmp_path / "far/y") == [1, 2]
+    assert [entry.name for entry in (tmp_path / "far").iterdir()] == ["y"]

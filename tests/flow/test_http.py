@@ -243,6 +243,17 @@ def test_a_guess_that_would_not_read_back_is_written_down() -> None:
     assert message.headers["content-type"] == "text/plain; charset=utf-8"
 
 
+def test_a_made_flow_takes_any_text() -> None:
+    for text in ("\ud800", "\udfff\u20ac", "\udc80", "a\r\nb", "\0"):
+        flow = HTTPFlow.make(text, text, [(text, text)], b"", 200, [(text, text)], b"")
+        assert flow.response is not None
+        assert len(flow.request.headers) == len(flow.response.headers) == 1
+        flow = HTTPFlow.make("GET", f"http://{text}/{text}", [(text, text)])
+        assert [value for _, _, value in flow.request.headers.raw][-1] == text.encode(
+            "utf-8", "surrogatepass" if text[0] != "\udc80" else "surrogateescape"
+        )
+
+
 def test_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(ValueError):
         response().text = "\ud800"

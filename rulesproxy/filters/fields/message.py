@@ -58,9 +58,15 @@ def block(headers: Headers) -> str:
     return to_str(bytes(headers))
 
 
+EVENT_STREAMS = frozenset(
+    {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
+)
+"""The types of event streams: server-sent events, and JSON line by line."""
+
+
 def is_event_stream(headers: Headers) -> bool:
     """Whether the body is an event stream, which has no end and is never kept."""
-    return content_type(headers) == "text/event-stream"
+    return content_type(headers) in EVENT_STREAMS
 
 
 def content(message: HTTPMessage | None) -> bytes | None:

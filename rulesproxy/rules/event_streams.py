@@ -1,0 +1,234 @@
+"""Event streams through rules: the function in the path of a response's body that shows its events to them.
+
+It knows how a stream becomes events and events a stream. Which rules act, and in which order, is known by `messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from rulesproxy.engine.log import logger
+from rulesproxy.filters.fields.message import content_type, is_event_stream
+from rulesproxy.filters.fields.stream import StreamEvent
+from rulesproxy.filters.phases import Phase
+from rulesproxy.filters.view import FlowView
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.plan import END, Ending, Pause
+from rulesproxy.flow.stream_coding import StreamDecoder
+from rulesproxy.proto.event_stream import Block, EventReader, encode_event
+from rulesproxy.rules.bodies import bodiless, body_changed
+from rulesproxy.rules.messages import Messages, Talk
+from rulesproxy.rules.turn import Turn
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.position import Pass
+
+_LARGEST = 64 * 1024
+"""Bytes that are joined to one piece at most."""
+_SERVER_SENT = "text/event-stream"
+
+
+def has_events(flow: HTTPFlow) -> bool:
+    """Whether the response of a flow is an event stream that goes to its client."""
+    response = flow.response
+    return (
+        response is not None
+        and is_event_stream(response.headers)
+        and not bodiless(flow.request.method, response.status_code)
+    )
+
+
+def watch(messages: Messages, flow: HTTPFlow, state: Pass, talk: Talk, limit: int) -> None:
+    """Let the events of a response pass the rules: as they arrive, or at once where the response is in hand."""
+    response = flow.response
+    assert response is not None
+    if response.stream:
+        # Somebody else has put a function in the way of the body.
+        return
+    try:
+        decoder = StreamDecoder(response.headers.get("content-encoding"))
+    except ValueError as error:
+        logger.warning("%s: no rule sees the events of this stream: %s", flow.request.url, error)
+        return
+    stream = EventStream(messages, flow, state, talk, decoder, limit)
+    # Events that are made anew would have to be coded anew, each by itself: identity is what every client takes.
+    response.headers.pop("content-encoding", None)
+    body_changed(response)
+    body = response.raw_content
+    if not body:
+        response.stream = stream
+        return
+    _edit_whole(flow, response, stream, body)
+
+
+def _edit_whole(flow: HTTPFlow, response: HTTPResponse, stream: EventStream, body: bytes) -> None:
+    """A stream that a rule has made has its end: its events are edited together, and their delays are one."""
+    out: list[bytes] = []
+    for piece in (*stream(body), *stream(b"")):
+        if isinstance(piece, Pause):
+            flow.plan.delay += piece.seconds
+        elif isinstance(piece, Ending):
+            break
+        else:
+            out.append(piece)
+    response.body_source = b"".join(out)
+    response.headers["content-length"] = str(len(response.body_source))
+
+
+class EventStream:
+    """A function for `response.stream`: takes the body piece by piece, and gives what goes on."""
+
+    __slots__ = ("_decoder", "_first", "_lines", "_messages", "_over", "_reader", "_talk", "_turn")
+
+    def __init__(
+        self, messages: Messages, flow: HTTPFlow, state: Pass, talk: Talk, decoder: StreamDecoder, limit: int
+    ) -> None:
+        assert flow.response is not None
+        assert talk.base is not None
+        self._lines = content_type(flow.response.headers) != _SERVER_SENT
+        self._messages = messages
+        self._talk = talk
+        self._decoder = decoder
+        self._reader = EventReader(self._lines, limit)
+        self._turn: EventTurn | None = EventTurn(flow, talk.base, state)
+        self._first = bool(talk.openers)
+        self._over = False
+
+    def __call__(self, data: bytes) -> Iterable[bytes | Pause | Ending]:
+        return _joined(self._edited(data))
+
+    def _edited(self, data: bytes) -> Iterator[bytes | Pause | Ending]:
+        turn = self._turn
+        if turn is None or self._over:
+            return
+        if self._first:
+            self._first = False
+            self._messages.open(self._talk, turn)
+            yield from self._injected(turn)
+        if data:
+            for piece in self._decoder.feed(data):
+                self._reader.feed(piece)
+                while not self._over and (block := self._reader.next_block()) is not None:
+                    yield from self._pass(turn, block)
+                if self._over:
+                    return
+            return
+        block = self._reader.finish()
+        if block is not None:
+            yield from self._pass(turn, block)
+        # The flow holds this function: it must not be held by it for longer than needed.
+        self._turn = None
+
+    def _pass(self, turn: EventTurn, block: Block) -> Iterator[bytes | Pause | Ending]:
+        """One block, as the rules leave it."""
+        event = block.event
+        if event is None or not self._talk.numbers:
+            yield block.raw
+            return
+        turn.begin(StreamEvent(event.data, event.name or "message", event.id), self._talk.index)
+        self._talk.index += 1
+        rest = self._messages.run(self._talk, turn)
+        assert rest is None, "no action on events is async"
+        if turn.pause:
+            yield Pause(turn.pause)
+        for content in turn.before:
+            yield encode_event(content, self._lines)
+        if not turn.dropped:
+            changed = turn.event.data != event.data
+            yield block.encode(turn.event.data, self._lines) if changed else block.raw
+        yield from self._injected(turn)
+        if turn.closing:
+            self._over = True
+            self._turn = None
+            yield END
+
+    def _injected(self, turn: EventTurn) -> Iterator[bytes]:
+        for content in turn.after:
+            yield encode_event(content, self._lines)
+        turn.after.clear()
+
+
+def _joined(pieces: Iterator[bytes | Pause | Ending]) -> Iterator[bytes | Pause | Ending]:
+    """The same in fewer pieces: what is there together is sent together."""
+    out: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            out.append(piece)
+            size += len(piece)
+        if size > _LARGEST or not isinstance(piece, bytes):
+            if out:
+                yield b"".join(out)
+            out.clear()
+            size = 0
+        if not isinstance(piece, bytes):
+            yield piece
+    if out:
+        yield b"".join(out)
+
+
+class EventTurn(Turn):
+    """An event of an event stream; one object for all events of a stream, one after the other.
+
+    Attributes:
+        event: the event as it is now.
+        before: what goes in front of it; `after` behind it.
+        pause: seconds that it waits.
+        dropped: whether it does not go on.
+        closing: whether the stream ends behind it.
+    """
+
+    __slots__ = ("_index", "_view", "after", "before", "closing", "dropped", "event", "pause")
+
+    phase: ClassVar = Phase.V
+
+    def __init__(self, flow: HTTPFlow, base: FlowView, state: Pass) -> None:
+        super().__init__(flow, flow, False, base, state)
+        self.after: list[str] = []
+        self.closing = False
+        self.begin(None, 0)
+
+    def begin(self, event: StreamEvent | None, index: int) -> None:
+        """The next event; None for the moment before the first."""
+        self.event = event or StreamEvent("")
+        self._view = self._base if event is None else self._base.about(event, index)
+        self._index = index
+        self.before: list[str] = []
+        self.pause = 0.0
+        self.dropped = False
+
+    def _shown(self) -> FlowView:
+        return self._view
+
+    @property
+    def content(self) -> str | bytes:
+        return self.event.data
+
+    @content.setter
+    def content(self, content: str | bytes) -> None:
+        self.event = StreamEvent(_text(content), self.event.name, self.event.id)
+        self._view = self._base.about(self.event, self._index)
+
+    @property
+    def over(self) -> bool:
+        return self.dropped or self.closing
+
+    def drop(self) -> None:
+        self.dropped = True
+
+    def wait(self, seconds: float) -> None:
+        self.pause += seconds
+
+    def inject(self, to_client: bool, content: str | bytes, before: bool) -> None:
+        (self.before if before else self.after).append(_text(content))
+
+    def close(self, code: int, reason: str) -> None:
+        self.closing = True
+
+    def kill(self) -> None:
+        self.closing = True
+
+
+def _text(content: str | bytes) -> str:
+    return content if isinstance(content, str) else content.decode("utf-8", "surrogateescape")
