@@ -222,6 +222,8 @@ class Live:
         What has an error stays as it is. Whether there was none.
         """
         async with self._turn:
+            if changed is None and self._watcher is not None:
+                await self._watcher.take()
             return await self._reload(None if changed is None else frozenset(changed))
 
     async def _reload(self, files: frozenset[Path] | None) -> bool:

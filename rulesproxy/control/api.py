@@ -184,16 +184,19 @@ class Api:
         arguments = await _json(request) if (await _body(request)).strip() else []
         if not isinstance(arguments, list):
             raise HTTPException(400, "send the arguments as a list")
-        path = request.path_params["path"]
+        path, patience = request.path_params["path"], self._proxy.options.limits.handler
         commands = self._known()
         if path not in commands:
             raise HTTPException(404, _why_not(commands, path))
         try:
             result = commands.call(path, *arguments)
             if inspect.isawaitable(result):
-                result = await result
+                async with asyncio.timeout(patience):
+                    result = await result
         except CommandError as error:
             raise HTTPException(422, str(error)) from None
+        except TimeoutError:
+            raise HTTPException(504, f"command `{path}` took longer than {patience:g} s (limits_handler)") from None
         except Exception as error:
             raise HTTPException(500, f"command `{path}` failed: {type(error).__name__}: {error}") from None
         return _Answer({"result": _plain(result)})

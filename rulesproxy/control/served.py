@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rulesproxy.app import Figures, Listening
     from rulesproxy.engine.commands import Commands
-    from rulesproxy.engine.options import Described
+    from rulesproxy.engine.options import Described, Options
     from rulesproxy.flow.connection import Address
     from rulesproxy.live import Live
 
@@ -21,11 +21,13 @@ class Served(Protocol):
         live: its rules.
         listeners: where it listens.
         workers: how many processes serve.
+        options: the configuration that it was started with.
     """
 
     live: Live
     listeners: list[Listening]
     workers: int
+    options: Options
 
     @property
     def ca_path(self) -> Path:

@@ -81,8 +81,8 @@ class Inflater:
         """`alone`: each message was compressed on its own."""
         self._alone = alone
         self._undo = zlib.decompressobj(-15)
-        # The output since the last end of a DEFLATE stream, as far as a later block could refer to it.
-        self._made = b""
+        # What was made so far, as far as a later block could refer to it: zlib knows that only until a stream ends.
+        self._made = bytearray()
 
     def inflate(self, data: bytes, limit: int, last: bool) -> bytes:
         """Undo a part of a message; `last` where the message ends with it.
@@ -95,6 +95,7 @@ class Inflater:
             made += self._feed(_TAIL, limit - len(made))
             if self._alone:
                 self._undo = zlib.decompressobj(-15)
+                self._made = bytearray()
         return made
 
     def _feed(self, data: bytes, limit: int) -> bytes:
@@ -109,11 +110,18 @@ class Inflater:
             if limit < 0:
                 raise WebSocketError("a message becomes too big when it is decompressed", 1009)
             parts.append(part)
+            self._keep(part)
             if not self._undo.eof:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             # A block with BFINAL set ends a stream of zlib, but not the message (RFC 7692 section 7.2.3.4).
             data = self._undo.unused_data
-            self._undo = zlib.decompressobj(-15, zdict=b"".join(parts)[-_WINDOW:])
+            self._undo = zlib.decompressobj(-15, zdict=bytes(self._made[-_WINDOW:]))
+
+    def _keep(self, part: bytes) -> None:
+        self._made += part
+        if len(self._made) > 2 * _WINDOW:
+            # Cut now and then, so that keeping costs no copy of the window for each message.
+            del self._made[:-_WINDOW]
 
 
 class Deflater:

@@ -160,6 +160,11 @@ class Action:
         return phases
 
     @property
+    def looks_for(self) -> tuple[str, ...]:
+        """The plain texts that it looks for in a message."""
+        return ()
+
+    @property
     def names(self) -> frozenset[str]:
         """The names in its templates."""
         try:

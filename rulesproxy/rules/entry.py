@@ -116,12 +116,15 @@ def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | N
             return name, None
         first = scope.ids.get(identity)
         if first is not None:
+            again = first == child.span
             reader.note(
                 "RP110",
                 child,
                 f"the id `{identity}` is already used",
-                "every rule needs an id of its own, over all files",
-                labels=[Label(first, "first used here")],
+                f"this file is included twice: an `id` beside one `include` stands before its ids: `other/{identity}`"
+                if again
+                else "every rule needs an id of its own, over all files",
+                labels=[] if again else [Label(first, "first used here")],
             )
         elif not _ID(identity):
             reader.note(

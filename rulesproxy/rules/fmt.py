@@ -238,7 +238,8 @@ class _Layout:
         if digit:
             was, now = max(0, parent.was) + int(digit[0]), parent.now + int(digit[0])
         else:
-            first = next((line for line in lines if line.strip(" ")), "")
+            # Where all lines are blank, the longest says how far they stand in.
+            first = next((line for line in lines if line.strip(" ")), max(lines, key=len))
             was, now = len(first) - len(first.lstrip(" ")), parent.now + _STEP
         moved = [" " * now + line[was:] if line[was:] else "" for line in lines]
         shown = head.rstrip() + (f" {mark}{comment}".rstrip() if mark else "")

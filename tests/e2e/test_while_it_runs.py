@@ -362,6 +362,19 @@ async def test_reloads_switches_and_other_rules_at_once(tmp_path: Path) -> None:
         assert sum(addon is proxy.rules for addon in proxy.engine.addons) == 1
 
 
+async def test_what_was_asked_for_is_not_loaded_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with live(tmp_path, errors=True) as it:
+        it.file.write_text(RULES.replace("match:", "mach:"))
+        assert not await it.proxy.reload()
+        # The next version comes through the watch, which by then would have found the broken one, too.
+        await asyncio.sleep(0.3)
+        it.file.write_text(TWO)
+        await it.told.more()
+        assert caplog.text.count("unknown key `mach`") == 1
+        assert (it.proxy.live.reloads["ok"], it.proxy.live.reloads["failed"]) == (1, 1)
+
+
 async def test_a_bad_version_does_not_change_what_is_reported_of_it(tmp_path: Path) -> None:
     async with live(tmp_path, errors=True) as it:
         it.file.write_text(RULES.replace("match:", "mach:"))

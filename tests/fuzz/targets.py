@@ -404,7 +404,7 @@ def run_har(data: bytes) -> None:
             assert render(diagnostic)
         return
     for flow in recording.flows:
-        with only_failures("ActionError", "TemplateError", "ValueError"):
+        with only_failures("ActionError", "JSONError", "TemplateError", "ValueError"):
             assert len(watching().run(flow).trace) == 3
 
 

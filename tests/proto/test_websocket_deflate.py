@@ -16,6 +16,7 @@ from rulesproxy.proto.websocket import (
     agreed,
     only_deflate,
 )
+from rulesproxy.proto.websocket_deflate import Inflater
 from tests.proto.test_websocket import KEY, check, frame
 
 NAME = "permessage-deflate"
@@ -224,3 +225,25 @@ def test_a_bad_code_is_no_bomb() -> None:
     with pytest.raises(WebSocketError) as caught:
         reader.next_message()
     assert caught.value.code == 1009
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_block_behind_a_final_one_may_refer_to_all_before_it(alone: bool) -> None:
+    text = bytes(range(256)) * 4
+    final = zlib.compressobj(wbits=-15)
+    first = final.compress(text) + final.flush(zlib.Z_FINISH)
+    again = zlib.compressobj(wbits=-15, zdict=text)
+    second = (again.compress(text) + again.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+    data = first + second
+    for cut in (0, len(first) - 1, len(first), len(first) + 1):
+        inflater = Inflater(alone)
+        made = inflater.inflate(data[:cut], 10_000, False) + inflater.inflate(data[cut:], 10_000, True)
+        assert made == text + text
+
+
+def test_the_window_that_is_kept_is_bounded() -> None:
+    deflater, inflater = zlib.compressobj(wbits=-15), Inflater(False)
+    for number in range(100):
+        piece = deflater.compress(bytes([number]) * 5000) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        inflater.inflate(piece.removesuffix(b"\0\0\xff\xff"), 10_000, True)
+        assert len(inflater._made) <= 3 * 32768
