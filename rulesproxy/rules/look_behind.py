@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from rulesproxy.filters import analysis
 from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.typed import Node
-from rulesproxy.limits import DEFAULT
 from rulesproxy.rules.action import Action
 
 _PLAIN = re.compile(r"[^\\.^$*+?{}\[\]|()]+").fullmatch
@@ -27,7 +26,7 @@ class LookBehind:
 
     __slots__ = ("_longest", "_prefixes", "_texts")
 
-    def __init__(self, texts: Iterable[bytes], bound: int = DEFAULT.tcp_look_behind) -> None:
+    def __init__(self, texts: Iterable[bytes], bound: int) -> None:
         self._texts = tuple(sorted({text for text in texts if len(text) > 1}))
         self._longest = min(max((len(text) - 1 for text in self._texts), default=0), bound)
         self._prefixes = frozenset(

@@ -78,11 +78,11 @@ class Messages:
         """Those of some rules that act on a conversation before its first message."""
         return tuple([number for number in numbers if self._rules[number].opens & phase])
 
-    def look_behind(self, numbers: Numbers) -> LookBehind | None:
-        """What some rules look for in bytes that may be cut anywhere; None for nothing."""
+    def look_behind(self, numbers: Numbers, bound: int) -> LookBehind | None:
+        """What some rules look for in bytes that may be cut anywhere; None for nothing. `bound` as for `LookBehind`."""
         rules = [self._rules[number].rule for number in numbers]
         texts = [text for rule in rules for text in texts_of(rule.filter.node, [step.action for step in rule.steps])]
-        return LookBehind(texts) or None
+        return LookBehind(texts, bound) or None
 
     def open(self, talk: Talk, turn: Turn) -> None:
         """A conversation begins."""

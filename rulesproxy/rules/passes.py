@@ -484,7 +484,7 @@ class Runner:
             view = FlowView.of_message(flow, None, 0)
             numbers = self._messages.concerned(Phase.X, self._numbers, lambda number: view)
             talk = flow.rules = Talk(self.owner, numbers, self._messages.openers(Phase.X, self._numbers))
-            talk.behind = self._messages.look_behind(numbers)
+            talk.behind = self._messages.look_behind(numbers, self._kept.limits.tcp_look_behind)
             if self._store is not None:
                 self._store.attach(flow)
         return talk

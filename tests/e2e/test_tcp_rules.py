@@ -117,12 +117,13 @@ LOOKS = [
 
 @pytest.mark.parametrize(("data", "size"), LOOKS)
 def test_how_much_is_held(data: bytes, size: int) -> None:
-    assert LookBehind([b"secret", b"aa", b"x"]).cut(data) == size
+    assert LookBehind([b"secret", b"aa", b"x"], 256).cut(data) == size
 
 
 def test_the_part_that_is_held_is_bounded() -> None:
     assert LookBehind([b"x" * 1000], 256).cut(b"x" * 999) == 256
-    assert not LookBehind([b"x"])
+    assert not LookBehind([b"x"], 256)
+    assert LookBehind([b"secret"], 0).cut(b"sec") == 0
 
 
 @asynccontextmanager
