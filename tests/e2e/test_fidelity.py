@@ -157,7 +157,9 @@ ANSWERS = {
 
 
 def test_every_action_is_here() -> None:
-    assert set(ACTIONS) <= set(CASES) | set(ANSWERS)
+    # Those without an event of HTTP act on single messages of conversations.
+    wanted = {name for name, action in ACTIONS.items() if action.events}
+    assert wanted <= set(CASES) | set(ANSWERS)
 
 
 def changed(data: bytes, edits: tuple[tuple[str, str], ...]) -> bytes:

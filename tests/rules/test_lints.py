@@ -314,6 +314,12 @@ def test_no_flow_of_the_conformance_suite_refutes_a_proof() -> None:
     assert proved > 200
 
 
+@pytest.mark.parametrize("target", ["https://c.[test/", "//[::1/${host}"])
+def test_a_redirect_to_what_is_no_url_leads_in_no_circle(target: str) -> None:
+    text = f"version: 1\nrules:\n  - match: host == 'a.test'\n    redirect: '{target}'\n"
+    assert "RP7" not in str(diagnose(load_text(text)))
+
+
 def test_rules_about_one_long_list_do_not_meet_at_each_of_its_items() -> None:
     hosts = ", ".join([f"h{number}.test" for number in range(1000)])
     text = f"version: 1\nlists: {{l: [{hosts}]}}\nrules:\n"

@@ -63,6 +63,11 @@ def _follow(witness: Witness, facts: Facts, ruleset: RuleSet) -> list[str]:
         location = response.headers.get("location") if response is not None else None
         if response is None or not location or facts.rule.name not in flow.hits:
             return []
-        witness = witness.moved(urljoin(hops[-1], location), response.status_code)
+        try:
+            target = urljoin(hops[-1], location)
+        except ValueError:
+            # No client can follow what is no URL.
+            return []
+        witness = witness.moved(target, response.status_code)
         hops.append(witness.url)
     return hops[:3]
