@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +17,7 @@ from rulesproxy.addons.har import Har
 from rulesproxy.addons.hits import Hits
 from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.flow.connection import Address
 from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.layer import Services
 from rulesproxy.layers.modes import Mode, parse_mode, plan_listeners
@@ -30,6 +33,8 @@ from rulesproxy.tls.authority import Authority, state_dir
 from rulesproxy.tls.context import ClientContexts, ContextError, ServerContexts, check_files
 
 if TYPE_CHECKING:
+    from rulesproxy.engine.commands import Commands
+    from rulesproxy.engine.options import Described
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
@@ -53,6 +58,29 @@ class Listening:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{format_authority(self.host, self.port, '')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a proxy counts.
+
+    Attributes:
+        hits: flows that a rule acted on, by its name.
+        in_flight: flows that are not over, by the revision of their rules.
+        connections: open sockets to clients and servers.
+        active: connections to servers that serve somebody.
+        idle: those that wait in the pool.
+        requests: exchanges that are over, where they are counted.
+        errors: those that ended with an error, likewise.
+    """
+
+    hits: Mapping[str, int]
+    in_flight: Mapping[int, int]
+    connections: int
+    active: int
+    idle: int
+    requests: int = 0
+    errors: int = 0
 
 
 class SystemClock:
@@ -85,6 +113,14 @@ def declare_options(options: Options) -> None:
     add("shutdown_grace", float, 5.0, "seconds that flows have to finish at shutdown")
 
 
+def settle() -> None:
+    """What is in memory now stays: the collector is for what comes. To be called once, behind the start."""
+    # Flows are acyclic: the collector is for what addons make, and need not look often.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    gc.enable()
+
+
 class Proxy:
     """A proxy. `async with Proxy(...)` runs it; `start()` and `stop()` do the same by hand.
 
@@ -102,6 +138,7 @@ class Proxy:
         options: the values of options, see `declare_options`.
         configured: options that have been set up already; then `options` is not used.
         outside: where rules that are named by file get time and chance from; the machine by default.
+        sockets: sockets that listen already, one for each address, in the place of new ones.
     """
 
     def __init__(
@@ -117,14 +154,17 @@ class Proxy:
         home: Path | None = None,
         configured: Options | None = None,
         outside: Outside | None = None,
+        sockets: Sequence[socket.socket] = (),
         **options: object,
     ) -> None:
         self.hits = Hits()
+        self.workers = 1
         self.listeners: list[Listening] = []
         modes = [mode] if isinstance(mode, str) else list(mode)
         if listen is None:
             listen = [_FREE] * sum(1 for name in modes if parse_mode(name).listen is None)
-        self._wanted = plan_listeners(modes, [listen] if isinstance(listen, str) else list(listen))
+        self.wanted = plan_listeners(modes, [listen] if isinstance(listen, str) else list(listen))
+        self._sockets = list(sockets)
         self._watch = watch
         self._home = home or state_dir()
         self.options = configured or Options()
@@ -148,6 +188,14 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def check(self) -> None:
+        """See whether addresses and options are such that one may listen. `start` does so too.
+
+        Raises:
+            OptionsError: an option is bad, or a public address is not allowed.
+        """
+        self._check_options(set(self.options.keys()))
+
     async def start(self) -> None:
         """Load the rules and addons, bind the addresses, start the addons, accept clients.
 
@@ -159,7 +207,7 @@ class Proxy:
             AuthorityError: the CA cannot be used.
             OptionsError: an option is bad, or a public address is not allowed.
         """
-        self._check_options(set(self.options.keys()))
+        self.check()
         chain = self.live.load()
         if self.live.rules is not None:
             _say_unverified(self.live.rules)
@@ -173,8 +221,11 @@ class Proxy:
         )  # fmt: skip
         self.server = Server(self._streams, self._limits)
         try:
-            for mode, (host, port) in self._wanted:
-                listener = self.server.listen(host, port, self._serve(mode))
+            for at, (mode, (host, port)) in enumerate(self.wanted):
+                if self._sockets:
+                    listener = self.server.adopt(self._sockets[at], self._serve(mode))
+                else:
+                    listener = self.server.listen(host, port, self._serve(mode))
                 self.listeners.append(Listening(mode.name, *listener.address, mode.scheme))
                 self.dialer.own.add(listener.address)
                 self.dialer.redirected |= mode.name == "transparent"
@@ -185,7 +236,7 @@ class Proxy:
             self.options.guard = None
             self.server.close_listeners()
             raise
-        self.live.revision = 1
+        self.live.revision = self.live.first_revision
         self.server.resume()
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self._watch:
@@ -241,6 +292,43 @@ class Proxy:
     def revision(self) -> int:
         """How many rule sets have been in force."""
         return self.live.revision
+
+    @property
+    def commands(self) -> Commands:
+        """The commands of all addons."""
+        return self.engine.commands
+
+    async def figures(self) -> Figures:
+        """What is counted here."""
+        upstreams = self.services.upstreams
+        return Figures(
+            self.hits.as_dict(), self.live.in_flight(), self.connections, upstreams.active, upstreams.idle
+        )  # fmt: skip
+
+    async def describe_options(self) -> list[Described]:
+        """Everything about every option, by name."""
+        return self.options.describe()
+
+    async def set_options(self, values: Mapping[str, object]) -> None:
+        """Set options at run time, all or none.
+
+        Raises:
+            OptionsError: see `Options.set_values`.
+        """
+        self.options.set_values(values, "run time")
+
+    async def refuse_address(self, address: Address) -> None:
+        """Connect to this address for nobody: what listens there is for this machine alone."""
+        self.dialer.own.add(address)
+
+    @property
+    def stop_requested(self) -> asyncio.Event:
+        """Set when an addon asks for the end of the proxy."""
+        return self.engine.stop_requested
+
+    def request_reload(self) -> None:
+        """Load rule files and addons again soon, see `Live.request_reload`."""
+        self.live.request_reload()
 
     async def reload(self, changed: Iterable[Path] | None = None) -> bool:
         """Load rule files and addons again, see `Live.reload`."""
@@ -333,16 +421,16 @@ class Proxy:
             raise OptionsError(
                 "option `auth`: write user:password, both of them", [("auth", self.options.source("auth"))]
             )
-        silent = sorted({mode.name for mode, _ in self._wanted if not mode.asks})
+        silent = sorted({mode.name for mode, _ in self.wanted if not mode.asks})
         if silent:
             _log.warning("auth: %s cannot ask anybody for a password: whoever reaches it may use it", ", ".join(silent))
 
     def _check_addresses(self) -> None:
-        if not SUPPORTED and any(mode.name == "transparent" for mode, _ in self._wanted):
+        if not SUPPORTED and any(mode.name == "transparent" for mode, _ in self.wanted):
             raise OptionsError("transparent mode needs Linux: no other system says where a connection was going")
         if self.options.allow_public:
             return
-        for mode, (host, port) in self._wanted:
+        for mode, (host, port) in self.wanted:
             protected = self.options.auth and mode.asks
             if mode.open and not protected and not _is_loopback(host):
                 way = "say --auth user:password or --allow-public" if mode.asks else "say --allow-public"

@@ -146,6 +146,8 @@ MAY_BE_ZERO = frozenset(
         "trailers",
         "drain_request",
         "peek",
+        "tcp_hold",
+        "tcp_look_behind",
         "delay",
         "close_linger",
         "replaced_addon",
@@ -156,6 +158,27 @@ MAY_BE_ZERO = frozenset(
 """Limits of which nothing at all may be wanted. With 0 for another one no connection would work."""
 
 DEFAULT = Limits()
+
+WORKERS = 256
+"""Processes that share an address. More than the processor has cores serve nothing faster."""
+WORKER_START = 60.0
+"""From the start of a worker process until it serves: it imports addons and compiles all rules, on a busy machine."""
+WORKER_ANSWER = 60.0
+"""What a worker is told, it has done after this long; else it hangs, and is replaced. 10,000 rules take seconds."""
+WORKER_STOP = 65.0
+"""How long a worker may take to end beside `shutdown_grace`: as long as its addons may take for their `done`."""
+WORKER_PAUSE = 0.5
+"""The pause before the second attempt to replace a worker that does not live; each further one doubles it."""
+WORKER_PAUSE_MOST = 30.0
+"""The longest such pause: a file that was mended is seen after it."""
+WORKER_LIVES = 10.0
+"""Seconds after which a worker counts as one that lives: when it dies, it is replaced at once."""
+WORKER_BACKLOG = 1 * MIB
+"""What a worker may hold of the control feed while the supervisor is busy: some thousand entries."""
+WORKER_RULES = 512 * MIB
+"""Rule files and lists that are sent to workers: thirty lists of the largest size, each of a million hosts."""
+WORKER_MESSAGE = WORKER_RULES + MIB
+"""A message between the processes. The largest has all rule files and lists in it."""
 
 FEED_BACKLOG = 1000
 """Entries of the control feed that wait for one reader: a burst of a second; a slower reader is told what it missed."""

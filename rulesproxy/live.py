@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
@@ -23,6 +24,7 @@ from rulesproxy.engine.script import ScriptError, Scripts
 from rulesproxy.net.watch import Watch
 
 if TYPE_CHECKING:
+    from rulesproxy.engine.dispatch import Chain
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.project import Project
@@ -46,6 +48,17 @@ class _Clock(Protocol):
     def wall(self) -> float: ...
 
 
+class Server(Protocol):
+    """Who serves by the rules: an engine, or several processes with one each."""
+
+    @property
+    def chains(self) -> Sequence[Chain]:
+        """See `Engine`; none where flows are in other processes."""
+
+    async def replace(self, old: object, new: object, updated: AbstractSet[str] = ...) -> None:
+        """Put `new` in the place of `old`, everywhere or nowhere. See `Engine`."""
+
+
 class Live:
     """The rules and addons of one proxy.
 
@@ -53,6 +66,7 @@ class Live:
         rule_files: the rule files as they were named; empty where the rules come from elsewhere.
         rules: the rule set in force; None where there is none.
         revision: how many sets have been in force; 0 before the start.
+        first_revision: the revision of the set that is in force from the start.
         problems: why the project file, the rules or the addons as they are now are not in force; empty where they are.
         on_rules_error: told of every problem that has diagnostics.
         disabled: names of rules that were switched off at run time; they stay off over reloads.
@@ -69,10 +83,21 @@ class Live:
         profiles: Sequence[str],
         project: Project | None,
         outside: Outside | None,
+        loader: Callable[[], RuleSet] | None = None,
+        server: Server | None = None,
     ) -> None:
+        """
+        Args:
+            engine: whose addons and options they are.
+            clock: the time.
+            rules: see `Proxy`, as for all up to `outside`.
+            loader: loads the rule files, in any thread; by default `load_rules` does.
+            server: who serves by the rules, where it is not this engine.
+        """
         self.rule_files: tuple[Path, ...] = ()
         self.rules: RuleSet | None = None
         self.revision = 0
+        self.first_revision = 1
         self.problems: dict[Part, Exception] = {}
         self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
         self.on_swap: Callable[[], Awaitable[None]] | None = None
@@ -89,8 +114,10 @@ class Live:
         self._profiles = tuple(profiles)
         self._project = project
         self._outside = outside
+        self._load = loader or self._load_files
         self._loaded = self.rules
         self._engine = engine
+        self._server: Server = server or engine
         self._clock = clock
         self._scripts = Scripts(())
         self._watcher: Watch | None = None
@@ -116,7 +143,8 @@ class Live:
             self.rules = self._load()
         if self.rules is not None:
             self._loaded = self.rules
-            self._revisions[self.rules] = 1
+            self.rules = self._loaded.without(self.disabled)
+            self._revisions[self.rules] = self.first_revision
         addons = self._listed(self._project)
         self._scripts = Scripts([addon for addon in addons if isinstance(addon, Path)])
         return self._in_place(addons)
@@ -171,6 +199,8 @@ class Live:
 
     def _rule_closure(self) -> dict[Path, None]:
         """What the rules are made of, and what the version with errors is made of: a fix may be in either."""
+        if not self.rule_files:
+            return {}
         files = dict.fromkeys(self.rule_files)
         for source in (self.rules, self.rules_error):
             files.update(dict.fromkeys(getattr(source, "watch", ())))
@@ -192,6 +222,8 @@ class Live:
         What has an error stays as it is. Whether there was none.
         """
         async with self._turn:
+            if changed is None and self._watcher is not None:
+                await self._watcher.take()
             return await self._reload(None if changed is None else frozenset(changed))
 
     async def _reload(self, files: frozenset[Path] | None) -> bool:
@@ -216,10 +248,7 @@ class Live:
             return True
         try:
             found = await self.aside(lambda: read_project(path))
-            if found.addons != known.addons:
-                await self._rearrange(found)
-            self._project = found
-            self._engine.options.replace_values(found.options)
+            await self._take_project(found)
         except RulesError as exc:
             return self._failed("project", exc)
         except (ScriptError, AddonError) as exc:
@@ -233,6 +262,12 @@ class Live:
             return self._failed("project", exc)
         self.problems.pop("project", None)
         return True
+
+    async def _take_project(self, project: Project) -> None:
+        if self._project is None or project.addons != self._project.addons:
+            await self._rearrange(project)
+        self._project = project
+        self._engine.options.replace_values(project.options)
 
     async def _rearrange(self, project: Project) -> None:
         """Load the addons that the project file has gained, and end those that it has lost."""
@@ -275,7 +310,7 @@ class Live:
             await self._use(rules)
         except OptionsError as exc:
             self.reloads["failed"] += 1
-            _log.error("an addon refuses the new rules, the last good ones stay in force: %s", exc)
+            _log.error("the new rules are refused, the last good ones stay in force: %s", exc)
             return self._failed("rules", exc)
         self.problems.pop("rules", None)
         self.reloads["ok"] += 1
@@ -297,7 +332,7 @@ class Live:
             self.on_rules_error(error)
         return False
 
-    def _load(self) -> RuleSet:
+    def _load_files(self) -> RuleSet:
         from rulesproxy.rules.ruleset import load_rules
 
         return load_rules(*self.rule_files, profiles=self._profiles, outside=self._outside)
@@ -352,12 +387,39 @@ class Live:
         if new is not rules:
             # What a rule counts stays with the whole set, so that it is there when the rule is switched on again.
             new.follow(rules)
-        await self._engine.replace(self.rules, new, {"rules"})
+        await self._server.replace(self.rules, new, {"rules"})
         self._loaded, self.rules = rules, new
         self.revision += 1
         self._revisions[new] = self.revision
         if self.on_swap is not None:
             await self.on_swap()
+
+    async def take(self, rules: RuleSet, disabled: AbstractSet[str], revision: int) -> None:
+        """Put a rule set in force that somebody else has loaded, without the rules of these names, as this revision.
+
+        Raises:
+            AddonError: the engine cannot use it; the old rules stay in force.
+            OptionsError: an addon refuses, likewise.
+        """
+        async with self._turn:
+            before = self.disabled, self.revision
+            self.disabled, self.revision = set(disabled), revision - 1
+            try:
+                await self._use(rules)
+            except (AddonError, OptionsError):
+                self.disabled, self.revision = before
+                raise
+
+    async def take_project(self, project: Project) -> None:
+        """Take over the addons and options of a project file that somebody else has read.
+
+        Raises:
+            ScriptError: the file of an addon cannot be loaded.
+            AddonError: an addon cannot be used.
+            OptionsError: an option is bad, or an addon refuses.
+        """
+        async with self._turn:
+            await self._take_project(project)
 
     async def switch(self, name: str, on: bool) -> None:
         """Switch a rule on or off until the end of the proxy, whatever its file says of other things.
@@ -388,7 +450,7 @@ class Live:
     def in_flight(self) -> dict[int, int]:
         """How many flows are not over, by the revision of their rules."""
         found: dict[int, int] = {}
-        for chain in self._engine.chains:
+        for chain in self._server.chains:
             for rules, revision in self._revisions.items():
                 if any(addon is rules for addon in chain.addons):
                     found[revision] = found.get(revision, 0) + chain.users

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rulesproxy.cli._workers import worker_count
 from rulesproxy.diagnostics import Diagnostic, render, render_concise
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--strict", action="store_true", help="warnings count as errors")
     parser.add_argument(
+        "--workers", type=worker_count, default=1, metavar="N", help="check that N processes can serve by these rules"
+    )
+    parser.add_argument(
         "--output-format", choices=FORMATS, default="full", help="how diagnostics are printed (default: full)"
     )
     parser.set_defaults(run=run)
@@ -51,13 +55,15 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.lints import diagnose
     from rulesproxy.rules.load import load_files
+    from rulesproxy.rules.shared import check_shared
 
     found = find_rule_files(args.files, os.environ, Path.cwd())
     if not found.paths:
         print("no rule file: name one, or create rules.yaml here", file=sys.stderr)
         return 2
     loaded = load_files(found.paths, profiles=args.profile)
-    loaded = replace(loaded, diagnostics=diagnose(loaded))
+    shared = check_shared(loaded.rules, args.workers)
+    loaded = replace(loaded, diagnostics=(*diagnose(loaded), *shared))
     if found.project is not None:
         loaded = _with_project(loaded, found.project)
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)

@@ -9,14 +9,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rulesproxy.cli._workers import worker_count
+
 if TYPE_CHECKING:
     import asyncio
+    import socket
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
 
     from rulesproxy.app import Proxy
     from rulesproxy.control.server import Control
     from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import Project
+    from rulesproxy.rules.ruleset import RuleSet
+    from rulesproxy.workers.supervisor import Supervisor
 
 INVALID, NO_FILE, CANNOT_BIND, INTERRUPTED = 1, 2, 3, 130
 
@@ -61,6 +68,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--allow-public", action="store_true", help="listen on addresses that other machines can reach")
     parser.add_argument(
+        "--workers", type=worker_count, default=1, metavar="N", help="serve with N processes, one for each core"
+    )
+    parser.add_argument(
         "--control",
         metavar="HOST:PORT",
         help="offer the control API here, for `rulesproxy ctl` (or unix:PATH)",
@@ -78,11 +88,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the proxy; the exit code."""
     import gc
 
-    from rulesproxy.app import Proxy, declare_options
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.control.server import ControlError
     from rulesproxy.engine import log
-    from rulesproxy.engine.options import Options, OptionsError
+    from rulesproxy.engine.options import OptionsError
     from rulesproxy.layers.modes import ModeError
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
@@ -91,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
     gc.disable()
-    log.setup(args.log_format, -1 if args.quiet else int(args.verbose))
+    log.setup(args.log_format, -1 if args.quiet else int(args.verbose), shared=args.workers > 1)
     found = find_rule_files(args.files, os.environ, Path.cwd())
     files = found.paths
     if not files and not args.addon:
@@ -99,43 +108,79 @@ def run(args: argparse.Namespace) -> int:
     missing = next((path for path in files if not (path.exists() or str(path).startswith(PACK))), None)
     if missing is not None:
         return fail(f"no such file: {missing}", NO_FILE)
-    options = Options()
-    declare_options(options)
+    project = Project({}, ())
+    made: Proxy | Supervisor
     try:
-        project = read_project(found.project) if found.project is not None else Project({}, ())
-        project.set_options(options)
-        _set_options(options, args)
-        addons: list[object] = [Path(path) for path in args.addon]
-        control = _control(args.control)
-        proxy = Proxy(
-            files or None,
-            listen=args.listen or (),
-            mode=args.mode or "regular",
-            addons=_with_log([*addons, *([control.feed] if control is not None else [])]),
-            profiles=args.profile,
-            watch=True,
-            project=project,
-            configured=options,
-        )
+        project = read_project(found.project) if found.project is not None else project
+        control = _control(args)
+        made = make_proxy(args, files or None, project, [control.feed] if control is not None else [])
+        if args.workers > 1:
+            from rulesproxy.cli._workers import make_supervisor
+
+            made = make_supervisor(made, args, files, project)
+            if control is not None:
+                control.feed.on_follow = made.follow(control.feed.pass_on)
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
     except (OptionsError, ModeError, ControlError, ValueError) as exc:
         return fail(str(exc), USAGE)
-    return _run(proxy, control, project, args)
+    return run_loop(said(_serve(made, control, args), project))
 
 
-def _control(address: str | None) -> Control | None:
-    if address is None:
+def make_proxy(
+    args: argparse.Namespace,
+    rules: RuleSet | tuple[Path, ...] | None,
+    project: Project,
+    besides: Sequence[object] = (),
+    sockets: Sequence[socket.socket] = (),
+) -> Proxy:
+    """The proxy that the arguments and the project file describe.
+
+    Args:
+        args: the arguments.
+        rules: the rule files, or the rules.
+        project: what the project file says.
+        besides: further addons, behind those that were named.
+        sockets: see `Proxy`.
+
+    Raises:
+        RulesError: an option in the project file is bad.
+        OptionsError: another option is.
+        ValueError: a mode or an address is none.
+    """
+    from rulesproxy.addons.access_log import AccessLog
+    from rulesproxy.app import Proxy, declare_options
+    from rulesproxy.engine.options import Options
+
+    options = Options()
+    declare_options(options)
+    project.set_options(options)
+    _set_options(options, args)
+    return Proxy(
+        rules,
+        listen=args.listen or (),
+        mode=args.mode or "regular",
+        addons=[*map(Path, args.addon), *besides, AccessLog()],
+        profiles=args.profile,
+        watch=True,
+        project=project,
+        configured=options,
+        sockets=sockets,
+    )
+
+
+def _control(args: argparse.Namespace) -> Control | None:
+    if args.control is None:
         return None
     from rulesproxy.control.server import Control
     from rulesproxy.tls.authority import state_dir
 
-    return Control(address, state_dir())
+    return Control(args.control, state_dir())
 
 
-def _run(proxy: Proxy, control: Control | None, project: Project, args: argparse.Namespace) -> int:
-    """Run it until it ends; the exit code."""
+async def said(serving: Coroutine[Any, Any, int], project: Project) -> int:
+    """The exit code of what serves; what stops it from doing so is said on standard error."""
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.control.server import ControlError
     from rulesproxy.engine.bind import AddonError
@@ -144,9 +189,10 @@ def _run(proxy: Proxy, control: Control | None, project: Project, args: argparse
     from rulesproxy.net.server import BindError
     from rulesproxy.rules.load import RulesError
     from rulesproxy.tls.authority import AuthorityError
+    from rulesproxy.workers.process import NotStarted
 
     try:
-        return _run_loop(proxy, control, args)
+        return await serving
     except RulesError as exc:
         _print_rules_error(exc)
         return INVALID
@@ -160,6 +206,9 @@ def _run(proxy: Proxy, control: Control | None, project: Project, args: argparse
         return fail(str(exc), CANNOT_BIND)
     except (AddonError, ScriptError, AuthorityError) as exc:
         return fail(str(exc), USAGE)
+    except NotStarted as exc:
+        # A worker that has ended by itself has said why.
+        return exc.code if exc.code > 0 else fail(f"a worker cannot start: {exc}", INVALID)
 
 
 def _set_options(options: Options, args: argparse.Namespace) -> None:
@@ -176,29 +225,23 @@ def _set_options(options: Options, args: argparse.Namespace) -> None:
     options.set_values({name: value for name, value in flags.items() if value is not None}, "command line")
 
 
-def _with_log(addons: list[object]) -> list[object]:
-    from rulesproxy.addons.access_log import AccessLog
-
-    return [*addons, AccessLog()]
-
-
-def _run_loop(proxy: Proxy, control: Control | None, args: argparse.Namespace) -> int:
+def run_loop(serving: Coroutine[Any, Any, int]) -> int:
+    """Run it in the fastest event loop that is here."""
     import asyncio
 
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_serve(proxy, control, args))
-    return uvloop.run(_serve(proxy, control, args))
+        return asyncio.run(serving)
+    return uvloop.run(serving)
 
 
-async def _serve(proxy: Proxy, control: Control | None, args: argparse.Namespace) -> int:
+async def _serve(proxy: Proxy | Supervisor, control: Control | None, args: argparse.Namespace) -> int:
     import asyncio
-    import gc
     import logging
     import signal
 
-    from rulesproxy.app import counted
+    from rulesproxy.app import counted, settle
     from rulesproxy.cli import USAGE, fail
 
     log = logging.getLogger("rulesproxy")
@@ -214,12 +257,9 @@ async def _serve(proxy: Proxy, control: Control | None, args: argparse.Namespace
     proxy.live.on_rules_error = _say_rules_error
     if hasattr(signal, "SIGHUP"):
         # Before the start, which may take a while: its default is the end of the process.
-        loop.add_signal_handler(signal.SIGHUP, proxy.live.request_reload)
+        loop.add_signal_handler(signal.SIGHUP, proxy.request_reload)
     await proxy.start()
-    # What is there now stays. Flows are acyclic: the collector is for what addons make, and need not look often.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    gc.enable()
+    settle()
     loop.add_signal_handler(signal.SIGTERM, finish, 0)
     loop.add_signal_handler(signal.SIGINT, finish, INTERRUPTED)
     try:
@@ -246,14 +286,14 @@ async def _serve(proxy: Proxy, control: Control | None, args: argparse.Namespace
         await proxy.stop()
 
 
-async def _asked_to_stop(proxy: Proxy, stop: asyncio.Future[int]) -> None:
+async def _asked_to_stop(proxy: Proxy | Supervisor, stop: asyncio.Future[int]) -> None:
     """An addon may end the proxy as a signal does."""
-    await proxy.engine.stop_requested.wait()
+    await proxy.stop_requested.wait()
     if not stop.done():
         stop.set_result(0)
 
 
-def _write_ready_file(path: Path, proxy: Proxy, control: Control | None) -> None:
+def _write_ready_file(path: Path, proxy: Proxy | Supervisor, control: Control | None) -> None:
     ready: dict[str, object] = {
         "pid": os.getpid(),
         "listeners": [{"mode": one.mode, "host": one.host, "port": one.port} for one in proxy.listeners],

@@ -18,14 +18,15 @@ from rulesproxy.control.feed import Feed, Subscriber
 from rulesproxy.control.metrics import CONTENT_TYPE, metrics
 from rulesproxy.diagnostics import DiagnosticError
 from rulesproxy.diagnostics.machine import to_json
-from rulesproxy.engine.commands import CommandError
+from rulesproxy.engine.commands import CommandError, Commands
 from rulesproxy.engine.log import overheard
 from rulesproxy.engine.options import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import CONTROL_BODY, CONTROL_PATIENCE
 
 if TYPE_CHECKING:
-    from rulesproxy.app import Proxy
+    from rulesproxy.app import Figures
+    from rulesproxy.control.served import Served
     from rulesproxy.rules.ruleset import RuleSet
     from rulesproxy.rules.trace import Result, RuleTrace
 
@@ -40,7 +41,7 @@ class Api:
         app: the ASGI application.
     """
 
-    def __init__(self, proxy: Proxy, feed: Feed) -> None:
+    def __init__(self, proxy: Served, feed: Feed) -> None:
         self._proxy = proxy
         self._feed = feed
         routes = [
@@ -64,17 +65,19 @@ class Api:
 
     async def _status(self, request: Request) -> Response:
         proxy, live = self._proxy, self._proxy.live
+        figures = await proxy.figures()
         return _Answer({
             "revision": live.revision,
-            "rules": self._list(),
+            "rules": self._list(figures),
             **self._problems(),
             "reloads": live.reloads,
-            "in_flight": {str(revision): count for revision, count in live.in_flight().items()},
-            "connections": proxy.connections,
+            "in_flight": {str(revision): count for revision, count in figures.in_flight.items()},
+            "connections": figures.connections,
             "listeners": [
                 {"mode": one.mode, "host": one.host, "port": one.port} for one in proxy.listeners
             ],
             "ca": str(proxy.ca_path),
+            "workers": proxy.workers,
         })  # fmt: skip
 
     def _problems(self) -> dict[str, object]:
@@ -84,21 +87,22 @@ class Api:
         return {"error": told or None, "problems": {part: str(error) for part, error in found.items()}}
 
     async def _rules(self, request: Request) -> Response:
-        return _Answer(self._list())
+        return _Answer(self._list(await self._proxy.figures()))
 
-    def _list(self) -> list[dict[str, object]]:
-        live, hits = self._proxy.live, self._proxy.hits
-        return [{"name": name, "enabled": name not in live.disabled, "hits": hits[name]} for name in live.names]
+    def _list(self, figures: Figures) -> list[dict[str, object]]:
+        live, hits = self._proxy.live, figures.hits
+        return [{"name": name, "enabled": name not in live.disabled, "hits": hits.get(name, 0)} for name in live.names]
 
     async def _metrics(self, request: Request) -> Response:
-        return PlainTextResponse(metrics(self._proxy, self._feed), media_type=CONTENT_TYPE)
+        text = metrics(self._proxy.live, await self._proxy.figures(), self._feed)
+        return PlainTextResponse(text, media_type=CONTENT_TYPE)
 
     async def _events(self, request: Request) -> Response:
         return StreamingResponse(self._follow(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     async def _follow(self) -> AsyncIterator[str]:
         subscriber = Subscriber()
-        self._feed.subscribers.add(subscriber)
+        self._feed.add(subscriber)
         try:
             yield ": what passes from now on\n\n"
             while True:
@@ -110,13 +114,13 @@ class Api:
                 for entry in entries:
                     yield f"event: flow\ndata: {json.dumps(entry)}\n\n"
         finally:
-            self._feed.subscribers.discard(subscriber)
+            self._feed.remove(subscriber)
 
     # Rules
 
     async def _reload(self, request: Request) -> Response:
         live = self._proxy.live
-        good = await live.reload()
+        good = await self._proxy.reload()
         return _Answer({"revision": live.revision, "ok": good, **self._problems()}, 200 if good else 422)
 
     async def _switch(self, request: Request) -> Response:
@@ -134,11 +138,13 @@ class Api:
 
     async def _check(self, request: Request) -> Response:
         from rulesproxy.rules.load import load_text
+        from rulesproxy.rules.shared import check_shared
 
         text = (await _body(request)).decode("utf-8", "replace")
         loaded = await self._proxy.live.aside(lambda: load_text(text))
-        found = [to_json(diagnostic) for diagnostic in loaded.diagnostics]
-        return _Answer({"ok": loaded.ok, "rules": len(loaded.rules), "diagnostics": found})
+        shared = check_shared(loaded.rules, self._proxy.workers)
+        found = [to_json(diagnostic) for diagnostic in (*loaded.diagnostics, *shared)]
+        return _Answer({"ok": loaded.ok and not shared, "rules": len(loaded.rules), "diagnostics": found})
 
     async def _explain(self, request: Request) -> Response:
         rules = self._proxy.live.rules
@@ -150,46 +156,55 @@ class Api:
     # Options and commands
 
     async def _options(self, request: Request) -> Response:
-        options = self._proxy.options
         if request.method == "PATCH":
             wanted = await _json(request)
             if not isinstance(wanted, dict):
                 raise HTTPException(400, 'send {"name": value}')
             try:
-                options.set_values(wanted, "run time")
+                await self._proxy.set_options(wanted)
             except OptionsError as error:
                 raise HTTPException(422, str(error)) from None
         hidden = {"auth"}
         return _Answer({
             row.name: {"value": "***" if row.name in hidden and row.value else row.value, "source": row.source,
                        "type": row.type, "help": row.help}
-            for row in options.describe()
+            for row in await self._proxy.describe_options()
         })  # fmt: skip
 
     async def _commands(self, request: Request) -> Response:
-        return _Answer([{"usage": each.usage, "help": each.help} for each in self._proxy.engine.commands])
+        return _Answer([{"usage": each.usage, "help": each.help} for each in self._known()])
+
+    def _known(self) -> Commands:
+        commands = self._proxy.commands
+        if commands is None:
+            raise HTTPException(501, f"commands are for one process: each of {self._proxy.workers} workers has its own")
+        return commands
 
     async def _command(self, request: Request) -> Response:
         arguments = await _json(request) if (await _body(request)).strip() else []
         if not isinstance(arguments, list):
             raise HTTPException(400, "send the arguments as a list")
-        path = request.path_params["path"]
-        if path not in self._proxy.engine.commands:
-            raise HTTPException(404, _why_not(self._proxy, path))
+        path, patience = request.path_params["path"], self._proxy.options.limits.handler
+        commands = self._known()
+        if path not in commands:
+            raise HTTPException(404, _why_not(commands, path))
         try:
-            result = self._proxy.engine.commands.call(path, *arguments)
+            result = commands.call(path, *arguments)
             if inspect.isawaitable(result):
-                result = await result
+                async with asyncio.timeout(patience):
+                    result = await result
         except CommandError as error:
             raise HTTPException(422, str(error)) from None
+        except TimeoutError:
+            raise HTTPException(504, f"command `{path}` took longer than {patience:g} s (limits_handler)") from None
         except Exception as error:
             raise HTTPException(500, f"command `{path}` failed: {type(error).__name__}: {error}") from None
         return _Answer({"result": _plain(result)})
 
 
-def _why_not(proxy: Proxy, path: str) -> str:
+def _why_not(commands: Commands, path: str) -> str:
     try:
-        proxy.engine.commands.call(path)
+        commands.call(path)
     except CommandError as error:
         return str(error)
     return f"no command `{path}`"

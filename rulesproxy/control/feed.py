@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import FEED_BACKLOG
@@ -45,15 +46,39 @@ class Subscriber:
 
 
 class Feed:
-    """One entry for every exchange that is over. Nothing is made while nobody listens."""
+    """One entry for every exchange that is over. Nothing is made while nobody listens.
+
+    Attributes:
+        subscribers: who listens.
+        on_follow: told when there is somebody who listens, and when there is nobody any more.
+    """
 
     name = "control_feed"
     observes = True
 
     def __init__(self) -> None:
         self.subscribers: set[Subscriber] = set()
+        self.on_follow: Callable[[bool], None] | None = None
         self.requests = 0
         self.errors = 0
+
+    def add(self, subscriber: Subscriber) -> None:
+        """From now on it gets what passes."""
+        self.subscribers.add(subscriber)
+        if len(self.subscribers) == 1 and self.on_follow is not None:
+            self.on_follow(True)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """It gets no more."""
+        self.subscribers.discard(subscriber)
+        if not self.subscribers and self.on_follow is not None:
+            self.on_follow(False)
+
+    def pass_on(self, entry: dict[str, object], missed: int) -> None:
+        """Give an entry that comes from elsewhere to all, where so many were missed."""
+        for subscriber in self.subscribers:
+            subscriber.missed += missed
+            subscriber.put(entry)
 
     def response(self, flow: HTTPFlow) -> None:
         """It ended with an answer."""

@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rulesproxy.app import Proxy
+    from rulesproxy.app import Figures
     from rulesproxy.control.feed import Feed
+    from rulesproxy.live import Live
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def metrics(proxy: Proxy, feed: Feed) -> str:
+def metrics(live: Live, figures: Figures, feed: Feed) -> str:
     """All figures, one a line."""
-    live = proxy.live
-    hits = proxy.hits.as_dict()
+    hits = figures.hits
     names = [addon.name for addon in live.rules.rules] if live.rules is not None else []
-    upstreams = proxy.services.upstreams
     lines: list[str] = []
 
     def add(name: str, kind: str, help: str, values: Iterable[tuple[Mapping[str, str], float]]) -> None:
@@ -25,8 +24,8 @@ def metrics(proxy: Proxy, feed: Feed) -> str:
         lines.append(f"# TYPE rulesproxy_{name} {kind}")
         lines.extend([f"rulesproxy_{name}{_labels(labels)} {value:g}" for labels, value in values])
 
-    add("requests_total", "counter", "Exchanges that are over.", [({}, feed.requests)])
-    add("errors_total", "counter", "Exchanges that ended with an error.", [({}, feed.errors)])
+    add("requests_total", "counter", "Exchanges that are over.", [({}, feed.requests + figures.requests)])
+    add("errors_total", "counter", "Exchanges that ended with an error.", [({}, feed.errors + figures.errors)])
     add("rule_hits_total", "counter", "Flows that a rule acted on.", [({"rule": n}, hits.get(n, 0)) for n in names])
     add("rules", "gauge", "Rules in force.", [({}, len(names))])
     add("revision", "gauge", "The revision of the rules in force.", [({}, live.revision)])
@@ -35,10 +34,10 @@ def metrics(proxy: Proxy, feed: Feed) -> str:
     add("reload_success", "gauge", "Whether the rule files as they are now are in force.",
         [({}, live.rules_error is None)])  # fmt: skip
     add("flows_in_flight", "gauge", "Flows that are not over, by the revision of their rules.",
-        [({"revision": str(revision)}, count) for revision, count in live.in_flight().items()])  # fmt: skip
-    add("connections", "gauge", "Open sockets to clients and servers.", [({}, proxy.connections)])
+        [({"revision": str(revision)}, count) for revision, count in figures.in_flight.items()])  # fmt: skip
+    add("connections", "gauge", "Open sockets to clients and servers.", [({}, figures.connections)])
     add("upstream_connections", "gauge", "Connections to servers by state.",
-        [({"state": "active"}, upstreams.active), ({"state": "idle"}, upstreams.idle)])  # fmt: skip
+        [({"state": "active"}, figures.active), ({"state": "idle"}, figures.idle)])  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

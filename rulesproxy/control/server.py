@@ -25,7 +25,8 @@ from rulesproxy.limits import CONTROL_CONNECTIONS, CONTROL_PATIENCE
 if TYPE_CHECKING:
     import uvicorn
 
-    from rulesproxy.app import Proxy
+    from rulesproxy.control.served import Served
+    from rulesproxy.flow.connection import Address
 
 FOLDER = "control"
 """Where, below the state directory, every running proxy says how it is reached."""
@@ -70,9 +71,10 @@ class Control:
         self._task: asyncio.Task[None] | None = None
         self._sockets: list[socket.socket] = []
         self._unix: Path | None = None
+        self._own: Address | None = None
         self._hosts: frozenset[str] = frozenset()
 
-    async def start(self, proxy: Proxy) -> None:
+    async def start(self, proxy: Served) -> None:
         """Listen, and say where.
 
         Raises:
@@ -82,7 +84,10 @@ class Control:
 
         from rulesproxy.control.api import Api
 
-        self._sockets = [self._listen(proxy)]
+        self._sockets = [self._listen()]
+        if self._own is not None:
+            # A client of the proxy must not reach through it what only this machine may.
+            await proxy.refuse_address(self._own)
         for each in self._sockets:
             # Whoever reads our file may connect at once.
             each.listen()
@@ -115,7 +120,7 @@ class Control:
 
     # Listening
 
-    def _listen(self, proxy: Proxy) -> socket.socket:
+    def _listen(self) -> socket.socket:
         if self._address.startswith("unix:"):
             return self._listen_unix(Path(self._address.removeprefix("unix:")))
         text = f"127.0.0.1:{self._address}" if self._address.isdecimal() else self._address
@@ -137,8 +142,7 @@ class Control:
         port = listener.getsockname()[1]
         self.url = f"http://{format_authority(host, port, '')}"
         self._hosts = frozenset({format_authority(host, port, ""), f"localhost:{port}"})
-        # A client of the proxy must not reach through it what only this machine may.
-        proxy.dialer.own.add((host, port))
+        self._own = (host, port)
         return listener
 
     def _listen_unix(self, path: Path) -> socket.socket:

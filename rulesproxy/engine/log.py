@@ -48,14 +48,16 @@ class LogEntry:
         return f"LogEntry({self.msg!r}, {self.level!r})"
 
 
-def setup(format: Format = "text", verbosity: int = 0, stream: TextIO | None = None) -> logging.Handler:
+def setup(
+    format: Format = "text", verbosity: int = 0, stream: TextIO | None = None, shared: bool = False
+) -> logging.Handler:
     """Send our log to `stream`, stderr by default; a second call replaces the first.
 
     `verbosity` -1 shows warnings and errors, 0 also info and alert, 1 everything. Colours need a terminal and no
-    `NO_COLOR` in the environment.
+    `NO_COLOR` in the environment. With `shared`, other processes write to the same stream, and lines stay whole.
     """
     stream = stream or sys.stderr
-    handler = _BatchHandler(stream)
+    handler = _BatchHandler(stream, _ATOMIC if shared else None)
     # Nobody sees these fields of a record, and finding them costs more than all the rest ("Optimization" in the
     # documentation of `logging`).
     logging._srcfile = None
@@ -153,8 +155,9 @@ class JSONFormatter(logging.Formatter):
 class _BatchHandler(logging.StreamHandler[TextIO]):
     """Writes what one turn of the event loop has logged at once; a line from elsewhere immediately."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, most: int | None = None) -> None:
         super().__init__(stream)
+        self._most = most
         self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -176,7 +179,11 @@ class _BatchHandler(logging.StreamHandler[TextIO]):
         self.acquire()
         try:
             lines, self._lines = self._lines, []
-            if lines:
+            if self._most is not None:
+                for block in _blocks(lines, self._most):
+                    self.stream.write(block)
+                    self.stream.flush()
+            elif lines:
                 self.stream.write("\n".join(lines) + "\n")
             self.stream.flush()
         except ValueError:
@@ -205,6 +212,22 @@ class EntryHandler(logging.Handler):
             self.handleError(record)
 
 
+def _blocks(lines: list[str], most: int) -> Iterator[str]:
+    """The lines in pieces of so many bytes at most; a longer line is a piece of its own."""
+    block, size = "", 0
+    for line in lines:
+        length = len(line.encode("utf-8", "replace")) + 1
+        if block and size + length > most:
+            yield block
+            block, size = "", 0
+        block += line + "\n"
+        size += length
+    if block:
+        yield block
+
+
+_ATOMIC = 4096
+"""Bytes that Linux writes to a pipe in one piece (PIPE_BUF, pipe(7))."""
 _HANDLER_NAME = "rulesproxy-stderr"
 _COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "alert": "\x1b[36m", "warn": "\x1b[33m", "error": "\x1b[31m"}
 

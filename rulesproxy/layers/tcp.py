@@ -21,6 +21,10 @@ class _Killed(Exception):
     """A handler has ended the conversation."""
 
 
+class _Closed(Exception):
+    """The same, in order."""
+
+
 class TCPLayer(Layer):
     """A raw TCP conversation.
 
@@ -128,6 +132,9 @@ class TCPLayer(Layer):
             return
         if self.ended:
             return
+        if isinstance(broken, _Closed):
+            await self._part(flow, client, server)
+            return
         if not isinstance(broken, (StreamClosed, StreamTimeout, _Killed)):
             raise broken
         # The other side must see that this was no regular end.
@@ -146,31 +153,100 @@ class TCPLayer(Layer):
         """Carry one direction to its end. Where that is the end of all, give the side that is still there."""
         now, idle = self.context.services.clock.now, self.context.options.limits.tunnel_idle
         handlers = chain.tcp_message if self.events else ()
+        held = b""
         while True:
             # A tunnel is alive while either direction moves.
             source.deadline = sink.deadline = now() + idle
-            data = await source.read()
+            if not held:
+                data = await source.read()
+            else:
+                reading = asyncio.ensure_future(source.read())
+                try:
+                    if not await self._arrives(reading):
+                        await self._show(handlers, flow, held, sink, from_client, whole=True)
+                        held = b""
+                    data = await reading
+                finally:
+                    reading.cancel()
             if not data:
+                if held:
+                    await self._show(handlers, flow, held, sink, from_client, whole=True)
                 self._finished.append(sink)
                 sink.write_eof()
                 # On plain TCP this is a half-close; a TLS peer that ends has left.
                 return sink if source.eof_ends else None
             if handlers:
-                message = TCPMessage(from_client, data, self.context.services.clock.wall())
-                flow.messages.append(message)
-                self._handling += 1
-                try:
-                    await dispatch(handlers, flow)
-                finally:
-                    self._handling -= 1
-                if flow.killed:
-                    raise _Killed
-                data = message.content
-            if data:
+                held = await self._show(handlers, flow, held + data, sink, from_client)
+            else:
                 sink.write(data)
                 await sink.drain()
-            if flow.injected:
-                self._changed.set()
+
+    async def _arrives(self, reading: asyncio.Future[bytes]) -> bool:
+        """Wait a moment for the rest of what is held; whether anything came."""
+        services = self.context.services
+        over = asyncio.Event()
+        late = asyncio.ensure_future(services.clock.sleep(self.context.options.limits.tcp_hold))
+        late.add_done_callback(lambda _: over.set())
+        reading.add_done_callback(lambda _: over.set())
+        try:
+            await over.wait()
+        finally:
+            late.cancel()
+        return reading.done()
+
+    async def _show(
+        self,
+        handlers: tuple[Bound, ...],
+        flow: TCPFlow,
+        data: bytes,
+        sink: Stream,
+        from_client: bool,
+        whole: bool = False,
+    ) -> bytes:
+        """Show a message to the handlers, and send what they leave of it. Gives what is held back."""
+        services, limits = self.context.services, self.context.options.limits
+        message = TCPMessage(from_client, data, services.clock.wall())
+        message.whole = whole = whole or len(data) > limits.injected
+        flow.messages.append(message)
+        self._handling += 1
+        try:
+            await dispatch(handlers, flow)
+        finally:
+            self._handling -= 1
+        if flow.killed:
+            raise _Killed
+        if message.delay > 0:
+            await services.clock.sleep(min(message.delay, limits.delay))
+        content = message.content + message.held if whole else message.content
+        if content:
+            sink.write(content)
+            await sink.drain()
+        if flow.closing:
+            raise _Closed
+        if flow.injected:
+            self._changed.set()
+        return b"" if whole else message.held
+
+    async def _part(self, flow: TCPFlow, client: Stream, server: Stream) -> None:
+        """End both sides in order, behind what was injected; a side that takes nothing any more is not waited for."""
+        until = self.context.services.clock.now() + self.context.options.limits.close_linger
+        for stream in (client, server):
+            stream.deadline = until
+        for to_client, content in flow.injected:
+            sink = client if to_client else server
+            if sink not in self._finished:
+                sink.write(content)
+        flow.injected.clear()
+        for stream in (client, server):
+            if stream not in self._finished:
+                stream.write_eof()
+        for stream in (client, server):
+            try:
+                await stream.drain()
+                while await stream.read():
+                    pass
+            except (StreamClosed, StreamTimeout):
+                pass
 
     async def _follow(self, flow: TCPFlow, client: Stream, server: Stream) -> None:
         """Send what is injected, behind the message that is being handled."""
@@ -186,6 +262,8 @@ class TCPLayer(Layer):
                     sink.write(content)
                     await sink.drain()
                 del flow.injected[0]
+            if flow.closing and not self._handling:
+                raise _Closed
 
     async def _settle(self, stream: Stream) -> None:
         """Let the side that is still there take what was written to it; what it still sends is for nobody."""

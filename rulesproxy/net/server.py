@@ -98,24 +98,10 @@ class Server:
         Raises:
             BindError: the address is taken, not ours, or not permitted.
         """
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            family, _, _, _, target = infos[0]
-            # With the protocol named, accepted sockets get TCP_NODELAY from the event loop.
-            sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        except OSError as exc:
-            raise BindError(f"cannot listen on {shown}: {exc.strerror or exc}") from exc
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host in ("", "::") else 1)
-            sock.bind(target)
-            sock.listen(_BACKLOG)
-        except OSError as exc:
-            sock.close()
-            raise BindError(_why_not(shown, exc)) from exc
+        return self.adopt(open_socket(host, port), serve)
+
+    def adopt(self, sock: socket.socket, serve: Serve) -> Listener:
+        """Serve the clients of a socket that listens already. Clients wait until `resume`."""
         listener = Listener(self, sock, serve)
         self.listeners.append(listener)
         return listener
@@ -191,6 +177,40 @@ class Server:
             await serve(stream)
         finally:
             await stream.close()
+
+
+def open_socket(host: str, port: int, shared: bool = False) -> socket.socket:
+    """A socket that listens on a host and port; port 0 takes a free one.
+
+    Args:
+        host: a name or an address.
+        port: the port.
+        shared: further sockets may listen there, and the system deals new clients out to all of them (SO_REUSEPORT).
+
+    Raises:
+        BindError: the address is taken, not ours, or not permitted.
+    """
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, target = infos[0]
+        # With the protocol named, accepted sockets get TCP_NODELAY from the event loop.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    except OSError as exc:
+        raise BindError(f"cannot listen on {shown}: {exc.strerror or exc}") from exc
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host in ("", "::") else 1)
+        sock.bind(target)
+        sock.listen(_BACKLOG)
+    except OSError as exc:
+        sock.close()
+        raise BindError(_why_not(shown, exc)) from exc
+    return sock
 
 
 def _why_not(shown: str, exc: OSError) -> str:

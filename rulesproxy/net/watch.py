@@ -52,6 +52,12 @@ class Watch:
         files = list(self._files())
         self._stamp, self._digests = _stamp(files), _digest(files)
 
+    async def take(self) -> None:
+        """As `start`: everything is about to be read, so what changed before is no news."""
+        files = list(self._files())
+        stamp = await _aside(_stamp, files)
+        self._digests, self._stamp = await _aside(_digest, files), stamp
+
     def doubt(self, files: Iterable[Path]) -> None:
         """Nobody knows which contents of these were read: they are reported at the next look, whatever is in them."""
         for path in files:

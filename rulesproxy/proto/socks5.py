@@ -215,7 +215,7 @@ def _name(raw: bytes) -> str:
     if not text.isascii() or not text.isprintable() or not text or set(text) & set(' "#/<>?@\\^`{|}'):
         raise ProtocolError(f"{raw[:80]!r} is not a host name")
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if ":" in bare or "[" in bare or "]" in bare:
+    if bare != text or ":" in bare or "[" in bare or "]" in bare:
         try:
             return str(IPv6Address(bare))
         except ValueError:

@@ -129,6 +129,11 @@ class Action:
         return None
 
     @property
+    def shares(self) -> tuple[str, str] | None:
+        """What its flows share, so that several processes cannot act for one: a code and words. None for nothing."""
+        return None
+
+    @property
     def route(self) -> Route | None:
         """How it has the server reached, where it does."""
         return None
@@ -153,6 +158,11 @@ class Action:
             if field is not None:
                 phases &= field.phases
         return phases
+
+    @property
+    def looks_for(self) -> tuple[str, ...]:
+        """The plain texts that it looks for in a message."""
+        return ()
 
     @property
     def names(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -22,6 +23,23 @@ class TooMany(Exception):
     """More files or folders than `limits` allows; `str()` says of what."""
 
 
+@dataclass(slots=True)
+class Contents:
+    """What reading a set of rules has found on disk: enough to read it once more without the disk.
+
+    Python files are not in it, since they are imported and not read; the digest tells whether they are the same.
+
+    Attributes:
+        files: the bytes that were read, by path.
+        folders: the rule files of folders, by path.
+        patterns: the files that fitted patterns, by the pattern.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    folders: dict[str, list[str]] = field(default_factory=dict)
+    patterns: dict[str, list[str]] = field(default_factory=dict)
+
+
 class Closure:
     """What was read and what was searched.
 
@@ -30,7 +48,14 @@ class Closure:
             them sees that a file has changed, that a missing one is there, and that a folder has gained or lost one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Contents | None = None, given: Contents | None = None) -> None:
+        """
+        Args:
+            keep: is filled with what is found on disk.
+            given: stands in the place of the disk.
+        """
+        self._keep = keep
+        self._given = given
         self.paths: dict[Path, None] = {}
         self._hash = hashlib.sha256()
         self._read: dict[Path, None] = {}
@@ -70,10 +95,18 @@ class Closure:
             ValueError: no file can have this name.
         """
         self.paths[path] = None
-        data = read_regular(path, most + 1)
+        data = self._bytes(path, most)
         self._read[path] = None
         self.add(str(path), data)
         return data
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is a file or folder of this name, which then is no pattern."""
+        return path.exists() if self._given is None else str(path) in {**self._given.files, **self._given.folders}
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether there is a folder, whose rule files `folder` gives."""
+        return path.is_dir() if self._given is None else str(path) in self._given.folders
 
     def watch(self, paths: Iterable[Path]) -> None:
         """Add files that somebody else has read, by their contents as they are now."""
@@ -89,8 +122,13 @@ class Closure:
         Raises:
             OSError: it cannot be read.
         """
+        if self._given is not None:
+            return self._found(folder, self._again(folder, self._given.folders))
         names = [name for name in self._names(folder) if name.endswith(ENDINGS) and not name.startswith(".")]
-        return self._found(folder, [folder / name for name in names if not (folder / name).is_dir()])
+        found = [folder / name for name in names if not (folder / name).is_dir()]
+        if self._keep is not None:
+            self._keep.folders[str(folder)] = list(map(str, found))
+        return self._found(folder, found)
 
     def glob(self, pattern: Path) -> list[Path]:
         """The files that fit a pattern, sorted. `*` and `?` stay in one folder, `**` is every folder below.
@@ -100,14 +138,34 @@ class Closure:
         Raises:
             TooMany: more folders were searched than is allowed.
         """
+        if self._given is not None:
+            return self._found(pattern, self._again(pattern, self._given.patterns))
         parts = pattern.parts
         fixed = next(at for at, part in enumerate(parts) if is_glob(part))
         found = dict.fromkeys(self._fitting(Path(*parts[:fixed]), parts[fixed:]))
-        return self._found(pattern, sorted((path for path in found if not path.is_dir()), key=lambda path: path.parts))
+        files = sorted((path for path in found if not path.is_dir()), key=lambda path: path.parts)
+        if self._keep is not None:
+            self._keep.patterns[str(pattern)] = list(map(str, files))
+        return self._found(pattern, files)
 
     def _found(self, asked: Path, found: list[Path]) -> list[Path]:
         self.add(str(asked), "\0".join(map(str, found)).encode("utf-8", "surrogateescape"))
         return found
+
+    def _again(self, asked: Path, found: dict[str, list[str]]) -> list[Path]:
+        self.paths[asked] = None
+        return [Path(name) for name in found.get(str(asked), [])]
+
+    def _bytes(self, path: Path, most: int) -> bytes:
+        if self._given is not None:
+            known = self._given.files.get(str(path))
+            if known is None:
+                raise OSError(None, "it was not sent along")
+            return known
+        data = read_regular(path, most + 1)
+        if self._keep is not None:
+            self._keep.files[str(path)] = data
+        return data
 
     def _fitting(self, folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
         first, rest = parts[0], parts[1:]

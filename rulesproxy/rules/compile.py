@@ -266,6 +266,11 @@ class Compiled:
         )
 
     @property
+    def only_tcp(self) -> bool:
+        """Whether it is about raw TCP alone: nothing is decrypted on the chance that it is inside TLS."""
+        return not self.rule.filter.phases & ~Phase.X
+
+    @property
     def key(self) -> Key:
         """What a flow must have, as far as host and path go."""
         return index_key(self.rule.filter)

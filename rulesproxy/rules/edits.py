@@ -33,11 +33,19 @@ FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "keep-
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What `replace` looks for: a text or a regular expression, and what stands there afterwards."""
+    """What `replace` looks for: a text or a regular expression, and what stands there afterwards.
+
+    Attributes:
+        search: finds it.
+        replacement: what stands there afterwards.
+        groups: whether it is a regular expression, whose groups the replacement may name.
+        text: the text, where it is one.
+    """
 
     search: Searching
     replacement: Template
     groups: bool
+    text: str | None = None
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
@@ -66,15 +74,17 @@ class Pattern:
         text, regex, new = mapping.get("text"), mapping.get("regex"), mapping.get("with")
         if new is None or (text is None) == (regex is None):
             reader.fail("RP103", node, f"`{name}` needs `with` and either `text` or `regex`")
+        plain = None
         if text is not None:
-            search: Searching = re.compile(re.escape(reader.text(text, "text")))
+            plain = reader.text(text, "text")
+            search: Searching = re.compile(re.escape(plain))
         else:
             assert regex is not None
             search = _regex(reader.scalar(regex, "regex", "a regular expression"), reader)
         replacement = Template.read(new, reader, "with")
         if regex is not None and replacement.constant is not None:
             _check_references(search, replacement.constant, new, reader)
-        return cls(search, replacement, regex is not None)
+        return cls(search, replacement, regex is not None, plain)
 
     def apply(self, text: str, flow: HTTPFlow, captures: Captures) -> str:
         """The text with every match replaced; `\\1` and `\\g<name>` mean groups of the regular expression."""

@@ -116,12 +116,15 @@ def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | N
             return name, None
         first = scope.ids.get(identity)
         if first is not None:
+            again = first == child.span
             reader.note(
                 "RP110",
                 child,
                 f"the id `{identity}` is already used",
-                "every rule needs an id of its own, over all files",
-                labels=[Label(first, "first used here")],
+                f"this file is included twice: an `id` beside one `include` stands before its ids: `other/{identity}`"
+                if again
+                else "every rule needs an id of its own, over all files",
+                labels=[] if again else [Label(first, "first used here")],
             )
         elif not _ID(identity):
             reader.note(
@@ -193,11 +196,12 @@ def _value(node: Mapping, key: str, default: Any, reader: Reader) -> Any:
 
 def _gates(node: Mapping, steps: list[Step], reader: Reader) -> Gates | None:
     """The gates of a rule; None where every flow gets through."""
+    keys = [key for key, _ in node.entries if key.text in GATES]
     gates = Gates(
         _value(node, "sample", None, reader), frozenset(_value(node, "nth", (), reader)),
         _value(node, "every", 1, reader), _value(node, "times", 0, reader),
+        tuple([(key.text, key.span) for key in keys]),
     )  # fmt: skip
-    keys = [key for key, _ in node.entries if key.text in GATES]
     nth, every = node.key("nth"), node.key("every")
     if nth is not None and every is not None:
         reader.note(

@@ -6,7 +6,7 @@ They know numbers and values, and nothing of what a rule does. What they count i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 
 from rulesproxy.filters import typed
@@ -19,6 +19,7 @@ from rulesproxy.rules.outside import Outside, fraction
 from rulesproxy.rules.schema import Range
 
 if TYPE_CHECKING:
+    from rulesproxy.diagnostics import Span
     from rulesproxy.rules.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
@@ -96,12 +97,14 @@ class Gates:
         nth: the numbers of the flows, counted from 1; empty for all.
         every: each flow whose number can be divided by it.
         times: so many flows at most; 0 for any number.
+        places: where each of them is written, by its key.
     """
 
     sample: Sample | None = None
     nth: frozenset[int] = frozenset()
     every: int = 1
     times: int = 0
+    places: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def open(self) -> bool:

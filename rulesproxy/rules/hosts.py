@@ -137,7 +137,7 @@ class Hosts:
             rule = self._rules[number]
             if not rule.host_may(host):
                 continue
-            if rule.only_passes or rule.only_routes:
+            if rule.only_passes or rule.only_routes or rule.only_tcp:
                 continue
             if rule.rule.steps or not rule.stop:
                 return True

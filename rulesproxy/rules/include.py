@@ -100,9 +100,9 @@ def included_files(target: Scalar, reader: Reader, closure: Closure) -> tuple[li
         help = "save the file, and include it from there"
         reader.fail("RP001", target, "rules are read from files only, not from the network", help)
     path = reader.folder / text
-    if not path.exists() and is_glob(text):
+    if not closure.exists(path) and is_glob(text):
         return closure.glob(path), False
-    if not path.is_dir():
+    if not closure.is_folder(path):
         return [path], True
     try:
         return closure.folder(path), False

@@ -67,13 +67,16 @@ def load_files(
     env: Mapping[str, str] | None = None,
     profiles: Sequence[str] = (),
     vars: Mapping[str, str] | None = None,
+    closure: Closure | None = None,
 ) -> Loaded:
     """Read rule files; a folder means its `*.yaml` and `*.yml` files by name, `pack:NAME` a pack.
 
     Nothing is raised: see `diagnostics`. `profiles` are those that are switched on; a later one wins. `vars` are values
-    for variables of these files, as if they were included with them.
+    for variables of these files, as if they were included with them. A `closure` keeps, or gives, what is on disk.
     """
     loader = _Loader(env, profiles, vars)
+    if closure is not None:
+        loader.closure = closure
     with _collector_paused():
         for path in paths:
             loader.named(path)
@@ -170,7 +173,7 @@ class _Loader:
                 title = f"there is no pack `{str(path).removeprefix(PACK)}`"
                 problems.append(Diagnostic("RP811", "error", title, help=str(error)))
                 return []
-        if not path.is_dir():
+        if not self.closure.is_folder(path):
             return [path]
         try:
             found = self.closure.folder(path)

@@ -56,6 +56,7 @@ def check_messages(
     talking = [(step, kinds) for step in steps if (kinds := on_messages(step.action, checked))]
     if not talking:
         return
+    _check_lengths(talking, reader)
     _check_open(checked, text, [step for step, _ in talking if step.action.at_open], reader)
     if gates is None:
         return
@@ -73,6 +74,16 @@ def check_messages(
             "RP621", talking[0][0].span, f"`{by.field.name}` is not there when such a message is sampled",
             "go by `client.ip`, or match on WebSockets only",
         )  # fmt: skip
+
+
+def _check_lengths(talking: list[tuple[Step, Phase]], reader: Reader) -> None:
+    """Many protocols over TCP say how long a text is before it comes."""
+    for step, kinds in talking:
+        resized = getattr(step.action, "resized", None)
+        if resized is not None and kinds & Phase.X:
+            title = f"`{resized.text}` gets another length, and many protocols over TCP count bytes"
+            help = "use a text of the same length, unless lines or the end of the connection end a message here"
+            reader.note("RP683", step.span, title, help, severity="warning")
 
 
 def _check_open(checked: Checked, text: FilterText, openers: list[Step], reader: Reader) -> None:

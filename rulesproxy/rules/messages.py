@@ -16,6 +16,7 @@ from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.hosts import hit
 from rulesproxy.rules.index import Numbers
+from rulesproxy.rules.look_behind import LookBehind, texts_of
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.turn import Turn
 
@@ -35,9 +36,10 @@ class Talk:
         counts: what `nth`, `every` and `times` have counted in it, by the number of the rule.
         base: what filters see of it beside the message; None where that is not kept.
         index: how many messages have come.
+        behind: what its rules look for in bytes that may be cut anywhere.
     """
 
-    __slots__ = ("base", "counts", "index", "numbers", "openers", "owner")
+    __slots__ = ("base", "behind", "counts", "index", "numbers", "openers", "owner")
 
     def __init__(self, owner: object, numbers: Numbers, openers: Numbers, base: FlowView | None = None) -> None:
         self.owner = owner
@@ -46,6 +48,7 @@ class Talk:
         self.base = base
         self.counts: dict[int, Memory] = {}
         self.index = 0
+        self.behind: LookBehind | None = None
 
 
 class Messages:
@@ -74,6 +77,12 @@ class Messages:
     def openers(self, phase: Phase, numbers: Numbers) -> Numbers:
         """Those of some rules that act on a conversation before its first message."""
         return tuple([number for number in numbers if self._rules[number].opens & phase])
+
+    def look_behind(self, numbers: Numbers, bound: int) -> LookBehind | None:
+        """What some rules look for in bytes that may be cut anywhere; None for nothing. `bound` as for `LookBehind`."""
+        rules = [self._rules[number].rule for number in numbers]
+        texts = [text for rule in rules for text in texts_of(rule.filter.node, [step.action for step in rule.steps])]
+        return LookBehind(texts, bound) or None
 
     def open(self, talk: Talk, turn: Turn) -> None:
         """A conversation begins."""

@@ -437,10 +437,16 @@ class Runner:
 
     def tcp_message(self, flow: TCPFlow) -> Rest:
         talk = self._tcp_talk(flow)
-        index = talk.index
-        talk.index += 1
         if not talk.numbers:
             return None
+        message = flow.messages[-1]
+        if talk.behind is not None and not message.whole and (size := talk.behind.cut(message.content)):
+            message.held = message.content[-size:]
+            message.content = message.content[:-size]
+            if not message.content:
+                return None
+        index = talk.index
+        talk.index += 1
         turn = TCPTurn(flow, index)
         rest = self._messages.run(talk, turn)
         if rest is None:
@@ -478,6 +484,7 @@ class Runner:
             view = FlowView.of_message(flow, None, 0)
             numbers = self._messages.concerned(Phase.X, self._numbers, lambda number: view)
             talk = flow.rules = Talk(self.owner, numbers, self._messages.openers(Phase.X, self._numbers))
+            talk.behind = self._messages.look_behind(numbers, self._kept.limits.tcp_look_behind)
             if self._store is not None:
                 self._store.attach(flow)
         return talk

@@ -12,6 +12,7 @@ from rulesproxy.rules.compile import Compiled
 
 _NAMES = 8
 """Names in one line of the plan; more are counted."""
+_CARRIERS = {Phase.W: "WebSockets", Phase.X: "TCP", Phase.V: "event streams"}
 _BODY: dict[Side, Phase] = {"request": Phase.B, "response": Phase.S}
 
 
@@ -25,6 +26,7 @@ class Plan:
         request: those that act in the request pass.
         response: those that act in the response pass.
         failed: those that act on a flow that has failed.
+        messages: those that act on messages or at the beginning of a conversation, by what carries it.
         request_bodies: those for which the request body is read, each with the reason.
         response_bodies: those for which the response body is read, each with the reason.
         passes: those that leave TLS undecrypted.
@@ -36,6 +38,7 @@ class Plan:
     request: tuple[str, ...]
     response: tuple[str, ...]
     failed: tuple[str, ...]
+    messages: dict[str, tuple[str, ...]]
     request_bodies: dict[str, str]
     response_bodies: dict[str, str]
     passes: tuple[str, ...]
@@ -50,6 +53,11 @@ def make_plan(rules: Sequence[Compiled]) -> Plan:
         tuple([rule.name for rule in rules if rule.acts_on_request]),
         tuple([rule.name for rule in rules if rule.acts_on_response]),
         tuple([rule.name for rule in rules if rule.acts_on_error]),
+        {
+            kind: names
+            for phase, kind in _CARRIERS.items()
+            if (names := tuple([rule.name for rule in rules if (rule.messages | rule.opens) & phase]))
+        },
         {rule.name: _why(rule, "request") for rule in rules if rule.holds_request},
         {rule.name: _why(rule, "response") for rule in rules if rule.holds_response},
         tuple([rule.name for rule in rules if rule.passes]),
@@ -71,6 +79,8 @@ def describe_plan(rules: Sequence[Compiled]) -> str:
         ("hosts decrypted", plan.hosts),
     ):
         lines.append(f"  {title}: {_list(names)}")
+    for kind, names in plan.messages.items():
+        lines.append(f"  on messages of {kind}: {_list(names)}")
     if plan.failed:
         lines.append(f"  when a flow fails: {_list(plan.failed)}")
     if plan.passes:
@@ -88,6 +98,7 @@ def decrypted_hosts(rules: Sequence[Compiled]) -> list[str]:
         if (
             rule.only_passes
             or rule.only_routes
+            or rule.only_tcp
             or not rule.rule.steps
             or (rule.connect is not None and len(rule.rule.steps) == 1)
         ):

@@ -26,6 +26,11 @@ def is_name(text: str) -> bool:
     return _NAME(text) is not None
 
 
+def is_shared(name: str) -> bool:
+    """Whether other flows see the value of this name too."""
+    return not name.startswith("flow.")
+
+
 class StateError(ValueError):
     """A value cannot be remembered."""
 

@@ -16,6 +16,7 @@ from rulesproxy.flow.http import HTTPFlow
 
 _NAME = re.compile(r"(?:orig\.)?([a-z_]+(?:\.[a-z_]+)*)").match
 _WHOLE = re.compile(r"""[a-z_.]+(?:\[(?:"[^"]*"|'[^']*'|[0-9]+)\])*""").fullmatch
+_STATE = re.compile(r"""state\[["']([^"']*)["']\]""").fullmatch
 _HTTP = Phase.Q | Phase.B | Phase.R | Phase.S
 
 
@@ -36,6 +37,12 @@ def field_of(name: str) -> Field | None:
     """The field that a name of a template reads; None where it is something else."""
     found = _NAME(name)
     return FIELDS.get(found[1]) if found is not None else None
+
+
+def state_name(name: str) -> str | None:
+    """The name in the state that a name of a template reads, such as `client.step`; None where it reads none."""
+    found = _STATE(name)
+    return None if found is None else found[1]
 
 
 @lru_cache(maxsize=1000)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy.diagnostics import render
+from rulesproxy.diagnostics import Diagnostic, render
 from rulesproxy.diagnostics.codes import CODES
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_files
+from rulesproxy.rules.shared import check_shared
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.yaml"))
@@ -35,9 +36,15 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def output(file: Path) -> str:
+def found_in(file: Path) -> list[Diagnostic]:
+    """What `check` finds; where it is about workers, what it finds for two of them."""
     with inside(HERE):
-        found = diagnose(load_files([Path(file.name)]))
+        loaded = load_files([Path(file.name)])
+        return [*diagnose(loaded), *check_shared(loaded.rules, 2 if file.name.startswith("RP85") else 1)]
+
+
+def output(file: Path) -> str:
+    found = found_in(file)
     return "\n\n".join(render(diagnostic) for diagnostic in found) + "\n"
 
 
@@ -56,8 +63,7 @@ def test_every_code_is_shown() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 def test_every_diagnostic_is_complete(file: Path) -> None:
-    with inside(HERE):
-        found = diagnose(load_files([Path(file.name)]))
+    found = found_in(file)
     assert found
     for diagnostic in found:
         assert diagnostic.code in CODES

@@ -11,6 +11,7 @@ from rulesproxy.cli import main
 from rulesproxy.diagnostics.codes import CODES, Code
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
+from rulesproxy.rules.shared import check_shared
 
 WITHOUT_EXAMPLE = {"RP001", "RP002", "RP113", "RP217", "RP671", "RP802", "RP809", "RP902", "RP910", "RP920"}
 """Their mistakes are no piece of text that fits a page."""
@@ -47,8 +48,14 @@ def rule_file(piece: str) -> str:
     return "version: 1\nrules:\n" + "\n".join(f"  {line}" if line[:1] != "\t" else line for line in lines) + "\n"
 
 
-def found(piece: str) -> list[str]:
-    return [diagnostic.code for diagnostic in diagnose(load_text(rule_file(piece)))]
+def found(piece: str, workers: int = 1) -> list[str]:
+    loaded = load_text(rule_file(piece))
+    return [diagnostic.code for diagnostic in [*diagnose(loaded), *check_shared(loaded.rules, workers)]]
+
+
+def workers(code: Code) -> int:
+    """For how many processes the examples of a page are meant."""
+    return 2 if code.code.startswith("RP85") else 1
 
 
 SHOWN = [pytest.param(code, id=code.code) for code in CODES.values() if code.code not in WITHOUT_EXAMPLE]
@@ -56,13 +63,13 @@ SHOWN = [pytest.param(code, id=code.code) for code in CODES.values() if code.cod
 
 @pytest.mark.parametrize("code", SHOWN)
 def test_the_example_shows_the_mistake(code: Code) -> None:
-    assert code.code in found(code.example), rule_file(code.example)
+    assert code.code in found(code.example, workers(code)), rule_file(code.example)
 
 
 @pytest.mark.parametrize("code", SHOWN)
 def test_the_other_example_is_right(code: Code) -> None:
     assert code.instead
-    assert found(code.instead) == []
+    assert found(code.instead, workers(code)) == []
 
 
 @pytest.mark.parametrize("code", CODES.values(), ids=list(CODES))

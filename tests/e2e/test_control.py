@@ -121,6 +121,10 @@ async def test_options_and_commands(tmp_path: Path) -> None:
         assert await it.ask("POST", "/commands/words.fail") == (
             500, {"error": "command `words.fail` failed: RuntimeError: it broke"},
         )  # fmt: skip
+        await it.ask("PATCH", "/options", {"limits_handler": "50ms"})
+        assert await it.ask("POST", "/commands/words.hang") == (
+            504, {"error": "command `words.hang` took longer than 0.05 s (limits_handler)"},
+        )  # fmt: skip
 
 
 async def test_events_and_metrics(tmp_path: Path) -> None:

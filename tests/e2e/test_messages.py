@@ -9,9 +9,10 @@ from typing import TypeAlias
 
 import pytest
 
-from rulesproxy import load_rules
+from rulesproxy import Proxy, WebSocketFlow, load_rules
 from rulesproxy.proto.websocket import BINARY, TEXT, Close, Deflate
 from tests.support.origin import Origin
+from tests.support.recorder import Observer
 from tests.support.running import client_of, running
 from tests.support.websocket import Peer, open_websocket, serving
 
@@ -39,13 +40,12 @@ DEFLATE = "permessage-deflate"
 
 
 Pair: TypeAlias = tuple[Peer, Peer]
+Connect: TypeAlias = Callable[[AsyncExitStack], Awaitable[Pair]]
 
 
 @asynccontextmanager
-async def feed(
-    rules: str, deflate: bool = False, tls: bool = False
-) -> AsyncIterator[Callable[[AsyncExitStack], Awaitable[Pair]]]:
-    """A proxy with these rules in front of a server that says nothing by itself: opens conversations, both ends."""
+async def feed(rules: str, deflate: bool = False, tls: bool = False) -> AsyncIterator[tuple[Proxy, Observer, Connect]]:
+    """A proxy with these rules in front of a server that says nothing by itself; what opens conversations, both ends."""
     servers: asyncio.Queue[Peer] = asyncio.Queue()
     over = asyncio.Event()
     terms = Deflate() if deflate else None
@@ -57,7 +57,8 @@ async def feed(
 
     loaded = load_rules(text="version: 1\nrules:\n" + rules)
     async with Origin(serving(talk, *fields, deflate=terms), tls="good" if tls else None) as origin:
-        async with running(rules=loaded) as proxy:
+        observer = Observer()
+        async with running(observer, rules=loaded) as proxy:
 
             async def connect(stack: AsyncExitStack) -> Pair:
                 client = await stack.enter_async_context(client_of(proxy))
@@ -70,7 +71,7 @@ async def feed(
                 return peer, await servers.get()
 
             try:
-                yield connect
+                yield proxy, observer, connect
             finally:
                 over.set()
 
@@ -78,7 +79,7 @@ async def feed(
 @asynccontextmanager
 async def conversation(rules: str, deflate: bool = False, tls: bool = False) -> AsyncIterator[Pair]:
     """One conversation through these rules: the client's end and the server's."""
-    async with feed(rules, deflate, tls) as connect, AsyncExitStack() as stack:
+    async with feed(rules, deflate, tls) as (_, _, connect), AsyncExitStack() as stack:
         yield await connect(stack)
 
 
@@ -115,7 +116,7 @@ async def test_a_feed_is_edited(deflate: bool, tls: bool) -> None:
 
 
 async def test_rules_count_the_messages_of_one_conversation() -> None:
-    async with feed(FEED) as connect, AsyncExitStack() as stack:
+    async with feed(FEED) as (_, _, connect), AsyncExitStack() as stack:
         for _ in range(2):
             client, server = await connect(stack)
             assert await client.receive() == '{"hello": 1}'
@@ -124,3 +125,64 @@ async def test_rules_count_the_messages_of_one_conversation() -> None:
                 assert await client.receive() == '{"type":"bye"}'
             server.frame(0x80 | BINARY, b"on")
             assert await client.receive() == b"on"
+
+
+async def test_hits_of_messages_are_counted() -> None:
+    rules = """
+  - id: feed
+    match: host == "localhost"
+    tag: feed
+  - id: bye
+    match: ws.text == "bye"
+    close:
+"""
+    async with feed(rules) as (proxy, observer, connect), AsyncExitStack() as stack:
+        client, server = await connect(stack)
+        client.send("bye")
+        assert await server.receive() == "bye"
+        assert await client.close() == Close(1000, "")
+        server.say_close()
+        await observer.wait("websocket_end")
+        assert (proxy.hits["feed"], proxy.hits["bye"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("host", "kept"), [("other.test", 0), ("localhost", 1)])
+async def test_nobody_reads_where_no_rule_can_match(host: str, kept: int) -> None:
+    rules = f"  - match: host == '{host}' and ws.text == 'a'\n    tag: x\n"
+    async with feed(rules) as (_, observer, connect), AsyncExitStack() as stack:
+        client, server = await connect(stack)
+        client.send("a")
+        assert await server.receive() == "a"
+        client.say_close()
+        assert await server.receive() == Close(1000, "")
+        server.say_close()
+        await observer.wait("websocket_end")
+        (flow,) = observer.args("websocket_end")
+        assert isinstance(flow, WebSocketFlow)
+        assert (flow.message_count, len(flow.messages)) == (1, kept)
+
+
+async def test_what_is_injected_goes_before_the_end() -> None:
+    rules = """
+  - match: ws.text == "bye"
+    do:
+      - inject-message: {to: client, text: to client}
+      - inject-message: {to: server, text: to server}
+      - inject-message: {to: server, text: before, when: before}
+      - close: 4000
+"""
+    async with conversation(rules) as (client, server):
+        client.send("bye")
+        assert [await server.receive() for _ in range(4)] == ["before", "bye", "to server", Close(4000, "")]
+        assert [await client.receive() for _ in range(2)] == ["to client", Close(4000, "")]
+
+
+async def test_a_delayed_message_keeps_its_place() -> None:
+    rules = """
+  - match: ws.text == "slow"
+    delay: 20ms
+"""
+    async with conversation(rules) as (client, server):
+        client.send("slow")
+        client.send("fast")
+        assert [await server.receive(), await server.receive()] == ["slow", "fast"]

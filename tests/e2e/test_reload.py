@@ -304,7 +304,5 @@ class Refuses:
 async def test_an_addon_that_refuses_the_rules(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with live(tmp_path, Refuses(), errors=True) as it:
         it.file.write_text(TWO)
-        await logged(
-            caplog, "an addon refuses the new rules, the last good ones stay in force: addon Refuses: not these"
-        )
+        await logged(caplog, "the new rules are refused, the last good ones stay in force: addon Refuses: not these")
         assert (await it.status("/one"), it.proxy.revision) == (451, 1)

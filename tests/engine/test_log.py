@@ -1,5 +1,6 @@
 """The log: levels, lines, escaping, what `log` entries are made of."""
 
+import asyncio
 import io
 import json
 import logging
@@ -135,3 +136,28 @@ def test_entries(capsys):
     logger.error("still fine")
     assert [entry.msg for entry in entries] == ["a b\\x1b", "still fine"]
     assert "ValueError: sink" in capsys.readouterr().err
+
+
+def test_lines_stay_whole_where_others_write_too() -> None:
+    """What is written at once is what a pipe takes in one piece."""
+    written: list[str] = []
+
+    class Pipe(io.StringIO):
+        def flush(self) -> None:
+            if self.getvalue():
+                written.append(self.getvalue())
+                self.seek(0)
+                self.truncate()
+
+    async def many() -> None:
+        for number in range(300):
+            logger.info("line %d %s", number, "é" * 20)
+        logger.info("x" * 5000)
+        logger.info("last")
+
+    setup(stream=Pipe(), shared=True)
+    asyncio.run(many())
+    assert all(piece.endswith("\n") for piece in written)
+    assert [len(piece.encode()) <= 4096 for piece in written].count(False) == 1, "a line of its own"
+    assert len(written) > 4
+    assert "".join(written).count("\n") == 302

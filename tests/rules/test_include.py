@@ -99,7 +99,10 @@ def test_a_text_includes_relative_to_the_working_folder(tmp_path: Path, monkeypa
 
 def test_a_file_may_be_included_twice_but_ids_are_unique(tmp_path: Path) -> None:
     main = write(tmp_path, main="  - include: [a.yaml, b.yaml, b.yaml]\n", a="  - include: b.yaml\n", b=rule("b"))
-    assert codes(load_files([main])) == ["RP110"]
+    loaded = load_files([main])
+    assert codes(loaded) == ["RP110"]
+    assert "`id` beside one `include`" in loaded.diagnostics[0].help
+    assert not loaded.diagnostics[0].labels
 
 
 def test_a_name_in_front_of_ids_tells_them_apart(tmp_path: Path) -> None:

@@ -314,6 +314,19 @@ def test_no_flow_of_the_conformance_suite_refutes_a_proof() -> None:
     assert proved > 200
 
 
+def test_rules_about_one_long_list_do_not_meet_at_each_of_its_items() -> None:
+    hosts = ", ".join([f"h{number}.test" for number in range(1000)])
+    text = f"version: 1\nlists: {{l: [{hosts}]}}\nrules:\n"
+    text += "".join([f"""  - match: host in $l and query["q{number}"] == "1"\n    tag: x\n""" for number in range(3)])
+    found = [term for rule in load_text(text).rules for term in all_terms(rule.filter.node) or ()]
+    assert len(found) == 3
+    index: Candidates[int] = Candidates()
+    for number, term in enumerate(found):
+        index.add(term, number)
+    for number, term in enumerate(found):
+        assert [other for _, other in index.implied_by(term)] == [number]
+
+
 def test_the_index_leaves_nothing_out() -> None:
     chance = random.Random(1)
     terms = []

@@ -28,6 +28,7 @@ rules:
     log: asked for ${path}
 """
 ADDON = """
+import asyncio
 from rulesproxy import command, ctx
 
 class Addon:
@@ -42,6 +43,10 @@ class Addon:
     @command("words.fail")
     async def fail(self) -> None:
         raise RuntimeError("it broke")
+
+    @command("words.hang")
+    async def hang(self) -> None:
+        await asyncio.Event().wait()
 
     @command("words.odd")
     def odd(self) -> object:

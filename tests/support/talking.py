@@ -19,16 +19,13 @@ class Conversation:
     def __init__(self, rules: str | RuleSet, url: str = "http://feed.test/", outside: Outside | None = None) -> None:
         self.rules = load_rules(text=rules, outside=outside) if isinstance(rules, str) else rules
         handshake = HTTPFlow.make("GET", url, status=101)
+        answer, handshake.response = handshake.response, None
         self.flow = handshake.websocket = WebSocketFlow(handshake)
         self.got: list[tuple[bool, str | bytes]] = []
-        for event, flow in (
-            ("requestheaders", handshake),
-            ("responseheaders", handshake),
-            ("websocket_start", self.flow),
-        ):
-            handler = getattr(self.rules, event, None)
-            if handler is not None:
-                assert handler(flow) is None
+        self._fire("requestheaders", handshake)
+        handshake.response = answer
+        self._fire("responseheaders", handshake)
+        self._fire("websocket_start", self.flow)
         self._flush()
 
     def send(self, from_client: bool, content: str | bytes) -> WebSocketMessage:
@@ -44,6 +41,11 @@ class Conversation:
             self.got.append((not from_client, message.content))
         self._flush()
         return message
+
+    def _fire(self, event: str, flow: HTTPFlow | WebSocketFlow) -> None:
+        handler = getattr(self.rules, event, None)
+        if handler is not None:
+            assert handler(flow) is None
 
     def _flush(self) -> None:
         self.got += self.flow.injected

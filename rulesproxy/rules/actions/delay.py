@@ -146,6 +146,11 @@ class _Pause(Action):
     times: Wait | Lognormal
     seed: str
 
+    @property
+    def shares(self) -> tuple[str, str] | None:
+        varies = isinstance(self.times, Lognormal) or self.times.low != self.times.high
+        return ("RP854", "`delay` draws its times from one seed") if self.seed and varies else None
+
     def bind_for(self, side: Side, memory: Memory) -> Handler:
         def delay(flow: HTTPFlow, captures: Captures) -> None:
             flow.plan.delay += self.seconds(memory)

@@ -81,6 +81,10 @@ class Record(Action):
         ),
     )  # fmt: skip
 
+    @property
+    def shares(self) -> tuple[str, str] | None:
+        return "RP853", f"`record` writes {self.file.path.name}"
+
     def bind(self) -> Handler:
         record = Recorded(
             self.file.path, self.append, self.bodies, self.body_limit.bytes, keep_secrets=self.secrets == "keep"

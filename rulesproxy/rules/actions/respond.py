@@ -170,6 +170,10 @@ class Respond(Action):
                 title = f"`{key.text}` beside `sequence`: every answer has its own"
                 reader.note("RP607", key, title, "move it into the answers of the sequence")
 
+    @property
+    def shares(self) -> tuple[str, str] | None:
+        return ("RP850", "`sequence` counts its answers") if len(self.sequence) > 1 else None
+
     def bind_for(self, side: Side, memory: Memory) -> Handler:
         alone = Answer(self.status, self.headers, self.body, self.json, self.file, self.template, self._filled)
         answers = self.sequence or (alone,)

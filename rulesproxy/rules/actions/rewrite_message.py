@@ -71,6 +71,19 @@ class RewriteMessage(Action):
         legal = super(RewriteMessage, self).legal_messages
         return legal if self.bytes is None else legal & ~Phase.V
 
+    @property
+    def looks_for(self) -> tuple[str, ...]:
+        return tuple([pattern.text for pattern in self.replace if pattern.text is not None])
+
+    @property
+    def resized(self) -> Pattern | None:
+        """The first text that is replaced by one of another length."""
+        for pattern in self.replace:
+            new = pattern.replacement.constant
+            if pattern.text is not None and new is not None and len(pattern.text.encode()) != len(new.encode()):
+                return pattern
+        return None
+
     def bind_message(self, memory: Memory) -> MessageHandler:
         def rewrite(turn: Turn, captures: Captures) -> None:
             if self.bytes is not None:

@@ -10,7 +10,7 @@ from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
 from rulesproxy.rules.schema import Bad
-from rulesproxy.rules.state import is_name, state_of
+from rulesproxy.rules.state import is_name, is_shared, state_of
 from rulesproxy.rules.template import Template
 
 if TYPE_CHECKING:
@@ -104,6 +104,11 @@ class SetState(Action):
     def check(self, node: Node, reader: Reader) -> None:
         if not self.values.values:
             reader.note("RP106", node, "`set-state` without a name", "write it like `client.step: paid`")
+
+    @property
+    def shares(self) -> tuple[str, str] | None:
+        name = next((name for name, _ in self.values.values if is_shared(name)), None)
+        return None if name is None else ("RP851", f"`{name}` is remembered for other flows too")
 
     def bind(self) -> Handler:
         values = self.values.values

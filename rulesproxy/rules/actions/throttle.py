@@ -98,6 +98,13 @@ class Throttle(Action):
         if self.down is None and self.up is None and self.latency is None and self.profile is None:
             reader.note("RP106", node, "`throttle` slows nothing down", "add `down: 50KB/s`, or `profile: 3g`")
 
+    @property
+    def shares(self) -> tuple[str, str] | None:
+        if self.scope != "flow":
+            return "RP852", f"`throttle` with `scope: {self.scope}` has one line for many flows"
+        varies = self.latency is not None and self.latency.low != self.latency.high
+        return ("RP854", "`throttle` draws its latencies from one seed") if self.seed and varies else None
+
     def bind_for(self, side: Side, memory: Memory) -> Handler:
         line = PROFILES[self.profile] if self.profile is not None else None
         down = _rate(self.down, None if line is None else line.down)

@@ -12,6 +12,8 @@ from rulesproxy.rules.lints.values import ends_of, finite, starts_of
 
 T = TypeVar("T")
 _HOSTS = ("host", "~d")
+_LISTED = 32
+"""Values of one condition by which a term is found. Longer lists would be entered under every pair of their items."""
 
 
 _Anchor: TypeAlias = tuple[Any, ...] | None
@@ -25,12 +27,13 @@ class Candidates(Generic[T]):
         self._hosts: dict[str | None, dict[str, dict[_Anchor, list[tuple[Term, T]]]]] = {}
 
     def add(self, term: Term, thing: T) -> None:
-        """Add a term. It is found by everything that a term that implies it has to have."""
+        """Add a term. It is found by everything that a term that implies it has to have, unless that is a long list."""
         anchors = _anchors(term)
-        hosts: list[str | None] = [*next(iter(_ends(term)), [])] or [None]
-        for host in hosts:
+        hosts: list[str | None] = [*next(iter(_ends(term)), [])]
+        starts = next(iter(_starts(term)), [])
+        for host in hosts if 0 < len(hosts) <= _LISTED else [None]:
             paths = self._hosts.setdefault(host, {})
-            for start in next(iter(_starts(term)), [""]):
+            for start in starts if 0 < len(starts) <= _LISTED else [""]:
                 known = paths.setdefault(start, {})
                 for anchor in anchors:
                     known.setdefault(anchor, []).append((term, thing))
@@ -59,7 +62,7 @@ def _anchors(term: Term) -> list[_Anchor]:
         if test is None or not literal.positive or test.read.field.name == "~d":
             continue
         values = finite(test)
-        if values:
+        if values and len(values) <= _LISTED:
             return [(literal.key, value) for value in values]
         if _is_opaque(test):
             return [(literal.identity,), (literal.key, _OPAQUE)]

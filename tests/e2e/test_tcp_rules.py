@@ -1,0 +1,196 @@
+"""Rules for raw TCP on real sockets: words that are cut anywhere, what is held and for how long, and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from rulesproxy import Proxy, load_rules
+from rulesproxy.rules.look_behind import LookBehind
+from tests.support.client import RawClient
+from tests.support.origin import Origin, OriginConnection
+from tests.support.running import client_of, running
+
+REPLACE = """
+  - match: not tcp.from_client # rulesproxy: ignore[RP683]
+    rewrite:
+      message:
+        replace: [{text: secret, with: public!}]
+"""
+REDIS = (
+    REPLACE
+    + """
+  - match: tcp.from_client and tcp.data contains "FLUSHALL"
+    nth: 3
+    close:
+"""
+)
+
+
+class Talking:
+    """An origin that sends what it is told to, and whose connection is at hand."""
+
+    def __init__(self) -> None:
+        self.connections: asyncio.Queue[OriginConnection] = asyncio.Queue()
+        self.over = asyncio.Event()
+
+    async def __call__(self, connection: OriginConnection) -> None:
+        connection.raw()
+        await self.connections.put(connection)
+        await self.over.wait()
+
+
+@asynccontextmanager
+async def line(rules: str, **options: object) -> AsyncIterator[tuple[RawClient, OriginConnection]]:
+    """A TCP connection through a proxy with these rules, both ends."""
+    script = Talking()
+    loaded = load_rules(text="version: 1\nrules:\n" + rules)
+    async with Origin(script, raw=True) as origin:
+        async with running(rules=loaded, mode=f"tcp:{origin.authority}", **options) as proxy:
+            async with client_of(proxy) as client:
+                try:
+                    yield client, await script.connections.get()
+                finally:
+                    script.over.set()
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+async def test_a_word_over_two_segments_is_replaced(cut: int) -> None:
+    # Nothing is let go before the rest of the word comes, however slow this machine is.
+    async with line(REPLACE, limits_tcp_hold=60.0) as (client, server):
+        server.send(b"a " + b"secret"[:cut])
+        # What is no part of the word is there at once.
+        assert await client.read_until(b"a ") == b"a "
+        server.send(b"secret"[cut:] + b" b")
+        assert await client.read_exactly(9) == b"public! b"
+        client.send(b"secret")
+        assert await server.read_exactly(6) == b"secret"
+
+
+async def test_what_is_held_goes_on_after_a_moment_or_at_the_end() -> None:
+    async with line(REPLACE) as (client, server):
+        server.send(b"secre")
+        assert await client.read_exactly(5) == b"secre"
+        server.send(b"t sec")
+        assert await client.read_exactly(5) == b"t sec"
+    async with line(REPLACE, limits_tcp_hold=60.0) as (client, server):
+        server.send(b"x sec")
+        assert await client.read_exactly(2) == b"x "
+        server.end()
+        assert await client.read_to_end() == b"sec"
+
+
+async def test_what_rules_do_with_bytes() -> None:
+    rules = """
+  - match: client.ip in {127.0.0.0/8 ::1}
+    inject-message: {to: client, text: "welcome ", when: open}
+  - match: tcp.data contains "drop"
+    drop-message:
+    inject-message: {to: client, text: "dropped ", when: before}
+  - match: tcp.from_client and tcp.data ~ "^hello (?P<name>[a-z]+)"
+    rewrite: {message: {text: "${name}, ${tcp.data}"}}
+    inject-message: {to: server, bytes: 21 0a}
+    tag: ${name}
+  - match: tcp.data contains "kill"
+    block: reset
+"""
+    async with line(rules) as (client, server):
+        assert await client.read_exactly(8) == b"welcome "
+        server.send(b"drop this")
+        assert await client.read_exactly(8) == b"dropped "
+        client.send(b"hello ann")
+        assert await server.read_exactly(16) == b"ann, hello ann!\n"
+        client.send(b"kill")
+        assert await client.read_to_end() == b""
+        assert client.broken
+
+
+LOOKS = [
+    (b"a sec", 3), (b"secret", 0), (b"secrets", 1), (b"", 0), (b"secretsecre", 5), (b"xaa", 0), (b"xa", 1), (b"xaaa", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "size"), LOOKS)
+def test_how_much_is_held(data: bytes, size: int) -> None:
+    assert LookBehind([b"secret", b"aa", b"x"], 256).cut(data) == size
+
+
+def test_the_part_that_is_held_is_bounded() -> None:
+    assert LookBehind([b"x" * 1000], 256).cut(b"x" * 999) == 256
+    assert not LookBehind([b"x"], 256)
+    assert LookBehind([b"secret"], 0).cut(b"sec") == 0
+
+
+@asynccontextmanager
+async def redis(folder: Path) -> AsyncIterator[Path]:
+    """The socket of a real Redis."""
+    socket = folder / "redis.sock"
+    process = await asyncio.create_subprocess_exec(
+        "redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            while b"eady to accept connections" not in await process.stdout.readline():
+                pass
+        yield socket
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@asynccontextmanager
+async def redis_port(folder: Path) -> AsyncIterator[int]:
+    """The same on a TCP port that nobody else has."""
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(socket)
+
+        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+            sink.close()
+
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer), return_exceptions=True)
+
+    async with redis(folder) as socket:
+        server = await asyncio.start_server(relay, "127.0.0.1", 0)
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+
+
+async def ask(client: RawClient, *words: str) -> None:
+    parts = [b"*%d\r\n" % len(words), *[b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words]]
+    client.send(b"".join(parts))
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+async def test_redis(tmp_path: Path) -> None:
+    rules = load_rules(text="version: 1\nrules:\n" + REDIS)
+    proxy: Proxy
+    async with redis_port(tmp_path) as port, running(rules=rules, mode=f"tcp:127.0.0.1:{port}") as proxy:
+        async with client_of(proxy) as client:
+            await ask(client, "SET", "key", "a secret b")
+            assert await client.read_exactly(5) == b"+OK\r\n"
+            await ask(client, "GET", "key")
+            # The length that Redis says is the old one, which is what `check` warns of.
+            assert await client.read_exactly(18) == b"$10\r\na public! b\r\n"
+            for _ in range(2):
+                await ask(client, "FLUSHALL")
+                assert await client.read_exactly(5) == b"+OK\r\n"
+            await ask(client, "FLUSHALL")
+            assert await client.read_to_end() in (b"", b"+OK\r\n")
+        async with client_of(proxy) as client:
+            # Another connection counts anew, and the third FLUSHALL had reached the server.
+            await ask(client, "FLUSHALL")
+            assert await client.read_exactly(5) == b"+OK\r\n"
+    loud = load_rules(text="version: 1\nrules:\n" + REDIS.replace(" # rulesproxy: ignore[RP683]", ""))
+    assert [diagnostic.code for diagnostic in loud.warnings] == ["RP683"]
