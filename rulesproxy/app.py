@@ -25,6 +25,7 @@ from rulesproxy.layers.root import serve
 from rulesproxy.limits import Limits
 from rulesproxy.live import Live
 from rulesproxy.net.dial import OWN_TRAFFIC, Dialer
+from rulesproxy.net.memory import Returner
 from rulesproxy.net.original import SUPPORTED, original_destination
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
@@ -378,12 +379,14 @@ class Proxy:
 
     async def _sweep(self) -> None:
         """Once a second: what waits too long is told so. One timer for all, instead of one for each wait."""
+        memory = Returner()
         while True:
             await asyncio.sleep(_SWEEP)
             now = self.clock.now()
             for stream in list(self._streams):
                 stream.sweep(now)
             await self.services.upstreams.sweep(now)
+            await memory.look(len(self._streams))
             if self._check_tunnels:
                 await self._end_tunnels()
 
