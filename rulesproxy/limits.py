@@ -175,7 +175,9 @@ WORKER_LIVES = 10.0
 """Seconds after which a worker counts as one that lives: when it dies, it is replaced at once."""
 WORKER_BACKLOG = 1 * MIB
 """What a worker may hold of the control feed while the supervisor is busy: some thousand entries."""
-WORKER_MESSAGE = 512 * MIB
+WORKER_RULES = 512 * MIB
+"""Rule files and lists that are sent to workers: thirty lists of the largest size, each of a million hosts."""
+WORKER_MESSAGE = WORKER_RULES + MIB
 """A message between the processes. The largest has all rule files and lists in it."""
 
 FEED_BACKLOG = 1000

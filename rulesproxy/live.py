@@ -398,14 +398,15 @@ class Live:
         """Put a rule set in force that somebody else has loaded, without the rules of these names, as this revision.
 
         Raises:
-            OptionsError: an addon refuses; the old rules stay in force.
+            AddonError: the engine cannot use it; the old rules stay in force.
+            OptionsError: an addon refuses, likewise.
         """
         async with self._turn:
             before = self.disabled, self.revision
             self.disabled, self.revision = set(disabled), revision - 1
             try:
                 await self._use(rules)
-            except OptionsError:
+            except (AddonError, OptionsError):
                 self.disabled, self.revision = before
                 raise
 

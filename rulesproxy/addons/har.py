@@ -101,6 +101,8 @@ class _File:
             except (OSError, ValueError) as error:
                 self._stopped = True
                 self._waiting, self._size = [], 0
+                # The hidden copy would go on filling a disk that is full.
+                await loop.run_in_executor(None, self._list.close)
                 why = (error.strerror if isinstance(error, OSError) else None) or str(error)
                 _log.warning(
                     "%s is not written to any more: %s; what is in it stays, and traffic goes on", self._path, why

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
     gc.disable()
-    log.setup(args.log_format, -1 if args.quiet else int(args.verbose))
+    log.setup(args.log_format, -1 if args.quiet else int(args.verbose), shared=args.workers > 1)
     found = find_rule_files(args.files, os.environ, Path.cwd())
     files = found.paths
     if not files and not args.addon:

@@ -71,6 +71,8 @@ def missing_file(scalar: Scalar, path: Path, reader: Reader, name: str, length: 
     help = (
         f"did you mean `{text.removesuffix(path.name)}{meant}`?" if meant else "the path is relative to the rule file"
     )
+    if "${" in text:
+        help = "a path is no template; `dir` and `strip` of `map-local` serve the file that a request names"
     place = scalar if length is None else scalar.part(0, length)
     reader.fail("RP601", place, f"{name} `{text}` does not exist", help)
 

@@ -16,10 +16,6 @@ Message: TypeAlias = dict[str, Any]
 _HEAD = struct.Struct("!IQ")
 
 
-class TooLong(Exception):
-    """A message is over the limit."""
-
-
 class Channel:
     """One end of the pair."""
 
@@ -33,14 +29,8 @@ class Channel:
         return cls(*await asyncio.open_unix_connection(sock=sock))
 
     def send(self, message: Message, data: bytes = b"") -> None:
-        """Send a message, with bytes behind it. What the peer does not read any more is lost.
-
-        Raises:
-            TooLong: it is over the limit.
-        """
+        """Send a message, with bytes behind it. What the peer does not read any more is lost."""
         text = json.dumps(message).encode()
-        if len(text) + len(data) > WORKER_MESSAGE:
-            raise TooLong
         self._writer.write(_HEAD.pack(len(text), len(data)) + text)
         if data:
             self._writer.write(data)
@@ -52,7 +42,7 @@ class Channel:
         return size
 
     async def receive(self) -> tuple[Message, bytes] | None:
-        """The next message and its bytes; None when the peer is gone."""
+        """The next message and its bytes; None when the peer is gone, or sends what is over the limit."""
         try:
             text, data = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
             if text + data > WORKER_MESSAGE:

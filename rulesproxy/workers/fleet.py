@@ -187,9 +187,8 @@ class Fleet:
                 if not self._sockets[at]:
                     self._sockets[at].extend(self._open())
                 await self._begin(at)
-        except NotStarted as error:
-            _log.error("worker %d cannot start: %s; the others go on", at + 1, error)
-        except BindError as error:
+        except (NotStarted, BindError, OSError) as error:
+            # The system may have no process or descriptor left for another one; later it may.
             _log.error("worker %d cannot start: %s; the others go on", at + 1, error)
         if at not in self._workers:
             # So that the system gives new clients to the others.

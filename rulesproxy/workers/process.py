@@ -63,14 +63,19 @@ class Process:
 
         Raises:
             NotStarted: it does not live so long.
+            OSError: no process can be started.
         """
         ours, theirs = socket.socketpair()
         with theirs:
             given = [theirs.fileno(), *[each.fileno() for each in sockets]]
             # A session of its own: a terminal's Ctrl-C is for the supervisor, which then tells the workers.
-            process = await asyncio.create_subprocess_exec(
-                *command, *map(str, given), stdin=asyncio.subprocess.DEVNULL, pass_fds=given, start_new_session=True
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command, *map(str, given), stdin=asyncio.subprocess.DEVNULL, pass_fds=given, start_new_session=True
+                )
+            except BaseException:
+                ours.close()
+                raise
         worker = cls(number, process, await Channel.on(ours), tell)
         try:
             await worker.ask({"do": "start", **asks}, data, WORKER_START)

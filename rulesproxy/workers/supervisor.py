@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.app import Listening
 from rulesproxy.engine.options import OptionsError
+from rulesproxy.limits import MIB, WORKER_RULES
 from rulesproxy.live import Live
 from rulesproxy.tls.authority import Authority, state_dir
 from rulesproxy.workers.bundle import Loader, pack
@@ -73,7 +74,8 @@ class Supervisor:
         state = State("", b"", frozenset(), 1, project.options, project.addons)
         self._fleet = Fleet(size, command, asks, state, self._version)
         self.live: Live = _Live(model, self._fleet, self._loader, project)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reload_wanted = asyncio.Event()
 
     async def start(self) -> None:
         """Check everything, listen, start the workers.
@@ -100,14 +102,15 @@ class Supervisor:
             self.listeners.append(Listening(mode.name, *address, mode.scheme))
         self.live.revision = 1
         self.live.watch()
-        self._task = asyncio.create_task(self.live.follow())
+        self._tasks = [asyncio.create_task(each) for each in (self.live.follow(), self._reload_addons())]
         _log.info("%d workers: processes %s", len(self._fleet.pids), ", ".join(map(str, self._fleet.pids)))
 
     async def stop(self) -> None:
         """End the workers, each of which lets its flows finish."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._fleet.stop(self.options.shutdown_grace)
 
     @property
@@ -138,7 +141,7 @@ class Supervisor:
     def request_reload(self) -> None:
         """Load rule files and addons again soon."""
         self.live.request_reload()
-        self._reloading = asyncio.create_task(self._fleet.reload_addons())
+        self._reload_wanted.set()
 
     async def reload(self) -> bool:
         """Load rule files and addons again; whether there was no error."""
@@ -170,5 +173,16 @@ class Supervisor:
         self._fleet.on_flow = tell
         return self._fleet.follow
 
+    async def _reload_addons(self) -> None:
+        """Have the workers load their addons again whenever that is wanted, however often it was said meanwhile."""
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            await self._fleet.reload_addons()
+
     def _version(self, rules: RuleSet) -> tuple[str, bytes, frozenset[str]]:
-        return rules.digest, pack(self._loader.contents(rules.digest)), frozenset(self.live.disabled)
+        packed = pack(self._loader.contents(rules.digest))
+        if len(packed) > WORKER_RULES:
+            size = f"{len(packed) // MIB} MiB"
+            raise OptionsError(f"rule files and lists of {size} are too much for workers: run one process")
+        return rules.digest, packed, frozenset(self.live.disabled)

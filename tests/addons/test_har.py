@@ -7,6 +7,8 @@ import base64
 import gzip
 import json
 import logging
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +260,26 @@ async def test_a_folder_that_is_gone_stops_the_recording(tmp_path: Path, caplog:
     await recorder.done()
     assert "No such file or directory" in caplog.text
     assert "traffic goes on" in caplog.text
+
+
+async def test_a_full_disk_stops_the_recording_and_gets_its_room_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder, path = Har(), tmp_path / "x.har"
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        for number in range(10):
+            await record(recorder, wanted(path, number))
+            await asyncio.wait({recorder._files[path]._task})  # type: ignore[arg-type]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "is not written to any more: File too large" in caplog.text
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.har"], "also before the proxy ends"
+    assert 0 < len(bodies(path)) < 10
+    await recorder.done()
 
 
 async def test_a_slow_disk_holds_flows_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -360,6 +362,54 @@ async def test_reloads_switches_and_other_rules_at_once(tmp_path: Path) -> None:
         assert (await it.status("/one"), await it.status("/two")) == (200, 451)
         assert proxy.revision <= 1 + 11 + 10 + 10
         assert sum(addon is proxy.rules for addon in proxy.engine.addons) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_editors_do_what_is_on_disk_wins(seed: int, tmp_path: Path) -> None:
+    """Files of a folder are written, renamed onto, emptied, broken, replaced by pipes, and reloads are asked for."""
+    chance = random.Random(seed)
+    rules, folder = tmp_path / "rules.yaml", tmp_path / "more"
+    folder.mkdir()
+    rules.write_text("version: 1\nrules:\n  - include: more/*.yaml\n")
+
+    def rule() -> str:
+        return f"version: 1\nrules:\n  - match: path == '/{chance.randrange(5)}'\n    block:\n"
+
+    async def empty_first(file: Path) -> None:
+        file.write_text("")
+        await asyncio.sleep(chance.random() / 5)
+        file.write_text(rule())
+
+    async def pipe(file: Path) -> None:
+        file.unlink(missing_ok=True)
+        os.mkfifo(file)
+        await asyncio.sleep(chance.random() / 5)
+        file.unlink()
+
+    def rename(file: Path) -> None:
+        draft = file.with_suffix(".draft")
+        draft.write_text(rule())
+        os.utime(draft, (1, 1))
+        draft.replace(file)
+
+    (folder / "0.yaml").write_text(rule())
+    async with live(tmp_path, errors=True) as it, asyncio.TaskGroup() as group:
+        saves: list[Callable[[Path], object]] = [
+            lambda file: file.write_text(rule()), rename, lambda file: file.unlink(missing_ok=True),
+            lambda file: file.write_text("broken: ["), empty_first, pipe,
+            lambda file: group.create_task(it.proxy.reload()),
+        ]  # fmt: skip
+        for _ in range(30):
+            done = chance.choice(saves)(folder / f"{chance.randrange(3)}.yaml")
+            if asyncio.iscoroutine(done):
+                await done
+            await asyncio.sleep(chance.choice((0, 0, 0.1)))
+        for number in range(3):
+            (folder / f"{number}.yaml").write_text(rule())
+        wanted = load_rules(rules).digest
+        async with asyncio.timeout(LIMIT):
+            while it.proxy.live.problems or it.proxy.rules is None or it.proxy.rules.digest != wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
 async def test_what_was_asked_for_is_not_loaded_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

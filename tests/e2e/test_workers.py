@@ -418,6 +418,20 @@ async def test_addons_are_loaded_again_everywhere(tmp_path: Path) -> None:
         await it.until("/version", "2")
 
 
+async def test_a_storm_of_signals_to_reload(tmp_path: Path) -> None:
+    async with crew(tmp_path) as it:
+        pids = set(it.workers)
+        for _ in range(200):
+            it.command.process.send_signal(signal.SIGHUP)
+        await it.command.wait_log("rev 2:")
+        (tmp_path / "addon.py").write_text(ADDON.replace("VERSION = 1", "VERSION = 2"))
+        it.command.process.send_signal(signal.SIGHUP)
+        await it.until("/version", "2")
+        assert await it.statuses("/one") == [451, 451]
+        assert set(it.workers) == pids
+        assert it.command.log.count("rev ") < 100
+
+
 async def test_options_of_the_project_file(tmp_path: Path) -> None:
     project = tmp_path / "rulesproxy.yaml"
     project.write_text("version: 1\noptions: {word: coffee}\nrules: []\n")
