@@ -8,6 +8,7 @@ from collections.abc import Callable
 from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.error import KILLED, FlowError
 from rulesproxy.flow.http import next_flow_id
+from rulesproxy.flow.plan import Throttle
 from rulesproxy.limits import DEFAULT, Limits
 
 
@@ -47,12 +48,13 @@ class TCPFlow:
         tags: words that rules and addons leave here.
         hits: the names of the rules that have matched.
         rules: what the rule set keeps here.
+        throttles: how fast bytes may move; set at `tcp_start`. With several of them every one holds.
         on_change: called when something is asked for outside a handler; set by the layer.
     """
 
     __slots__ = (
         "_limit", "client_conn", "closing", "error", "hits", "id", "injected", "messages", "metadata", "on_change",
-        "rules", "server_conn", "tags", "timestamp_start",
+        "rules", "server_conn", "tags", "throttles", "timestamp_start",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +75,7 @@ class TCPFlow:
         self.hits: list[str] = []
         self.rules: object = None
         self.closing = False
+        self.throttles: list[Throttle] = []
         self.timestamp_start = timestamp_start
         self._limit = limits.injected
         self.on_change: Callable[[], None] | None = None

@@ -11,6 +11,7 @@ from rulesproxy.flow.error import KILLED, FlowError, Kind
 from rulesproxy.flow.tcp import TCPFlow, TCPMessage
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.outcome import where
+from rulesproxy.layers.pacing import PacedStream
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
 
@@ -110,6 +111,8 @@ class TCPLayer(Layer):
 
     async def _relay(self, chain: Chain, flow: TCPFlow, server: Stream) -> None:
         client = self.context.stream
+        for throttle in flow.throttles:
+            client = PacedStream(client, self.context.services.clock, throttle)
         pumps = {
             asyncio.ensure_future(self._pump(chain, flow, client, server, True)),
             asyncio.ensure_future(self._pump(chain, flow, server, client, False)),

@@ -179,7 +179,7 @@ class EventTurn(Turn):
         closing: whether the stream ends behind it.
     """
 
-    __slots__ = ("_index", "_view", "after", "before", "closing", "dropped", "event", "pause")
+    __slots__ = ("_at_open", "_index", "after", "before", "closing", "dropped", "event", "pause")
 
     phase: ClassVar = Phase.V
 
@@ -192,14 +192,15 @@ class EventTurn(Turn):
     def begin(self, event: StreamEvent | None, index: int) -> None:
         """The next event; None for the moment before the first."""
         self.event = event or StreamEvent("")
-        self._view = self._base if event is None else self._base.about(event, index)
+        self._at_open = event is None
+        self.refresh()
         self._index = index
         self.before: list[str] = []
         self.pause = 0.0
         self.dropped = False
 
     def _shown(self) -> FlowView:
-        return self._view
+        return self._base if self._at_open else self._base.about(self.event, self._index)
 
     @property
     def content(self) -> str | bytes:
@@ -208,7 +209,6 @@ class EventTurn(Turn):
     @content.setter
     def content(self, content: str | bytes) -> None:
         self.event = StreamEvent(_text(content), self.event.name, self.event.id)
-        self._view = self._base.about(self.event, self._index)
 
     @property
     def over(self) -> bool:

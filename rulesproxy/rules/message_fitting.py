@@ -95,6 +95,6 @@ def _check_open(checked: Checked, text: FilterText, openers: list[Step], reader:
         return
     reader.note(
         "RP681", openers[0].span, f"this acts before any message, and `{read.field.name}` reads one",
-        "match on the handshake alone, or inject `before` or `after` a message",
+        "match on the conversation alone: on its handshake, or with `~tcp`",
         labels=[Label(text.place(0, len(text.text)), "the filter")],
     )  # fmt: skip

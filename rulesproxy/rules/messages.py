@@ -112,6 +112,7 @@ class Messages:
                 return self._wait(talk, turn, rule, bound, captures, at)
             if run_guarded(bound, turn.subject, turn, captures) is None and bound.closed:
                 turn.drop()
+            turn.refresh()
             if rule.stop or turn.over:
                 break
         return None
@@ -119,6 +120,7 @@ class Messages:
     async def _wait(self, talk: Talk, turn: Turn, rule: Compiled, bound: Bound, captures: Captures, at: int) -> None:
         """Act with a rule whose function is `async`, and go on behind it."""
         await dispatch((bound,), turn.subject, turn, captures)
+        turn.refresh()
         if rule.stop or turn.over:
             return
         rest = self.run(talk, turn, at)

@@ -29,7 +29,7 @@ class Turn:
         from_client: who sent it.
     """
 
-    __slots__ = ("_base", "_state", "flow", "from_client", "subject")
+    __slots__ = ("_base", "_seen", "_state", "flow", "from_client", "subject")
 
     phase: ClassVar[Phase]
 
@@ -39,11 +39,18 @@ class Turn:
         self.from_client = from_client
         self._base = base
         self._state = state
+        self._seen: FlowView | None = None
 
     def view(self, number: int) -> FlowView:
         """The message as it is now, beside the request as the rule of this number saw it."""
-        view = self._shown()
+        view = self._seen
+        if view is None:
+            view = self._seen = self._shown()
         return view if self._state is None else self._state.view(view, number)
+
+    def refresh(self) -> None:
+        """A rule has acted: what was read of the message may be out of date."""
+        self._seen = None
 
     def _shown(self) -> FlowView:
         return self._base

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
-import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -95,11 +94,9 @@ def choice(text: str) -> bytes:
 async def test_a_model_shouts() -> None:
     script = Streaming()
     async with stream(UPPER, script) as client:
-        sent = time.monotonic()
         script.send(b"data: " + choice("first") + b"\n\n")
+        # It is there before the server says anything more.
         body = await received(client, b"\n\n")
-        # No wait is a part of it: this is the time of two sockets.
-        assert time.monotonic() - sent < 5
         assert body == b"data: " + choice("FIRST") + b"\n\n"
         whole = b": ping\r\nevent: delta\r\nid: 7\r\ndata: " + choice("split") + b"\r\n\r\n"
         script.send(whole[:20], whole[20:60], whole[60:])

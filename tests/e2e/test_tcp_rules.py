@@ -110,6 +110,18 @@ async def test_what_rules_do_with_bytes() -> None:
         assert client.broken
 
 
+async def test_a_slow_line() -> None:
+    rules = "  - match: ~tcp\n    throttle: {down: 1MB/s, up: 20KB/s}\n"
+    async with line(rules) as (client, server):
+        begin = asyncio.get_running_loop().time()
+        client.send(b"x" * 10_000)
+        assert await server.read_exactly(10_000) == b"x" * 10_000
+        # A rate is a bound from below on the time; it may always take longer. A tenth of a second is saved up.
+        assert asyncio.get_running_loop().time() - begin > 0.3
+        server.send(b"y" * 1000)
+        assert await client.read_exactly(1000) == b"y" * 1000
+
+
 LOOKS = [
     (b"a sec", 3), (b"secret", 0), (b"secrets", 1), (b"", 0), (b"secretsecre", 5), (b"xaa", 0), (b"xa", 1), (b"xaaa", 1),
 ]  # fmt: skip

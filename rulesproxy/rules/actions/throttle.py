@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
+from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Rate
 from rulesproxy.flow.plan import Throttle as Slow
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
+from rulesproxy.flow.tcp import TCPFlow
+from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
 from rulesproxy.rules.amounts import Speed, Wait
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Reader
+from rulesproxy.rules.turn import Turn
 
 
 class Line(NamedTuple):
@@ -54,7 +58,8 @@ class Throttle(Action):
     """Slow the line to the client down: bytes move at a rate, in small pieces, and the server is held back.
 
     Rates are in bytes (`50KB/s`) or bits (`400kbit/s`, `1.6Mbps`). A rule that is decided on the response slows only
-    the response. A line that becomes a WebSocket stays slow.
+    the response. A line that becomes a WebSocket stays slow. A TCP connection is slow from its beginning: its filter is
+    about the connection, such as `~tcp`.
 
     Attributes:
         down: the rate of responses.
@@ -69,6 +74,8 @@ class Throttle(Action):
 
     key: ClassVar = "throttle"
     events: ClassVar = REQUEST | RESPONSE
+    on_messages: ClassVar = Phase.X
+    at_open: ClassVar = True
     short: ClassVar = "down"
     synonyms: ClassVar = {
         "download": "down", "upload": "up", "rate": "down", "speed": "down", "bandwidth": "down", "delay": "latency",
@@ -106,6 +113,20 @@ class Throttle(Action):
         return ("RP854", "`throttle` draws its latencies from one seed") if self.seed and varies else None
 
     def bind_for(self, side: Side, memory: Memory) -> Handler:
+        slow = self._slowing(memory)
+        return lambda flow, captures: flow.plan.throttles.append(slow(flow))
+
+    def bind_message(self, memory: Memory) -> MessageHandler:
+        slow = self._slowing(memory)
+
+        def throttle(turn: Turn, captures: Captures) -> None:
+            if isinstance(turn.subject, TCPFlow):
+                turn.subject.throttles.append(slow(turn.subject))
+
+        return throttle
+
+    def _slowing(self, memory: Memory) -> Callable[[HTTPFlow | TCPFlow], Slow]:
+        """What gives the line of one flow."""
         line = PROFILES[self.profile] if self.profile is not None else None
         down = _rate(self.down, None if line is None else line.down)
         up = _rate(self.up, None if line is None else line.up)
@@ -113,14 +134,14 @@ class Throttle(Action):
         fixed = 0.0 if line is None else line.latency / 1000
         downs, ups = _Rates(down, self.scope), _Rates(up, self.scope)
 
-        def throttle(flow: HTTPFlow, captures: Captures) -> None:
+        def line_of(flow: HTTPFlow | TCPFlow) -> Slow:
             slow = Slow(downs.of(flow), ups.of(flow), fixed)
             if latency is not None:
                 chance = memory.chance("latency", self.seed) if latency.low != latency.high else 0.0
                 slow = Slow(slow.down, slow.up, latency.between(chance))
-            flow.plan.throttles.append(slow)
+            return slow
 
-        return throttle
+        return line_of
 
     def bind(self) -> Handler:
         return self.bind_for("request", Memory())
@@ -138,7 +159,7 @@ class _Rates:
         # A client's rate lives as long as a flow of it does.
         self._clients: WeakValueDictionary[str, Rate] = WeakValueDictionary()
 
-    def of(self, flow: HTTPFlow) -> Rate | None:
+    def of(self, flow: HTTPFlow | TCPFlow) -> Rate | None:
         """The rate that a flow is bound to."""
         if self._speed is None or self._shared is not None:
             return self._shared
