@@ -164,7 +164,7 @@ async def test_a_hundred_saves_under_load(tmp_path: Path) -> None:
         assert [task.result() for task in downloads] == [int(SECONDS * 10) * 1000] * DOWNLOADS
         assert talk.result() > 100, "it went on all the time"
         assert set(seen) <= {"first", *good}
-        assert len(seen) > 10, f"so many versions were in force: {seen}"
+        assert len(seen) > 3, f"so many versions were in force: {seen}"
         for task in echo.tasks:
             task.cancel()
 
