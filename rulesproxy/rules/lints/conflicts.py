@@ -15,8 +15,7 @@ from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.lints.candidates import Candidates
 from rulesproxy.rules.lints.facts import Changes, Facts
 from rulesproxy.rules.lints.terms import Term
-from rulesproxy.rules.lints.witness import Witness, run, witnesses
-from rulesproxy.rules.ruleset import RuleSet
+from rulesproxy.rules.lints.witness import Witness, ruleset, run, witnesses
 from rulesproxy.rules.template import Template
 from rulesproxy.rules.url_template import URLTemplate
 
@@ -91,9 +90,9 @@ def _confirmed(term: Term, one: Facts, other: Facts, target: str) -> Witness | N
     for witness in witnesses(term):
         if not matches(one.rule.filter, witness.flow(one.rule.filter.uses_response)):
             continue
-        alone = run(RuleSet((one.rule,)), witness)
-        both = run(RuleSet((one.rule, other.rule)), witness)
-        second = run(RuleSet((other.rule,)), witness)
+        alone = run(ruleset(one.rule), witness)
+        both = run(ruleset(one.rule, other.rule), witness)
+        second = run(ruleset(other.rule), witness)
         values = [_value(flow, target) for flow in (alone, both, second)]
         if both.hits == [one.rule.name, other.rule.name] and values[0] != values[1] == values[2]:
             return witness

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from rulesproxy.diagnostics import Diagnostic
 from rulesproxy.rules.action import Action
 from rulesproxy.rules.lints.facts import Facts
-from rulesproxy.rules.lints.witness import Witness, run, witnesses
-from rulesproxy.rules.ruleset import RuleSet
+from rulesproxy.rules.lints.witness import Witness, ruleset, run, witnesses
 from rulesproxy.rules.url_template import URLTemplate
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.ruleset import RuleSet
 
 _HOPS = 3
 """A rule that redirects its own redirect again and again: nobody means that."""
@@ -20,13 +23,13 @@ def lint_loops(rules: Sequence[Facts]) -> Iterator[Diagnostic]:
     """Redirect rules whose target they redirect again."""
     # Rules above may catch the target. Below one that cannot be tried nothing is said.
     tried = next((number for number, facts in enumerate(rules) if not facts.runnable), len(rules))
-    ruleset: RuleSet | None = None
+    together: RuleSet | None = None
     for facts in rules[:tried]:
         step = next((step for step in facts.rule.steps if step.action.key == "redirect"), None)
         if step is None or not facts.always or facts.rule.filter.needs_body or _leads_away(step.action, facts):
             continue
-        ruleset = ruleset or RuleSet(tuple([each.rule for each in rules[:tried]]))
-        hops = next((hops for witness in _witnesses(facts) if (hops := _follow(witness, facts, ruleset))), [])
+        together = together or ruleset(*[each.rule for each in rules[:tried]])
+        hops = next((hops for witness in _witnesses(facts) if (hops := _follow(witness, facts, together))), [])
         if hops:
             same = hops[0] == hops[1]
             title = f"rule `{facts.rule.name}` redirects to {'itself' if same else 'what it redirects again'}"
@@ -54,11 +57,11 @@ def _witnesses(facts: Facts) -> Iterator[Witness]:
         yield from witnesses(term)
 
 
-def _follow(witness: Witness, facts: Facts, ruleset: RuleSet) -> list[str]:
+def _follow(witness: Witness, facts: Facts, rules: RuleSet) -> list[str]:
     """The URLs of a client that this rule sends in circles; none where it does not."""
     hops = [witness.url]
     for _ in range(_HOPS):
-        flow = run(ruleset, witness)
+        flow = run(rules, witness)
         response = flow.response
         location = response.headers.get("location") if response is not None else None
         if response is None or not location or facts.rule.name not in flow.hits:

@@ -18,8 +18,7 @@ from rulesproxy.rules.lints.candidates import Candidates
 from rulesproxy.rules.lints.facts import Changes, Facts
 from rulesproxy.rules.lints.terms import Literal, Term
 from rulesproxy.rules.lints.values import finite
-from rulesproxy.rules.lints.witness import Witness, run, witnesses
-from rulesproxy.rules.ruleset import RuleSet
+from rulesproxy.rules.lints.witness import Witness, ruleset, run, witnesses
 from rulesproxy.rules.template import Place
 
 _SPLIT = 32
@@ -99,10 +98,10 @@ def _confirmed(term: Term, by: Facts, facts: Facts) -> Witness | None:
         answered = facts.rule.filter.uses_response
         if not matches(facts.rule.filter, witness.flow(answered)) or not matches(by.rule.filter, witness.flow(False)):
             continue
-        alone = run(RuleSet((by.rule,)), witness)
+        alone = run(ruleset(by.rule), witness)
         if by.rule.name not in alone.hits:
             continue
-        if both and facts.rule.name in run(RuleSet((by.rule, facts.rule)), witness).hits:
+        if both and facts.rule.name in run(ruleset(by.rule, facts.rule), witness).hits:
             continue
         return witness
     return None
@@ -286,7 +285,7 @@ def _passed_by(facts: Facts, passing: Candidates[Facts], changes: Changes) -> tu
     for witness in witnesses(facts.terms[0]):
         flow = witness.flow(facts.rule.filter.uses_response)
         hello = _Hello(flow.request.host, ClientConn(("127.0.0.1", 50000)))
-        handler = getattr(RuleSet((by.rule, facts.rule)), "clienthello", None)
+        handler = getattr(ruleset(by.rule, facts.rule), "clienthello", None)
         if flow.request.scheme == "https" and matches(facts.rule.filter, flow) and handler is not None:
             handler(hello)
             if hello.passthrough:

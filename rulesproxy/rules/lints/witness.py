@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rulesproxy.engine.log import logger
@@ -20,7 +20,10 @@ from rulesproxy.flow.url import format_authority, split_url
 from rulesproxy.rules.lints.sample import sample
 from rulesproxy.rules.lints.terms import Literal, Term
 from rulesproxy.rules.lints.values import finite, interval, tries
-from rulesproxy.rules.ruleset import RuleSet
+
+if TYPE_CHECKING:
+    from rulesproxy.rules.model import Rule
+    from rulesproxy.rules.ruleset import RuleSet
 
 _BODIES = {"request.text", "request.body", "~bq", "response.text", "response.body", "~bs"}
 
@@ -104,6 +107,13 @@ def witnesses(term: Term) -> Iterator[Witness]:
         witness = Witness()
         if all(_apply(witness, group, variant) for group in term.by_key.values()):
             yield witness
+
+
+def ruleset(*rules: Rule) -> RuleSet:
+    """A set of rules to try a request on. Few files have anything to try, so what runs rules is loaded here."""
+    from rulesproxy.rules.ruleset import RuleSet
+
+    return RuleSet(rules)
 
 
 def run(rules: RuleSet, witness: Witness) -> HTTPFlow:
