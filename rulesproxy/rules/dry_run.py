@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 
-from rulesproxy.engine.dispatch import Bound
+from rulesproxy.engine.chain import Bound
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.changes import Moment
