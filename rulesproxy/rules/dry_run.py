@@ -19,8 +19,9 @@ from rulesproxy.rules.dry_exchange import DryExchange
 from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
-from rulesproxy.rules.passes import Rest, Runner
+from rulesproxy.rules.passes import Rest
 from rulesproxy.rules.position import Pass
+from rulesproxy.rules.runner import Runner
 from rulesproxy.rules.state import Store
 from rulesproxy.rules.trace import Act, Result
 
