@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rulesproxy.engine.dispatch import Bound
+from rulesproxy.engine.chain import Bound
 from rulesproxy.filters.analysis import reads, request_only
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
