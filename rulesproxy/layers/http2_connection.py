@@ -20,8 +20,8 @@ from rulesproxy.layers.reach import Key, close_stream
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import NEED_DATA
-from rulesproxy.proto.http2 import Changed, ClientCodec, GoAway, Message
-from rulesproxy.proto.http2_frames import NO_ERROR, error_name
+from rulesproxy.proto.http2 import Changed, ClientCodec, GoAway, Message, error_name
+from rulesproxy.proto.http2_frames import NO_ERROR
 
 if TYPE_CHECKING:
     from rulesproxy.layers.layer import Services
@@ -94,7 +94,7 @@ class HTTP2Connection:
     @property
     def has_room(self) -> bool:
         """Whether another exchange can use it now."""
-        return self._full is not None and len(self.streams) < self._codec.limit
+        return self._full is not None and not self._codec.leaving and len(self.streams) < self._codec.limit
 
     @property
     def limit(self) -> int:

@@ -16,9 +16,8 @@ from rulesproxy.layers.outcome import FlowFailed, NeedsHTTP1, Refused, check_hos
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import NEED_DATA, End, NeedData, ResponseHead
-from rulesproxy.proto.http2 import ClientCodec, Reset
-from rulesproxy.proto.http2_fields import trailer_fields
-from rulesproxy.proto.http2_frames import CANCEL, HTTP_1_1_REQUIRED, NO_ERROR, REFUSED_STREAM, error_name
+from rulesproxy.proto.http2 import ClientCodec, Reset, error_name, trailer_fields
+from rulesproxy.proto.http2_frames import CANCEL, HTTP_1_1_REQUIRED, NO_ERROR, REFUSED_STREAM
 
 if TYPE_CHECKING:
     from hpack import HeaderTuple

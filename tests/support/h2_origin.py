@@ -6,7 +6,6 @@ What it sends is what a test says: by h2 where that makes it right, or any bytes
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
@@ -19,11 +18,6 @@ import h2.settings
 from tests.support.origin import Origin, OriginConnection, Script
 
 Pairs: TypeAlias = Iterable[tuple[str, str]]
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """One frame, right or wrong."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
 class H2Request:
@@ -75,10 +69,12 @@ class Peer:
 
     def __init__(self, connection: OriginConnection, settings: dict[int, int] | None = None) -> None:
         self.connection = connection
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
-        # What a test sends past the library may leave it behind: only what it receives counts.
-        self.h2.config.validate_outbound_headers = False
-        self.h2.config.normalize_outbound_headers = False
+        # What it receives is judged as it is; what a test sends may be wrong.
+        config = h2.config.H2Configuration(
+            client_side=False, header_encoding="utf-8", normalize_inbound_headers=False,
+            validate_outbound_headers=False, normalize_outbound_headers=False,
+        )  # fmt: skip
+        self.h2 = h2.connection.H2Connection(config)
         for name, value in (settings or {}).items():
             self.h2.local_settings[h2.settings.SettingCodes(name)] = value
         self.requests: list[H2Request] = []
