@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from tests.layers.rig import Rig, settle
@@ -242,3 +243,14 @@ async def test_trailers_that_cannot_be_sent_are_not_announced(tmp_path: Path) ->
     got = await Rig([chunked]).run(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
     assert got == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhi"
     assert await Rig([chunked]).run(GET) == chunked
+
+
+async def test_a_bad_chunk_behind_a_good_one_is_the_servers_fault() -> None:
+    errors: list[FlowError | None] = []
+    bad = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n"
+    rig = Rig([bad], addons=[On("error", lambda flow: errors.append(flow.error))])
+    await rig.run(GET)
+    assert rig.client.aborted
+    [error] = errors
+    assert error is not None
+    assert (error.kind, "sent a bad response" in error.msg) == ("protocol", True)
