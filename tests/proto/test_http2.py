@@ -157,6 +157,12 @@ GOOD: list[tuple[str, Sequence[str], bytes, list[str]]] = [
         ["1 200 OK length=-2", "1 data 1", "1 end grpc-status=0"],
     ),
     (
+        "a length and trailers that are announced",
+        ["GET"],
+        head(1, 200, ("content-length", "1"), ("trailer", "x")) + data(1, b"x") + trailers(1, ("x", "1")),
+        ["1 200 OK length=-2 content-length=1 trailer=x", "1 data 1", "1 end x=1"],
+    ),
+    (
         "HEAD",
         ["HEAD"],
         head(1, 200, ("content-length", "5"), end=True),
@@ -243,6 +249,11 @@ MALFORMED: list[tuple[str, bytes, str]] = [
     ("too long", head(1, 200, ("content-length", "1")) + data(1, b"ab"), "2 bytes or more, but Content-Length says 1"),
     ("too short", head(1, 200, ("content-length", "3")) + data(1, b"ab", True), "2 bytes, but Content-Length says 3"),
     ("short, with trailers", head(1, 200, ("content-length", "3")) + trailers(1, ("a", "b")), "0 bytes, but"),
+    (
+        "too short, with trailers that are announced",
+        head(1, 200, ("content-length", "3"), ("trailer", "x")) + trailers(1, ("x", "1")),
+        "0 bytes, but",
+    ),
     ("a body of 204", head(1, 204) + data(1, b"x"), "has none"),
     ("a body first", data(1, b"x"), "before its head"),
     ("a body behind an interim head", head(1, 103) + data(1, b"x"), "before its head"),
