@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -708,3 +711,14 @@ def test_anything_is_read_alike_however_it_is_cut(parts: list[bytes], draw: st.D
     assert read([sent[:at], sent[at:]], ["GET", "POST"]) == lines
     if len(sent) < 200:
         assert read([sent[at : at + 1] for at in range(len(sent))], ["GET", "POST"]) == lines
+
+
+def test_http_1_loads_nothing_of_it() -> None:
+    code = (
+        "import asyncio, sys; from tests.layers.rig import Rig\n"
+        "rig = Rig([b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nhi'])\n"
+        "got = asyncio.run(rig.run(b'GET http://a.test/ HTTP/1.1\\r\\nHost: a.test\\r\\n\\r\\n'))\n"
+        "assert got.endswith(b'hi'), got\n"
+        "sys.exit(any(name.split('.')[0] == 'hpack' or 'http2' in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
