@@ -81,7 +81,10 @@ class Bound:
         return f"<Bound {self.kind} {self.name} {self.event}>"
 
 
-_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_messages", "_routes", "addons")
+_CONTENTS = (
+    *EVENTS, "_begins", "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_messages", "_routes",
+    "addons",
+)  # fmt: skip
 
 
 class Chain:
@@ -112,6 +115,7 @@ class Chain:
         response_bodies: tuple[Bound, ...] = (),
         routes: tuple[Bound, ...] = (),
         messages: tuple[Bound, ...] = (),
+        begins: tuple[Bound, ...] = (),
     ) -> None:
         for event in EVENTS:
             setattr(self, event, tuple([bound for bound in handlers if bound.event == event]))
@@ -124,6 +128,7 @@ class Chain:
         self._bodies_response = response_bodies
         self._routes = routes
         self._messages = messages
+        self._begins = begins
 
     def wants_host(self, host: str) -> bool:
         """Whether some addon may want to see inside TLS to this host (`--intercept auto`)."""
@@ -155,6 +160,14 @@ class Chain:
             finally:
                 RUNNING[0] = None
         return route
+
+    def begin_tcp(self, flow: TCPFlow, certain: bool) -> None:
+        """A connection begins that is raw TCP, or with `certain` unset may be anything: its server is not dialled yet.
+
+        Who refuses it, or lets it be slow, says so on the plan of the flow.
+        """
+        for bound in self._begins:
+            run_guarded(bound, flow, certain)
 
     def hold(self) -> None:
         """A flow or a connection begins with this snapshot."""
@@ -424,9 +437,15 @@ def _close(bound: Bound, subject: object) -> None:
         page = f"502 Bad Gateway: {reason}.\n"
         subject.response = HTTPResponse.make(502, page, [("Content-Type", "text/plain; charset=utf-8")])
     elif bound.event == "websocket_message" and isinstance(subject, WebSocketFlow):
-        subject.messages[-1].kill()
+        if subject.messages:
+            subject.messages[-1].kill()
+        else:
+            subject.kill()
     elif bound.event == "tcp_message" and isinstance(subject, TCPFlow):
-        subject.messages[-1].content = b""
+        if subject.messages:
+            subject.messages[-1].content = b""
+        else:
+            subject.kill()
     elif bound.event == "serverconnect":
         cast("_Refusable", subject).error = reason
     elif bound.event in ("clientconnect", "next_layer"):

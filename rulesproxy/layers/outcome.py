@@ -5,6 +5,7 @@ from __future__ import annotations
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import Kind
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
+from rulesproxy.flow.plan import Break
 
 
 class FlowFailed(Exception):
@@ -22,6 +23,14 @@ class FlowEnded(Exception):
     def __init__(self, how: str) -> None:
         super().__init__(how)
         self.how = how
+
+
+class BrokenOff(Exception):
+    """A body that streams breaks off on purpose."""
+
+    def __init__(self, how: Break) -> None:
+        super().__init__(how)
+        self.how: Break = how
 
 
 def taken() -> FlowFailed:

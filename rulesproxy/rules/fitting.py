@@ -40,7 +40,7 @@ _WITH_RESPONSE = Phase.R | Phase.S
 
 def check_phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: list[Step], reader: Reader) -> None:
     """Every action needs an event at which it is legal and the filter is decided (RP401)."""
-    from rulesproxy.rules.compile import mask
+    from rulesproxy.rules.moments import mask
 
     if not checked.phases:
         return
@@ -121,7 +121,8 @@ def _first(phases: Phase) -> str:
 
 
 _ON_MESSAGES = (
-    "rewrite.message", "drop-message", "inject-message", "close", "block", "delay", "set-state", "tag", "log", "run",
+    "rewrite.message", "drop-message", "inject-message", "close", "block", "delay", "throttle", "fault",
+    "set-state", "tag", "log", "run",
 )  # fmt: skip
 _WAYS_OUT = {
     "passthrough": "nothing is decrypted yet: match on `host`, `port`, `sni` or `client.ip`",

@@ -20,6 +20,7 @@ from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.batch import answer_matching, put_back
+from rulesproxy.rules.beginning import begin, refuse_tunnel
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.event_streams import has_events, watch
@@ -477,6 +478,20 @@ class Runner:
             numbers = self._messages.concerned(phase, state.numbers, lambda number: state.view(base, number))
             state.talk = Talk(self.owner, numbers, self._messages.openers(phase, state.numbers), base)
         return state
+
+    def begin_tcp(self, flow: TCPFlow, certain: bool) -> None:
+        """A connection begins that is raw TCP, or may be anything: see `Chain.begin_tcp`."""
+        if not certain:
+            if self._store is not None:
+                self._store.attach(flow)
+            refuse_tunnel(self.hosts, flow)
+            return
+        begin(self._rules, self.hosts, flow, self._tcp_talk(flow))
+
+    @property
+    def begins(self) -> bool:
+        """Whether some rule acts when a connection of raw TCP begins."""
+        return any(rule.begins for rule in self._rules)
 
     def _tcp_talk(self, flow: TCPFlow) -> Talk:
         talk = flow.rules

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
-from rulesproxy.filters.phases import Phase
+from rulesproxy.filters.phases import CONNECTING, MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Rate
 from rulesproxy.flow.plan import Throttle as Slow
@@ -58,8 +58,9 @@ class Throttle(Action):
     """Slow the line to the client down: bytes move at a rate, in small pieces, and the server is held back.
 
     Rates are in bytes (`50KB/s`) or bits (`400kbit/s`, `1.6Mbps`). A rule that is decided on the response slows only
-    the response. A line that becomes a WebSocket stays slow. A TCP connection is slow from its beginning: its filter is
-    about the connection, such as `~tcp`.
+    the response. A line that becomes a WebSocket stays slow. Raw TCP is slow from its beginning where the filter is
+    about the connection, such as `host == "db.test"` or `~tcp`. A rule that is decided by a message or an event slows
+    the line from this one on, for the rest of its conversation.
 
     Attributes:
         down: the rate of responses.
@@ -74,8 +75,8 @@ class Throttle(Action):
 
     key: ClassVar = "throttle"
     events: ClassVar = REQUEST | RESPONSE
-    on_messages: ClassVar = Phase.X
-    at_open: ClassVar = True
+    on_messages: ClassVar = MESSAGES
+    begins: ClassVar = CONNECTING
     short: ClassVar = "down"
     synonyms: ClassVar = {
         "download": "down", "upload": "up", "rate": "down", "speed": "down", "bandwidth": "down", "delay": "latency",
@@ -117,11 +118,11 @@ class Throttle(Action):
         return lambda flow, captures: flow.plan.throttles.append(slow(flow))
 
     def bind_message(self, memory: Memory) -> MessageHandler:
-        slow = self._slowing(memory)
+        slow, marker = self._slowing(memory), object()
 
         def throttle(turn: Turn, captures: Captures) -> None:
-            if isinstance(turn.subject, TCPFlow):
-                turn.subject.throttles.append(slow(turn.subject))
+            if turn.once(marker):
+                turn.throttle(slow(turn.flow))
 
         return throttle
 
