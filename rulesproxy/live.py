@@ -24,7 +24,7 @@ from rulesproxy.engine.script import ScriptError, Scripts
 from rulesproxy.net.watch import Watch
 
 if TYPE_CHECKING:
-    from rulesproxy.engine.dispatch import Chain
+    from rulesproxy.engine.chain import Chain
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.project import Project

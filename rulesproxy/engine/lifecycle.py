@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from rulesproxy.engine.bind import AddonError, addon_name, children_of, handler_of, handlers_of, misspelt, takes
+from rulesproxy.engine.chain import Bound
 from rulesproxy.engine.commands import CommandError, Commands, decorated
-from rulesproxy.engine.dispatch import AddonHalt, Bound, dispatch, failure_text
+from rulesproxy.engine.dispatch import AddonHalt, dispatch
+from rulesproxy.engine.failures import failure_text
 from rulesproxy.engine.log import logger
 from rulesproxy.engine.options import Options, OptionsError
 from rulesproxy.events import EVENTS, Handler

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 from rulesproxy.engine import context, watchdog
 from rulesproxy.engine.bind import AddonError, addon_name, bind
+from rulesproxy.engine.chain import Chain
 from rulesproxy.engine.commands import Commands
-from rulesproxy.engine.dispatch import AddonHalt, Chain, dispatch
+from rulesproxy.engine.dispatch import AddonHalt, dispatch
 from rulesproxy.engine.later import Later
 from rulesproxy.engine.lifecycle import Node
 from rulesproxy.engine.log import EntryHandler, LogEntry, logger

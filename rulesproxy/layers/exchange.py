@@ -11,7 +11,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from rulesproxy.engine.dispatch import Chain, dispatch
+from rulesproxy.engine.chain import Chain
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from rulesproxy.engine.dispatch import Chain, dispatch_layer
+from rulesproxy.engine.chain import Chain
+from rulesproxy.engine.dispatch import dispatch_layer
 from rulesproxy.flow.connection import Address, ClientConn, ServerConn
 from rulesproxy.flow.route import Route
 from rulesproxy.flow.websocket import WebSocketFlow

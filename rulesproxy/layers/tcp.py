@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rulesproxy.engine.dispatch import Bound, Chain, dispatch
+from rulesproxy.engine.chain import Bound, Chain
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import ServerConn
 from rulesproxy.flow.error import KILLED, FlowError, Kind
 from rulesproxy.flow.http import HTTPFlow

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from rulesproxy.engine.dispatch import Chain, dispatch
+from rulesproxy.engine.chain import Chain
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.websocket import WebSocketFlow, WebSocketMessage
 from rulesproxy.layers.conversation import Spoiler
 from rulesproxy.layers.effects import slowed

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 
-from rulesproxy.engine.dispatch import Bound, run_guarded
+from rulesproxy.engine.chain import Bound
+from rulesproxy.engine.dispatch import run_guarded
 from rulesproxy.engine.log import logger
 from rulesproxy.filters.fields.graphql import BATCH
 from rulesproxy.filters.view import FlowView

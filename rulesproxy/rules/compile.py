@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rulesproxy.engine.dispatch import Bound
+from rulesproxy.engine.chain import Bound
 from rulesproxy.filters.analysis import reads, request_only
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
@@ -93,7 +93,8 @@ class Compiled:
     __slots__ = (
         "_beginning", "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request",
         "_response", "_talking", "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response",
-        "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "begins", "captures", "connect", "decides_connect",
+        "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "begins", "captures",
+        "connect", "decides_connect",
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
         "holds_response", "matches", "may", "memory", "messages", "name", "number", "only_passes", "only_routes",
         "opens", "outside", "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule",

@@ -28,12 +28,10 @@ class Hosts:
     """The rules of a set by host.
 
     Attributes:
-        connects: some rule may refuse a CONNECT.
-        passes: some rule leaves TLS undecrypted.
         routes: some rule says how the server of a tunnel is reached.
     """
 
-    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "connects", "passes", "routes")
+    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "routes")
 
     def __init__(self, rules: Sequence[Compiled], index: Index | None, store: Store | None) -> None:
         self._store = store
@@ -41,9 +39,17 @@ class Hosts:
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = index
         self._known: dict[str, bool] = {}
-        self.connects = any(rule.connect is not None for rule in self._rules)
-        self.passes = any(rule.passes for rule in self._rules)
         self.routes = any(rule.route is not None for rule in self._rules)
+
+    @property
+    def handlers(self) -> dict[str, object]:
+        """The events that some rule needs, each with its handler."""
+        found: dict[str, object] = {}
+        if any(rule.connect is not None for rule in self._rules):
+            found["http_connect"] = self.http_connect
+        if any(rule.passes for rule in self._rules):
+            found["clienthello"] = self.clienthello
+        return found
 
     def http_connect(self, flow: HTTPFlow) -> None:
         if over(flow):

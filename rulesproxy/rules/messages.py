@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TypeAlias
 
-from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
+from rulesproxy.engine.chain import Bound
+from rulesproxy.engine.dispatch import dispatch, run_guarded
 from rulesproxy.filters.phases import NONE, Phase
 from rulesproxy.filters.view import FlowView
 from rulesproxy.rules.action import Captures

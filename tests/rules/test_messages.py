@@ -15,7 +15,7 @@ from rulesproxy import HTTPFlow, WebSocketFlow, load_rules
 from rulesproxy.filters.reference import matches
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.websocket import WebSocketMessage
-from rulesproxy.rules import passes
+from rulesproxy.rules import runner
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.ruleset import RuleSet
 from tests.support.deciding import complete
@@ -280,11 +280,11 @@ class Oracle:
 def test_messages_agree_with_the_oracle(
     indexed_from: int, text: str, messages: list[tuple[bool, str | bytes]], url: str
 ) -> None:
-    threshold, passes.INDEXED_FROM = passes.INDEXED_FROM, indexed_from
+    threshold, runner.INDEXED_FROM = runner.INDEXED_FROM, indexed_from
     try:
         rules = load_rules(text=text, outside=Outside(lambda: 0.0, lambda: 0.0, lambda: "u", "0"))
     finally:
-        passes.INDEXED_FROM = threshold
+        runner.INDEXED_FROM = threshold
     conversation, oracle = Conversation(rules, url), Oracle(rules, url)
     for message in messages:
         conversation.send(*message)
