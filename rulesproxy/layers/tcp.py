@@ -258,6 +258,10 @@ class TCPLayer(Layer):
                     data = await reading
                 finally:
                     reading.cancel()
+            if self._sink(from_client) is not source:
+                # The line has become slow while nothing came, and this is the first that goes through it.
+                self._sink(from_client).unread(data)
+                continue
             if not data:
                 if held:
                     await self._show(handlers, flow, held, from_client, whole=True)

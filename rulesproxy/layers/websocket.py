@@ -227,6 +227,10 @@ class WebSocketLayer(Layer):
                 raise Lost(way.from_client, str(exc), reset=True) from None
             except StreamTimeout:
                 raise Idle(limits.websocket_idle) from None
+            if way.source is not source:
+                # The line has become slow while nothing came, and this is the first that goes through it.
+                way.source.unread(data)
+                continue
             if not data:
                 if flow.close_code is None:
                     raise Lost(way.from_client, "it closed the connection without a Close frame")
