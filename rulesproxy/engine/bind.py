@@ -58,6 +58,7 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
             routes.append(routing)
         beginning = _question(addon, name, "begin_tcp", "(flow, certain)")
         if beginning:
+            beginning.closed = fails_closed
             begins.append(beginning)
         if getattr(addon, "observes", False) is True:
             continue

@@ -270,8 +270,11 @@ class TCPLayer(Layer):
                 return to_client if source.eof_ends else None
             if handlers:
                 held = await self._show(handlers, flow, held + data, from_client)
+            elif self._spoiler is None:
+                sink.write(data)
+                await sink.drain()
             else:
-                await self._send(to_client, data)
+                await self._write(to_client, data)
 
     async def _end_side(self, flow: TCPFlow, to_client: bool) -> None:
         """Tell one side that no more comes, to the client perhaps later."""

@@ -94,7 +94,7 @@ class Way:
         if self.flusher is not None:
             await self.flusher
         if fault is None:
-            await self._write(data, message)
+            await (self._out(data) if self.spoiler is None else self._write(data, message))
             return
         with self._breaking():
             await Spoiler(self._services, fault, self.sink, invalid(self)).send(data, self._write)

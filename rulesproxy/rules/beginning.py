@@ -32,7 +32,9 @@ def begin(rules: Sequence[Compiled], hosts: Hosts, flow: TCPFlow, talk: Talk) ->
     turn = TCPTurn(flow, 0, at_open=True)
     for number in hosts.of_host(turn.view(0).request.host):
         rule = rules[number]
-        if not rule.begins or (flow.handshake_flow is not None and (rule.acts_on_request or rule.acts_on_response)):
+        if not (rule.begins_unseen if flow.unseen else rule.begins):
+            continue
+        if flow.handshake_flow is not None and (rule.acts_on_request or rule.acts_on_response):
             continue
         view = turn.view(number)
         if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view)):

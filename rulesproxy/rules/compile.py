@@ -87,13 +87,15 @@ class Compiled:
         messages: the kinds of messages on which it acts, or behind which no rule below it does.
         opens: the kinds of conversations on which it acts before their first message.
         begins: it acts when a connection of raw TCP begins, or ends the pass over the rules there.
+        begins_unseen: also where its bytes pass unread: its filter is about any connection, and not about raw TCP.
         awaits_messages: the pass over the rules waits for what it does on a message.
     """
 
     __slots__ = (
         "_beginning", "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request",
         "_response", "_talking", "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response",
-        "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "begins", "captures",
+        "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "begins", "begins_unseen",
+        "captures",
         "connect", "decides_connect",
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
         "holds_response", "matches", "may", "memory", "messages", "name", "number", "only_passes", "only_routes",
@@ -190,6 +192,7 @@ class Compiled:
             self.opens |= opened
         self._beginning = tuple([action for action in actions if begins(action, checked)])
         self.begins = bool(self._beginning) or (self.stop and begins_with(checked, CONNECTING))
+        self.begins_unseen = self.begins and bool(checked.phases & (CONNECTING & ~Phase.X))
         if self.stop and not (self.acts_on_request or self.acts_on_response):
             self.messages |= checked.phases & MESSAGES
         self.awaits_messages = any(action.awaits for kinds, _, action in self._talking if kinds)

@@ -12,7 +12,7 @@ from rulesproxy.rules.compile import Compiled
 
 _NAMES = 8
 """Names in one line of the plan; more are counted."""
-_CARRIERS = {Phase.W: "WebSockets", Phase.X: "TCP", Phase.V: "event streams"}
+CARRIERS = {Phase.W: "WebSockets", Phase.X: "TCP", Phase.V: "event streams"}
 _BODY: dict[Side, Phase] = {"request": Phase.B, "response": Phase.S}
 
 
@@ -57,7 +57,7 @@ def make_plan(rules: Sequence[Compiled]) -> Plan:
         tuple([rule.name for rule in rules if rule.acts_on_error]),
         {
             kind: names
-            for phase, kind in _CARRIERS.items()
+            for phase, kind in CARRIERS.items()
             if (names := tuple([rule.name for rule in rules if (rule.messages | rule.opens) & phase]))
         },
         {rule.name: _why(rule, "request") for rule in rules if rule.holds_request},

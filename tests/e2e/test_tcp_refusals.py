@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rulesproxy import Proxy, TCPFlow, load_rules
+from rulesproxy.flow.plan import Rate, Throttle
 from tests.support import pki
 from tests.support.client import RawClient
 from tests.support.line import Talking, line
@@ -355,6 +356,58 @@ async def test_tls_that_is_passed_through(effect: str) -> None:
             with pytest.raises((ConnectionError, OSError)):
                 await client.start_tls(pki.ca_file())
         assert ("serverconnect" in recorder.trace) is effect.startswith("fault")
+
+
+@pytest.mark.parametrize("seen", [False, True])
+async def test_raw_tcp_is_not_tls_that_is_passed_through(seen: bool) -> None:
+    """A rule against raw TCP must not refuse HTTPS that nobody decrypts, unless its bytes are to be seen as TCP."""
+    rules = load_rules(text="version: 1\nrules:\n  - match: ~tcp\n    block:\n")
+    async with Origin.http(answer(200, b"fine"), tls="good") as origin:
+        async with running(rules=rules, tcp_events_in_tunnels=seen) as proxy, client_of(proxy) as client:
+            assert (await client.connect_to(f"localhost:{origin.port}")).status == 200
+            if seen:
+                with pytest.raises((ConnectionError, OSError)):
+                    await client.start_tls(pki.ca_file())
+                return
+            await client.start_tls(pki.ca_file())
+            assert (await client.request(get("/", "Host: localhost"))).body == b"fine"
+
+
+async def test_an_addon_is_asked_and_may_fail() -> None:
+    asked: list[tuple[str, bool]] = []
+
+    class Gate:
+        on_error = "closed"
+
+        def begin_tcp(self, flow: TCPFlow, certain: bool) -> None:
+            asked.append((flow.server_conn.address[0], certain))
+            if flow.server_conn.address[0] == "localhost":
+                flow.plan.throttles.append(Throttle(down=Rate(1_000_000)))
+            else:
+                raise ValueError("no")
+
+    async with Origin(script("echo"), raw=True) as origin:
+        async with running(Gate(), errors=True, mode="socks5") as proxy:
+            async with client_of(proxy) as client:
+                assert await socks(client, "localhost", origin.port) == b"\x05\x00"
+                client.send(b"\x00hi")
+                assert await client.read_exactly(3) == b"\x00hi"
+            async with client_of(proxy) as client:
+                with pytest.raises(AssertionError):
+                    await socks(client, "a.test", 1)
+                assert client.broken
+    assert asked == [("localhost", False), ("localhost", True), ("a.test", False)]
+
+
+async def test_a_client_that_leaves_while_it_waits_is_noticed() -> None:
+    recorder = Recorder()
+    async with Origin(script("echo"), raw=True) as origin:
+        rules = f"  - match: port == {origin.port}\n    delay: 60s\n"
+        async with raw("tcp", rules, origin, recorder) as (_, client):
+            client.send(b"hi")
+            client.reset()
+            await recorder.wait("clientdisconnect")
+        assert not origin.connections
 
 
 async def test_a_filter_about_the_server_is_asked_when_it_is_there() -> None:
