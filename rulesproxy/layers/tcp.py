@@ -214,8 +214,8 @@ class TCPLayer(Layer):
             if isinstance(broken, CutOff) or broken.how == "close":
                 await self._part(flow)
                 return
-            # The server sees a client that has left.
-            server.write_eof()
+            # The server sees a client that has left, and is not kept for one that waits in vain.
+            await server.close()
             await end_client(self.context, broken.how)
             return
         if not isinstance(broken, (StreamClosed, StreamTimeout, _Killed)):

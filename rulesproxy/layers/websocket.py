@@ -96,6 +96,10 @@ class WebSocketLayer(Layer):
             self._part(end, up, down)
             await self._tell(chain, end)
             until = services.clock.now() + self.options.limits.close_linger
+            if end.silent:
+                # The server is not kept for a client that waits in vain.
+                await drain_off(down.source, until)
+                await self.server.close()
             await asyncio.gather(self._leave_client(end, up.source, until), drain_off(down.source, until))
         finally:
             services.conversations.discard(flow)
