@@ -21,9 +21,9 @@ from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.rules import runner
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action
-from rulesproxy.rules.compile import REQUEST_SIDE
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.moments import REQUEST_SIDE
 from rulesproxy.rules.outside import Outside, fraction
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 from rulesproxy.rules.state import FlowState
