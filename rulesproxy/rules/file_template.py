@@ -18,7 +18,7 @@ from rulesproxy.rules.nodes import MAX_CHARACTERS, File, Scalar
 from rulesproxy.rules.template import Captures, Place, Template, parse
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.bodies import FilePath
+    from rulesproxy.rules.local_path import LocalPath
     from rulesproxy.rules.nodes import Node
     from rulesproxy.rules.schema import Reader
 
@@ -36,7 +36,7 @@ class FileTemplate:
     kind: str
 
     @classmethod
-    def of(cls, file: FilePath, node: Node, reader: Reader) -> FileTemplate:
+    def of(cls, file: LocalPath, node: Node, reader: Reader) -> FileTemplate:
         """Read a file as a template; its mistakes are shown at their places in it."""
         try:
             data = file.path.read_bytes() if reader.closure is None else reader.closure.read(file.path, MAX_CHARACTERS)

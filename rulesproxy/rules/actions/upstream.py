@@ -11,7 +11,7 @@ from rulesproxy.flow.route import ClientCert, Route, Via
 from rulesproxy.flow.url import split_authority
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
-from rulesproxy.rules.bodies import FilePath
+from rulesproxy.rules.local_path import FilePath
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
