@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 _MESSAGE_EVENTS = {Phase.W: "websocket_message", Phase.X: "tcp_message", Phase.V: "response"}
+_NO_CAPTURES: Captures = {}
 _ERRORS = frozenset({"error.kind", "error.message", "~e"})
 """The fields that name an error."""
 
@@ -41,9 +42,6 @@ class Compiled:
     Attributes:
         number: its place among all rules.
         name: what hits, logs and messages call it.
-        matches: its filter.
-        may: what is known of its filter without bodies.
-        captures: its captures, None where it has none.
         memory: what it remembers from flow to flow.
         gate: which of the flows that its filter matches it acts on; None for all.
         refuses_overflow: a body over the limit is refused where it needs that body.
@@ -78,18 +76,14 @@ class Compiled:
     """
 
     __slots__ = (
-        "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request", "_response",
-        "_talking", "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "answers_batches",
-        "awaits_messages", "awaits_request", "awaits_response", "captures", "connect", "decides_connect",
+        "_bounds", "_captures", "_editors", "_error", "_host_may", "_host_must", "_made", "_matches", "_may", "_near",
+        "_request", "_response", "_talking", "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response",
+        "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "connect", "decides_connect",
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
-        "holds_response", "matches", "may", "memory", "messages", "name", "number", "only_passes", "only_routes",
-        "opens", "outside", "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule",
-        "shadows_connect", "stop", "uses_request_late", "uses_response", "uses_state",
+        "holds_response", "memory", "messages", "name", "number", "only_passes", "only_routes", "opens", "outside",
+        "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule", "shadows_connect", "stop",
+        "uses_request_late", "uses_response", "uses_state",
     )  # fmt: skip
-
-    matches: Filter
-    may: Filter
-    captures: Callable[[FlowView], Captures] | None
 
     def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
         checked = rule.filter
@@ -120,6 +114,9 @@ class Compiled:
             name for action in actions for name in action.names if name in MADE or is_of_message(name)
         )
         self._bounds: dict[str, Bound] = {}
+        self._matches: Filter | None = None
+        self._may: Filter | None = None
+        self._captures: Callable[[FlowView], Captures] | None = None
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
         self._host_must: Callable[[str], bool] | None = None
@@ -138,22 +135,33 @@ class Compiled:
         self._bind_messages(checked, actions)
         self._bind_connect(checked, actions)
 
-    def __getattr__(self, name: str) -> object:
-        # Compiled when a flow first comes to this rule: of thousands of rules most never see one.
-        checked = self.rule.filter
-        value: object
-        if name == "matches":
-            value = compile_filter(checked)
-        elif name == "may":
-            value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
-        elif name == "captures":
-            value = compile_captures(checked) if checked.captures else None
+    # The filter is compiled when a flow first comes to this rule: of thousands of rules most never see one.
+
+    @property
+    def matches(self) -> Filter:
+        """Its filter."""
+        if self._matches is None:
+            self._matches = compile_filter(self.rule.filter)
+        return self._matches
+
+    @property
+    def may(self) -> Filter:
+        """What is known of its filter without bodies."""
+        if self._may is None:
+            checked = self.rule.filter
+            self._may = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
+        return self._may
+
+    @property
+    def captures(self) -> Callable[[FlowView], Captures]:
+        """Gives its captures, and what is made for it beside them."""
+        if self._captures is None:
+            checked = self.rule.filter
+            found: Callable[[FlowView], Captures] | None = compile_captures(checked) if checked.captures else None
             if self._made:
-                value = making(self._made, value, self.memory, self.outside)
-        else:
-            raise AttributeError(name)
-        setattr(self, name, value)
-        return value
+                found = making(self._made, found, self.memory, self.outside)
+            self._captures = found or _no_captures
+        return self._captures
 
     def _bind_request(self, checked: Checked, request: list[Action], response: list[Action]) -> None:
         decidable = bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
@@ -277,6 +285,10 @@ class Compiled:
             bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
             self._bounds[event] = bound
         return bound
+
+
+def _no_captures(view: FlowView) -> Captures:
+    return _NO_CAPTURES
 
 
 def _uses_state(rule: Rule, actions: list[Action]) -> bool:

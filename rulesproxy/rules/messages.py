@@ -24,8 +24,6 @@ from rulesproxy.rules.turn import Turn
 Rest: TypeAlias = Coroutine[object, object, None] | None
 """The rest of a pass that has to wait for an `async` function."""
 
-_NO_CAPTURES: Captures = {}
-
 
 class Talk:
     """What the rules of one set know of one conversation.
@@ -93,7 +91,7 @@ class Messages:
             if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view)):
                 continue
             hit(turn.flow, rule)
-            captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+            captures = rule.captures(view)
             run_guarded(rule.on_open(turn.phase), turn.subject, turn, captures)
 
     def run(self, talk: Talk, turn: Turn, at: int = 0) -> Rest:
@@ -107,7 +105,7 @@ class Messages:
             if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view, _counts(talk, rule))):
                 continue
             hit(turn.flow, rule)
-            captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+            captures = rule.captures(view)
             bound = rule.on_message(turn.phase)
             if rule.awaits_messages:
                 return self._wait(talk, turn, rule, bound, captures, at)
