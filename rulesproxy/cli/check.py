@@ -88,7 +88,7 @@ def _with_project(loaded: Loaded, path: Path) -> Loaded:
     try:
         project = read_project(path)
         if project.options:
-            from rulesproxy.app import declare_options
+            from rulesproxy.options import declare_options
 
             options = Options()
             declare_options(options)

@@ -150,8 +150,9 @@ def make_proxy(
         ValueError: a mode or an address is none.
     """
     from rulesproxy.addons.access_log import AccessLog
-    from rulesproxy.app import Proxy, declare_options
+    from rulesproxy.app import Proxy
     from rulesproxy.engine.options import Options
+    from rulesproxy.options import declare_options
 
     options = Options()
     declare_options(options)
@@ -161,7 +162,8 @@ def make_proxy(
         rules,
         listen=args.listen or (),
         mode=args.mode or "regular",
-        addons=[*map(Path, args.addon), *besides, AccessLog()],
+        # Nobody sees its lines where only warnings are shown.
+        addons=[*map(Path, args.addon), *besides, *([] if args.quiet else [AccessLog()])],
         profiles=args.profile,
         watch=True,
         project=project,

@@ -257,7 +257,7 @@ class ServerSide:
             return
         if head is not None and head.keep_alive and self.sent and upstream.reader.idle:
             self.upstream = None
-            if upstream.private or _belongs_to_client(exchange.head.fields, head):
+            if upstream.private or _belongs_to_client(exchange, head):
                 # Also for good: what has been proved on a connection stays with it.
                 upstream.private = True
                 upstream.uses += 1
@@ -326,16 +326,25 @@ def _absolute(request: HTTPRequest) -> str:
     return f"{request.scheme}://{format_authority(request.host, request.port, request.scheme)}{path}"
 
 
-def _belongs_to_client(asked: list[Field], head: ResponseHead) -> bool:
+def _belongs_to_client(exchange: Exchange, head: ResponseHead) -> bool:
     """Whether a connection has, or is about to have, the rights of one user: NTLM and Negotiate prove them once for it.
 
     (RFC 4559 section 6: a proxy must not share such a connection.)
     """
-    name, fields = (b"www-authenticate", head.fields) if head.status == 401 else (b"authorization", asked)
-    for field in fields:  # noqa: SIM110  (a generator would cost more than the loop)
-        if field[0] == name and field[2][:9].lower().startswith((b"ntlm", b"negotiate")):
-            return True
+    if head.status == 401:
+        return _proves_once(head.fields, b"www-authenticate")
+    layer, fields = exchange.layer, exchange.head.fields
+    # A client sends the same fields again and again, and its reader then gives the same list.
+    if fields is layer.harmless:
+        return False
+    if _proves_once(fields, b"authorization"):
+        return True
+    layer.harmless = fields
     return False
+
+
+def _proves_once(fields: list[Field], name: bytes) -> bool:
+    return any(field[0] == name and field[2][:9].lower().startswith((b"ntlm", b"negotiate")) for field in fields)
 
 
 def _upgrades(fields: list[Field]) -> list[bytes]:

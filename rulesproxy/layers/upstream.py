@@ -152,7 +152,7 @@ class Upstreams:
         """Put a connection that can serve another request into the pool."""
         self.active -= 1
         key = upstream.key
-        if upstream.private or upstream.stream.ended or not upstream.reader.idle:
+        if upstream.stream.ended:
             self._retire(upstream)
             return
         limits = self._services.options.limits

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from rulesproxy import OptionsError, RulesError
-from rulesproxy.app import declare_options
 from rulesproxy.engine.options import Options
 from rulesproxy.net import watch
+from rulesproxy.options import declare_options
 from rulesproxy.rules.project import Project, read_project
 from rulesproxy.rules.ruleset import load_rules
 from tests.support.client import RawClient
