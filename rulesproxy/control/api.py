@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from rulesproxy.aside import aside
 from rulesproxy.control.feed import Feed, Subscriber
 from rulesproxy.control.metrics import CONTENT_TYPE, metrics
 from rulesproxy.diagnostics import DiagnosticError
@@ -141,7 +142,7 @@ class Api:
         from rulesproxy.rules.shared import check_shared
 
         text = (await _body(request)).decode("utf-8", "replace")
-        loaded = await self._proxy.live.aside(lambda: load_text(text))
+        loaded = await aside(lambda: load_text(text))
         shared = check_shared(loaded.rules, self._proxy.workers)
         found = [to_json(diagnostic) for diagnostic in (*loaded.diagnostics, *shared)]
         return _Answer({"ok": loaded.ok and not shared, "rules": len(loaded.rules), "diagnostics": found})
@@ -151,7 +152,7 @@ class Api:
         if rules is None:
             raise HTTPException(409, "this proxy runs without rules")
         flow = _flow(await _json(request))
-        return _Answer(await self._proxy.live.aside(lambda: _dry(rules, flow)))
+        return _Answer(await aside(lambda: _dry(rules, flow)))
 
     # Options and commands
 
