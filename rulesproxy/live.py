@@ -127,6 +127,11 @@ class Live:
         self._turn = asyncio.Lock()
 
     @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profiles that are switched on."""
+        return self._profiles
+
+    @property
     def rules_error(self) -> Exception | None:
         """Why the rule files as they are now are not in force; None where they are."""
         return self.problems.get("rules")
