@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Source
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules.compose import MAX_CHARACTERS
 from rulesproxy.rules.media import content_type
-from rulesproxy.rules.nodes import MAX_CHARACTERS, File, Scalar
+from rulesproxy.rules.nodes import File, Scalar
 from rulesproxy.rules.template import Captures, Place, Template, parse
 
 if TYPE_CHECKING:
