@@ -118,6 +118,9 @@ class ServerSide:
         """The request head for the wire; `asked` where we have answered the client's Expect ourselves."""
         request, head = exchange.flow.request, exchange.head
         fields = framing.fields
+        if request.method == "CONNECT":
+            # What it asks for is a tunnel, and what follows the answer is no response (RFC 9110 section 9.3.6).
+            raise FlowFailed("handler", "a rule or an addon made a request that cannot be sent: its method is CONNECT")
         options = [b"TE" for field in fields if field[0] == b"te"][:1]
         if head.upgrade:
             wanted = _upgrades(request.headers.raw)
