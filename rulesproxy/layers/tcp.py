@@ -17,10 +17,10 @@ from rulesproxy.layers.effects import slowed
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.outcome import where
 from rulesproxy.layers.pacing import pause
+from rulesproxy.layers.reach import DialError, close_stream, open_tunnel
 from rulesproxy.layers.repeats import Repeats
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.tcp_refusal import ask, end_client, how_refused, read_off, tell_refused
-from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
 
 _log = logging.getLogger("rulesproxy")
 

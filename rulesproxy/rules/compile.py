@@ -14,12 +14,12 @@ from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
 from rulesproxy.filters.phases import CONNECTING, MESSAGES, NONE
-from rulesproxy.filters.reference import values_of
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.route import Route
 from rulesproxy.rules.action import Action, Captures, Handler, MessageHandler, is_of_message
 from rulesproxy.rules.gates import Gate
+from rulesproxy.rules.made import making
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.moments import (
@@ -35,14 +35,14 @@ from rulesproxy.rules.moments import (
     opens,
 )  # fmt: skip
 from rulesproxy.rules.outside import Outside, the_machine
-from rulesproxy.rules.template_fields import read_of, text_of
-from rulesproxy.rules.template_filters import Instant
-from rulesproxy.rules.template_names import COUNTER, MADE, NOW, UUID
+from rulesproxy.rules.template_names import MADE
 
 if TYPE_CHECKING:
     from rulesproxy.rules.turn import Subject, Turn
 
+
 _MESSAGE_EVENTS = {Phase.W: "websocket_message", Phase.X: "tcp_message", Phase.V: "response"}
+_NO_CAPTURES: Captures = {}
 _ERRORS = frozenset({"error.kind", "error.message", "~e"})
 """The fields that name an error."""
 
@@ -53,9 +53,6 @@ class Compiled:
     Attributes:
         number: its place among all rules.
         name: what hits, logs and messages call it.
-        matches: its filter.
-        may: what is known of its filter without bodies.
-        captures: its captures, None where it has none.
         memory: what it remembers from flow to flow.
         gate: which of the flows that its filter matches it acts on; None for all.
         refuses_overflow: a body over the limit is refused where it needs that body.
@@ -92,20 +89,15 @@ class Compiled:
     """
 
     __slots__ = (
-        "_beginning", "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request",
-        "_response", "_talking", "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response",
-        "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "begins", "begins_unseen",
-        "captures",
-        "connect", "decides_connect",
+        "_beginning", "_bounds", "_captures", "_editors", "_error", "_host_may", "_host_must", "_made", "_matches",
+        "_may", "_near", "_request", "_response", "_talking", "_uses_response", "acts_on_error", "acts_on_request",
+        "acts_on_response", "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "begins",
+        "begins_unseen", "connect", "decides_connect",
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
-        "holds_response", "matches", "may", "memory", "messages", "name", "number", "only_passes", "only_routes",
-        "opens", "outside", "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule",
-        "shadows_connect", "stop", "uses_request_late", "uses_response", "uses_state",
+        "holds_response", "memory", "messages", "name", "number", "only_passes", "only_routes", "opens", "outside",
+        "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule", "shadows_connect", "stop",
+        "uses_request_late", "uses_response", "uses_state",
     )  # fmt: skip
-
-    matches: Filter
-    may: Filter
-    captures: Callable[[FlowView], Captures] | None
 
     def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
         checked = rule.filter
@@ -136,6 +128,9 @@ class Compiled:
             name for action in actions for name in action.names if name in MADE or is_of_message(name)
         )
         self._bounds: dict[str, Bound] = {}
+        self._matches: Filter | None = None
+        self._may: Filter | None = None
+        self._captures: Callable[[FlowView], Captures] | None = None
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
         self._host_must: Callable[[str], bool] | None = None
@@ -154,22 +149,33 @@ class Compiled:
         self._bind_messages(checked, actions)
         self._bind_connect(checked, actions)
 
-    def __getattr__(self, name: str) -> object:
-        # Compiled when a flow first comes to this rule: of thousands of rules most never see one.
-        checked = self.rule.filter
-        value: object
-        if name == "matches":
-            value = compile_filter(checked)
-        elif name == "may":
-            value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
-        elif name == "captures":
-            value = compile_captures(checked) if checked.captures else None
+    # The filter is compiled when a flow first comes to this rule: of thousands of rules most never see one.
+
+    @property
+    def matches(self) -> Filter:
+        """Its filter."""
+        if self._matches is None:
+            self._matches = compile_filter(self.rule.filter)
+        return self._matches
+
+    @property
+    def may(self) -> Filter:
+        """What is known of its filter without bodies."""
+        if self._may is None:
+            checked = self.rule.filter
+            self._may = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
+        return self._may
+
+    @property
+    def captures(self) -> Callable[[FlowView], Captures]:
+        """Gives its captures, and what is made for it beside them."""
+        if self._captures is None:
+            checked = self.rule.filter
+            found: Callable[[FlowView], Captures] | None = compile_captures(checked) if checked.captures else None
             if self._made:
-                value = _making(self._made, value, self.memory, self.outside)
-        else:
-            raise AttributeError(name)
-        setattr(self, name, value)
-        return value
+                found = making(self._made, found, self.memory, self.outside)
+            self._captures = found or _no_captures
+        return self._captures
 
     def _bind_request(self, checked: Checked, request: list[Action], response: list[Action]) -> None:
         decidable = bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
@@ -306,6 +312,10 @@ class Compiled:
         return bound
 
 
+def _no_captures(view: FlowView) -> Captures:
+    return _NO_CAPTURES
+
+
 def _uses_state(rule: Rule, actions: list[Action]) -> bool:
     """Whether the actions or the gates of a rule read or set named state."""
     by = rule.gates.sample.by if rule.gates is not None and rule.gates.sample is not None else None
@@ -314,45 +324,6 @@ def _uses_state(rule: Rule, actions: list[Action]) -> bool:
     return any(
         action.key == "set-state" or any(name.startswith("state[") for name in action.names) for action in actions
     )
-
-
-class _Made(dict[str, str]):
-    """Captures beside values that are made for the rule. The time is that of the moment at which it is asked for."""
-
-    __slots__ = ("_outside",)
-
-    def __init__(self, captures: Captures, outside: Outside) -> None:
-        super().__init__(captures)
-        self._outside = outside
-
-    def get(self, name: str, default: object = None) -> str | None:  # type: ignore[override]
-        if name == f"${NOW}":
-            return Instant.of(self._outside.wall())
-        return super().get(name)
-
-
-def _making(
-    names: frozenset[str], captures: Callable[[FlowView], Captures] | None, memory: Memory, outside: Outside
-) -> Callable[[FlowView], Captures]:
-    """Captures with the values of `names`. They are asked for once per flow on which a rule acts, so they may count."""
-    of_message = [(f"${name}", read) for name in names if name not in MADE and (read := read_of(name)) is not None]
-
-    def make(view: FlowView) -> Captures:
-        found = _Made(captures(view) if captures is not None else {}, outside)
-        if COUNTER in names:
-            found[f"${COUNTER}"] = str(memory.next(COUNTER))
-        if UUID in names:
-            kept = view.flow.metadata
-            if UUID not in kept:
-                kept[UUID] = outside.uuid()
-            found[f"${UUID}"] = str(kept[UUID])
-        for key, read in of_message:
-            values = values_of(read, view)
-            if values:
-                found[key] = text_of(values[0], read.field.kind)
-        return found
-
-    return make
 
 
 def _together(handlers: list[Handler], awaits: bool = False) -> Callable[[HTTPFlow, Captures], object]:

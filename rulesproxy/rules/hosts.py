@@ -15,12 +15,10 @@ from rulesproxy.flow.connection import Address, ClientConn, ServerConn
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.route import Route
-from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Index, Numbers
 from rulesproxy.rules.state import Store
 
-NO_CAPTURES: Captures = {}
 _HOSTS_KEPT = 4096
 
 
@@ -79,7 +77,7 @@ class Hosts:
 
     def _refuse(self, flow: HTTPFlow, rule: Compiled, view: FlowView) -> None:
         hit(flow, rule)
-        captures = rule.captures(view) if rule.captures is not None else NO_CAPTURES
+        captures = rule.captures(view)
         run_guarded(rule.bound("http_connect"), flow, captures)
         response = flow.response
         if response is not None and response.status_code < 400:
@@ -163,10 +161,12 @@ class Hosts:
 
 def over(flow: HTTPFlow) -> bool:
     """Whether the request has its answer, or will get none."""
-    return flow.response is not None or ended(flow)
+    plan = flow.planned
+    return flow.response is not None or flow.error is not None or (plan is not None and plan.end is not None)
 
 
 def ended(flow: HTTPFlow) -> bool:
+    """Whether it was killed, has failed, or its plan ends the connection."""
     plan = flow.planned
     return (plan is not None and plan.end is not None) or flow.error is not None
 

@@ -10,6 +10,7 @@ from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.match import FilterText
 from rulesproxy.rules.model import Step
+from rulesproxy.rules.moments import SENT, acts_on_each, on_messages, opens
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template_fields import field_of
 
@@ -49,8 +50,6 @@ def check_messages(
     checked: Checked, text: FilterText, tree: ast.Node | None, steps: list[Step], gates: Gates | None, reader: Reader
 ) -> None:
     """Record what does not go together in a rule about messages."""
-    from rulesproxy.rules.moments import acts_on_each, on_messages, opens
-
     talking = [(step, kinds) for step in steps if (kinds := on_messages(step.action, checked))]
     if not talking:
         return
@@ -90,8 +89,6 @@ def _check_lengths(talking: list[tuple[Step, Phase]], reader: Reader) -> None:
 
 def _check_open(checked: Checked, text: FilterText, openers: list[Step], reader: Reader) -> None:
     """Before the first message there is none that a filter could read."""
-    from rulesproxy.rules.moments import SENT
-
     read = next((read for read in reads(checked.node) if read.field.side == "message" or read.field.name in SENT), None)
     if read is None or not openers:
         return

@@ -77,7 +77,7 @@ class Turn(ABC):
     def acts(self, rule: Compiled, view: FlowView) -> Captures:
         """A rule is about to act, which has seen this view: what it has captured."""
         self._acting = (rule, view)
-        return rule.captures(view) if rule.captures is not None else {}
+        return rule.captures(view)
 
     def once(self, marker: object) -> bool:
         """Whether this is the first time in this conversation that somebody asks with this marker."""
@@ -93,7 +93,7 @@ class Turn(ABC):
         rule, view = self._acting
 
         def content() -> str | bytes:
-            return self._as_sent(make(rule.captures(view) if rule.captures is not None else {}))
+            return self._as_sent(make(rule.captures(view)))
 
         self.plan.repeats.append(Repeat(every, content, to_client, f"rule {rule.name}"))
 
