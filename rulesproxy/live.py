@@ -121,6 +121,11 @@ class Live:
         # One version at a time: files may change, and be asked for, while an earlier one is being loaded.
         self._turn = asyncio.Lock()
 
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profiles that are switched on."""
+        return self._profiles
+
     def load(self) -> list[object]:
         """Load everything for the first time; the addons in order, with the rules in their place.
 

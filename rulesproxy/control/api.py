@@ -24,6 +24,7 @@ from rulesproxy.engine.log import overheard
 from rulesproxy.engine.options import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import CONTROL_BODY, CONTROL_PATIENCE
+from rulesproxy.rules.packed import check_sent
 
 if TYPE_CHECKING:
     from rulesproxy.app import Figures
@@ -138,14 +139,16 @@ class Api:
         return _Answer({"name": name, "enabled": on, "revision": self._proxy.live.revision})
 
     async def _check(self, request: Request) -> Response:
-        from rulesproxy.rules.load import load_text
-        from rulesproxy.rules.shared import check_shared
-
-        text = (await _body(request)).decode("utf-8", "replace")
-        loaded = await aside(lambda: load_text(text))
-        shared = check_shared(loaded.rules, self._proxy.workers)
-        found = [to_json(diagnostic) for diagnostic in (*loaded.diagnostics, *shared)]
-        return _Answer({"ok": loaded.ok and not shared, "rules": len(loaded.rules), "diagnostics": found})
+        data, files = await _body(request), request.query_params.getlist("file")
+        proxy = self._proxy
+        try:
+            found = await aside(lambda: check_sent(data, files, proxy.live.profiles, proxy.workers))
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+        return _Answer({
+            "ok": not any(each.severity == "error" for each in found.diagnostics), "rules": len(found.rules),
+            "diagnostics": [to_json(diagnostic) for diagnostic in found.diagnostics],
+        })  # fmt: skip
 
     async def _explain(self, request: Request) -> Response:
         rules = self._proxy.live.rules

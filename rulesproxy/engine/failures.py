@@ -89,7 +89,8 @@ def code_file(call: Handler) -> str | None:
 
 
 def _close(bound: Bound, subject: object) -> None:
-    reason = f"the {bound.kind} {escape(bound.name)} failed, and it is set to fail closed (on_error: closed)"
+    setting = "on-error" if bound.kind == "rule" else "on_error"
+    reason = f"the {bound.kind} {escape(bound.name)} failed, and it is set to fail closed ({setting}: closed)"
     if isinstance(subject, HTTPFlow):
         page = f"502 Bad Gateway: {reason}.\n"
         subject.response = HTTPResponse.make(502, page, [("Content-Type", "text/plain; charset=utf-8")])

@@ -22,8 +22,9 @@ from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.names import mismatch
 from rulesproxy.layers.outcome import FlowFailed
 from rulesproxy.layers.pages import error_page
+from rulesproxy.layers.reach import Key
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import Key, Upstream
+from rulesproxy.layers.upstream import Upstream
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import CODECS, NEED_DATA, NO_BODY, RequestHead, encode_response_head
 

@@ -13,8 +13,8 @@ from rulesproxy.flow.tcp import TCPFlow, TCPMessage
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.outcome import where
 from rulesproxy.layers.pacing import PacedStream
+from rulesproxy.layers.reach import DialError, close_stream, open_tunnel
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
 
 _log = logging.getLogger("rulesproxy")
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Source
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules.compose import MAX_CHARACTERS
+from rulesproxy.rules.json_text import written
 from rulesproxy.rules.media import content_type
-from rulesproxy.rules.nodes import MAX_CHARACTERS, File, Scalar
+from rulesproxy.rules.nodes import File, Scalar
 from rulesproxy.rules.template import Captures, Place, Template, parse
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def _sample(part: str | Place) -> str:
 
 
 def _inside_json(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)[1:-1]
+    return written(value)[1:-1]
 
 
 def _is_markup(kind: str) -> bool:
