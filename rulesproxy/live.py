@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from rulesproxy.aside import aside
 from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.manager import Engine
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.script import ScriptError
 from rulesproxy.live_addons import LiveAddons
 from rulesproxy.net.watch import Watch, changed_at

@@ -96,7 +96,8 @@ def _standard_input(profiles: list[str]) -> Loaded:
 
 def _with_project(loaded: Loaded, path: Path) -> Loaded:
     """What was loaded, with what is wrong in the options of the project file."""
-    from rulesproxy.engine.options import Options, OptionsError
+    from rulesproxy.engine.option import OptionsError
+    from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import read_project
 
