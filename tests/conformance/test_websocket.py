@@ -17,6 +17,7 @@ import websockets.asyncio.client
 import websockets.asyncio.server
 from websockets.exceptions import WebSocketException
 
+from tests.support.programs import listening
 from tests.support.recorder import Observer, Recorder
 from tests.support.running import running
 
@@ -90,19 +91,6 @@ async def ask(url: str, proxy: str) -> str:
     except WebSocketException:
         pass  # The suite is here to break things.
     return said
-
-
-async def listening(port: int) -> None:
-    """Wait until somebody listens there."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
 
 
 async def suite(folder: Path, *arguments: str) -> None:

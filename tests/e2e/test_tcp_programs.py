@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from rulesproxy import Proxy
-from tests.support.origin import LIMIT, Origin, OriginConnection
-from tests.support.programs import Ran, needs, run
+from tests.support.origin import Origin, OriginConnection
+from tests.support.programs import Ran, listening, needs, run
 from tests.support.recorder import Recorder
 from tests.support.running import running
 
@@ -39,17 +39,7 @@ async def server(port: int, *command: str, user: str | None = None) -> AsyncIter
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, user=user, cwd="/"
     )
     try:
-        async with asyncio.timeout(3 * LIMIT):
-            while True:
-                assert process.returncode is None, f"{command[0]} ended with {process.returncode}"
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    await writer.wait_closed()
-                    break
+        await listening(port, process)
         yield port
     finally:
         if process.returncode is None:
