@@ -82,7 +82,7 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(PIECES, max_size=9), st.sampled_from(["", "/sub", "/out"]), st.booleans())
 @example(["out", "/", "a.txt"], "", False)
 def test_any_path_stays_inside(root: Path, pieces: list[str], strip: str, spa: bool) -> None:

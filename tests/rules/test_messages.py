@@ -275,7 +275,7 @@ class Oracle:
 
 
 @pytest.mark.parametrize("indexed_from", [1, 1000], ids=["indexed", "linear"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(rule_sets(), MESSAGES, st.sampled_from(["http://a.test/", "http://b.test/"]))
 def test_messages_agree_with_the_oracle(
     indexed_from: int, text: str, messages: list[tuple[bool, str | bytes]], url: str
