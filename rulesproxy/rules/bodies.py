@@ -248,8 +248,3 @@ def prepare_for_body_edit(request: HTTPRequest) -> None:
     kept = ",".join(known).strip()
     if kept != accepted.strip():
         request.headers["accept-encoding"] = kept or "identity"
-
-
-def bodiless(method: str, status: int) -> bool:
-    """Whether a response with this status to this method has no body (RFC 9110 section 6.4.1)."""
-    return method == "HEAD" or status < 200 or status in (204, 304)
