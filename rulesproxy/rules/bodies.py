@@ -15,8 +15,9 @@ from rulesproxy.flow.coding import SUPPORTED
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import multipart, nodes
-from rulesproxy.rules.edits import Pattern, QueryEdits
+from rulesproxy.rules.edits import QueryEdits
 from rulesproxy.rules.json_edits import JSONEdits
+from rulesproxy.rules.replacements import Pattern
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
