@@ -10,10 +10,10 @@ from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import Action, Captures, Example, MessageHandler
 from rulesproxy.rules.amounts import Octets
-from rulesproxy.rules.edits import Pattern
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.replacements import Pattern
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
 from rulesproxy.rules.turn import Turn
