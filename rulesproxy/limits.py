@@ -149,6 +149,8 @@ class Limits:
     well sends a few in a minute."""
     http2_empty_frames: int = 100
     """DATA frames without data, one after the other. Nobody needs more than one, which ends the stream."""
+    http2_interim: int = 16
+    """Interim responses of one request that wait for a client that reads slowly. One or two are usual."""
     http2_settings: float = 10.0
     """From the beginning of an HTTP/2 connection to the server's settings, which it sends unasked."""
     contexts: int = 1000
