@@ -26,8 +26,9 @@ Span = tuple[int, int]
 _UNKNOWN = -1
 """The kind of a character that has not come yet."""
 _AROUND = ("boundary", "inside")
-_PATIENCE = 4
-"""Steps for each character of a text; a regex that needs more, as only hostile texts make it, decides nothing."""
+_STEPS = 10_000
+"""Steps that may be spent on one end of a text, about 1 ms; beyond it, where only hostile texts come, nothing is kept.
+Reading the matches of a regex that takes `re` quadratic time may cost four steps more for each character."""
 
 
 class Moves(NamedTuple):
@@ -134,7 +135,7 @@ class Matches:
             yield from [match.span() for match in self._pattern.compiled.finditer(text)]
             return
         starts = self._starts.starts(text)
-        left = _PATIENCE * len(text)
+        left = _STEPS + 4 * len(text)
         start = starts.find(1)
         while start >= 0 and left > 0:
             end, read, _ = self._onward(text, start)
@@ -153,7 +154,7 @@ def undecided(sought: Sought, text: str, places: Sequence[int]) -> int:
 
     `places` are those from which on all the rest of the text fits the beginning of a match.
     """
-    at, left = 0, _PATIENCE * len(text)
+    at, left = 0, _STEPS
     spans = sought.spans(text)
     start, end = next(spans, (len(text) + 1, 0))
     for place in places:
