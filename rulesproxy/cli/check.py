@@ -17,6 +17,7 @@ from rulesproxy.diagnostics import Diagnostic, render, render_concise
 if TYPE_CHECKING:
     from rulesproxy.rules.model import Loaded
 
+STDIN = "-"
 FORMATS = ("full", "concise", "json", "github", "sarif")
 _ORDER = ("error", "warning", "info")
 SHOWN = 50
@@ -35,7 +36,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "files",
         nargs="*",
         metavar="FILE",
-        help="rule files, folders and pack:NAME (default: as `run`)",
+        help="rule files, folders and pack:NAME, or - for standard input (default: as `run`)",
     )
     parser.add_argument(
         "--profile", action="append", default=[], metavar="NAME", help="switch a profile on (may be repeated)"
@@ -52,16 +53,18 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Check the files; diagnostics go to stdout. The result is the exit status."""
+    from rulesproxy.cli import USAGE, fail
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.lints import diagnose
-    from rulesproxy.rules.load import load_files
+    from rulesproxy.rules.load import is_absent, load_files
     from rulesproxy.rules.shared import check_shared
 
     found = find_rule_files(args.files, os.environ, Path.cwd())
     if not found.paths:
-        print("no rule file: name one, or create rules.yaml here", file=sys.stderr)
-        return 2
-    loaded = load_files(found.paths, profiles=args.profile)
+        return fail("no rule file: name one, or create rules.yaml here")
+    if STDIN in args.files and len(args.files) > 1:
+        return fail("standard input stands alone: name it without other files")
+    loaded = _standard_input(args.profile) if args.files == [STDIN] else load_files(found.paths, profiles=args.profile)
     shared = check_shared(loaded.rules, args.workers)
     loaded = replace(loaded, diagnostics=(*diagnose(loaded), *shared))
     if found.project is not None:
@@ -75,7 +78,20 @@ def run(args: argparse.Namespace) -> int:
         _print_sarif(loaded)
     else:
         _print_text(loaded, failed, args.output_format)
+    if is_absent(loaded.diagnostics):
+        return USAGE
     return 1 if failed else 0
+
+
+def _standard_input(profiles: list[str]) -> Loaded:
+    """What stands there, as a rule file in the working folder."""
+    from rulesproxy.rules.compose import MAX_CHARACTERS
+    from rulesproxy.rules.load import load_bytes
+
+    # No character is longer than four bytes, and one byte more shows that there is more.
+    name = "<stdin>"
+    loaded = load_bytes(sys.stdin.buffer.read(4 * MAX_CHARACTERS + 1), name, profiles=profiles)
+    return replace(loaded, files=(Path(name), *loaded.files))
 
 
 def _with_project(loaded: Loaded, path: Path) -> Loaded:
@@ -88,7 +104,7 @@ def _with_project(loaded: Loaded, path: Path) -> Loaded:
     try:
         project = read_project(path)
         if project.options:
-            from rulesproxy.app import declare_options
+            from rulesproxy.options import declare_options
 
             options = Options()
             declare_options(options)
@@ -130,7 +146,7 @@ def _print_text(loaded: Loaded, failed: bool, output_format: str) -> None:
     if len(loaded.diagnostics) > SHOWN:
         print(f"and {len(loaded.diagnostics) - SHOWN} more")
     if failed:
-        print(f"{summary(loaded.diagnostics)} in {_files(loaded)}")
+        print(f"{summary(loaded.diagnostics)}{_where(loaded)}")
         return
     print(_plan(loaded))
 
@@ -140,7 +156,7 @@ def _print_github(loaded: Loaded) -> None:
 
     for line in to_github(loaded.diagnostics):
         print(line)
-    print(f"{summary(loaded.diagnostics) or 'good'} in {_files(loaded)}")
+    print(f"{summary(loaded.diagnostics) or 'good'}{_where(loaded)}")
 
 
 def _print_sarif(loaded: Loaded) -> None:
@@ -177,5 +193,6 @@ def _plan_data(loaded: Loaded) -> dict[str, object]:
     return asdict(make_plan([Compiled(rule, number) for number, rule in enumerate(loaded.rules)]))
 
 
-def _files(loaded: Loaded) -> str:
-    return "1 file" if len(loaded.files) == 1 else f"{len(loaded.files)} files"
+def _where(loaded: Loaded) -> str:
+    number = len(loaded.files)
+    return f" in {number} file{'' if number == 1 else 's'}" if number else ""

@@ -42,7 +42,7 @@ async def stream_response(exchange: Exchange, parts: list[bytes]) -> bool:
     assert response is not None
     assert upstream is not None
     response.body_source = None
-    framing = frame_response(exchange.flow, exchange.server.head, streamed=True)
+    framing = frame_response(exchange.flow, exchange.server.head, streamed=True, method=exchange.head.method)
     if exchange.fault is not None:
         return await _spoil(exchange, framing, _arriving(exchange, parts), whole=False)
     keep = keeps(exchange, framing)
@@ -106,7 +106,7 @@ async def send_held(exchange: Exchange) -> bool:
     response = flow.response
     if response is None:
         raise taken()
-    framing = frame_response(flow, exchange.server.head, streamed=False)
+    framing = frame_response(flow, exchange.server.head, streamed=False, method=exchange.head.method)
     if exchange.fault is not None:
         return await _spoil(exchange, framing, _held(exchange, response.body_source), whole=True)
     keep = keeps(exchange, framing)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rulesproxy.engine.dispatch import Bound, Chain, dispatch
+from rulesproxy.engine.chain import Bound, Chain
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import ServerConn
 from rulesproxy.flow.error import KILLED, FlowError, Kind
 from rulesproxy.flow.tcp import TCPFlow, TCPMessage
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.outcome import where
 from rulesproxy.layers.pacing import PacedStream
+from rulesproxy.layers.reach import DialError, close_stream, open_tunnel
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
 from rulesproxy.limits import TCP_HOLD_SHARES
 
 _log = logging.getLogger("rulesproxy")

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Source
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules.compose import MAX_CHARACTERS
+from rulesproxy.rules.json_text import written
 from rulesproxy.rules.media import content_type
-from rulesproxy.rules.nodes import MAX_CHARACTERS, File, Scalar
+from rulesproxy.rules.nodes import File, Scalar
 from rulesproxy.rules.template import Captures, Place, Template, parse
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.bodies import FilePath
+    from rulesproxy.rules.local_path import LocalPath
     from rulesproxy.rules.nodes import Node
     from rulesproxy.rules.schema import Reader
 
@@ -36,7 +38,7 @@ class FileTemplate:
     kind: str
 
     @classmethod
-    def of(cls, file: FilePath, node: Node, reader: Reader) -> FileTemplate:
+    def of(cls, file: LocalPath, node: Node, reader: Reader) -> FileTemplate:
         """Read a file as a template; its mistakes are shown at their places in it."""
         try:
             data = file.path.read_bytes() if reader.closure is None else reader.closure.read(file.path, MAX_CHARACTERS)
@@ -95,7 +97,7 @@ def _sample(part: str | Place) -> str:
 
 
 def _inside_json(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)[1:-1]
+    return written(value)[1:-1]
 
 
 def _is_markup(kind: str) -> bool:

@@ -10,6 +10,7 @@ from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.match import FilterText
 from rulesproxy.rules.model import Step
+from rulesproxy.rules.moments import on_messages
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template_fields import field_of
 
@@ -51,8 +52,6 @@ def check_messages(
     checked: Checked, text: FilterText, tree: ast.Node | None, steps: list[Step], gates: Gates | None, reader: Reader
 ) -> None:
     """Record what does not go together in a rule about messages."""
-    from rulesproxy.rules.compile import on_messages
-
     talking = [(step, kinds) for step in steps if (kinds := on_messages(step.action, checked))]
     if not talking:
         return

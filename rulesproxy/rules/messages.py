@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TypeAlias
 
-from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
+from rulesproxy.engine.chain import Bound
+from rulesproxy.engine.dispatch import dispatch, run_guarded
 from rulesproxy.filters.phases import NONE, Phase
 from rulesproxy.filters.view import FlowView
 from rulesproxy.rules.action import Captures
@@ -22,8 +23,6 @@ from rulesproxy.rules.turn import Turn
 
 Rest: TypeAlias = Coroutine[object, object, None] | None
 """The rest of a pass that has to wait for an `async` function."""
-
-_NO_CAPTURES: Captures = {}
 
 Behind: TypeAlias = tuple[LookBehind | None, LookBehind | None]
 _NOTHING: Behind = (None, None)
@@ -107,7 +106,7 @@ class Messages:
             if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view)):
                 continue
             hit(turn.flow, rule)
-            captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+            captures = rule.captures(view)
             run_guarded(rule.on_open(turn.phase), turn.subject, turn, captures)
 
     def run(self, talk: Talk, turn: Turn, at: int = 0) -> Rest:
@@ -121,7 +120,7 @@ class Messages:
             if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view, _counts(talk, rule))):
                 continue
             hit(turn.flow, rule)
-            captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+            captures = rule.captures(view)
             bound = rule.on_message(turn.phase)
             if rule.awaits_messages:
                 return self._wait(talk, turn, rule, bound, captures, at)

@@ -14,8 +14,9 @@ from rulesproxy.diagnostics import Diagnostic, Source, Span
 from rulesproxy.engine.options import Options, OptionsError
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import read_regular
+from rulesproxy.rules.compose import NodeError, read_nodes
 from rulesproxy.rules.load import RulesError
-from rulesproxy.rules.nodes import Node, NodeError, Scalar, read_nodes
+from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Bad, Reader
 
 RULES = "rules"

@@ -26,7 +26,7 @@ from rulesproxy.workers.process import Gone, NotStarted, Process
 
 if TYPE_CHECKING:
     from rulesproxy.app import Figures
-    from rulesproxy.engine.dispatch import Chain
+    from rulesproxy.engine.chain import Chain
     from rulesproxy.rules.project import Project
 
 _log = logging.getLogger("rulesproxy")

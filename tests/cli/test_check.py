@@ -29,8 +29,8 @@ CASES = [
     (["--strict", "warning.yaml"], 1, "1 warning in 1 file\n"),
     (["bad.yaml"], 1, "error[RP101]: unknown key `blok` in a rule\n  --> bad.yaml:5:5\n"),
     (["bad.yaml", "good.yaml"], 1, "2 errors in 2 files\n"),
-    (["missing.yaml"], 1, "error[RP001]: cannot read `missing.yaml`: no such file or directory\n"),
-    (["goof.yaml"], 1, "did you mean `good.yaml`?"),
+    (["missing.yaml"], 2, "error[RP001]: cannot read `missing.yaml`: no such file or directory\n"),
+    (["goof.yaml"], 2, "did you mean `good.yaml`?"),
     (
         ["--output-format", "concise", "bad.yaml"],
         1,

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from rulesproxy import OptionsError, RulesError
-from rulesproxy.app import declare_options
 from rulesproxy.engine.options import Options
 from rulesproxy.net import watch
+from rulesproxy.options import declare_options
 from rulesproxy.rules.project import Project, read_project
 from rulesproxy.rules.ruleset import load_rules
 from tests.support.client import RawClient
@@ -57,7 +57,7 @@ async def test_a_flow_keeps_its_rules_however_long_it_lasts(tmp_path: Path) -> N
             addon.write_text(code + "\nTWO = 2\n")
             assert await proxy.reload([rules, addon])
             assert proxy.live.in_flight() == {1: 1, 2: 0}
-            while proxy.engine._leaving:  # noqa: ASYNC110  (it is the time-out that is waited for)
+            while proxy.engine._departures.leaving:  # noqa: ASYNC110  (it is the time-out that is waited for)
                 await asyncio.sleep(0.01)
             go_on.set()
             assert (await client.read_response()).get("x-rules") == "first"

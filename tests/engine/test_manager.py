@@ -612,7 +612,7 @@ async def test_a_replaced_addon_dies(engine):
     assert dead() is not None
     held.release()
     del held
-    await until(lambda: not engine._leaving)
+    await until(lambda: not engine._departures.leaving)
     gc.collect()
     assert dead() is None
 

@@ -35,10 +35,10 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import format_authority, split_authority
 from rulesproxy.proto import ProtocolError, clienthello, socks5, websocket
+from rulesproxy.rules.compose import NodeError
 from rulesproxy.rules.fmt import FormatError, format_text
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
-from rulesproxy.rules.nodes import NodeError
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 from tests.fuzz.streams import EVENTS, run_events, run_tcp, tcp_texts
 from tests.support.engines import state

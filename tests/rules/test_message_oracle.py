@@ -24,7 +24,7 @@ from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.plan import END
 from rulesproxy.flow.tcp import TCPMessage
 from rulesproxy.flow.websocket import WebSocketMessage
-from rulesproxy.rules import passes
+from rulesproxy.rules import runner
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.ruleset import RuleSet, load_rules
@@ -156,11 +156,11 @@ def is_object(text: str) -> bool:
 
 
 def loaded(text: str, indexed_from: int) -> RuleSet:
-    threshold, passes.INDEXED_FROM = passes.INDEXED_FROM, indexed_from
+    threshold, runner.INDEXED_FROM = runner.INDEXED_FROM, indexed_from
     try:
         return load_rules(text=text, outside=Outside(lambda: 0.0, lambda: 0.0, lambda: "u", "0"))
     finally:
-        passes.INDEXED_FROM = threshold
+        runner.INDEXED_FROM = threshold
 
 
 def agree(compiled: tuple[object, ...], oracle: Oracle, text: str) -> None:
