@@ -92,15 +92,22 @@ class _Side:
     def undecided(self, data: bytes, bound: int) -> set[int]:
         """For each thing that is looked for the first place at which more bytes can change what is found."""
         half = _HALF.search(data, max(0, len(data) - 3)) if self._utf8 else None
-        text = self._text(data if half is None else data[: half.start()])
-        found = self._tails(text, bound)
         places = set()
+        if half is not None:
+            data = data[: half.start()]
+            if any(sought.wide for sought in self._all):
+                places.add(half.start())
+        # The last characters are in so many bytes. Most of the time nothing begins there, and the rest is not read.
+        end = self._text(data[-4 * bound :])
+        found = self._tails(end, bound)
+        if not found:
+            return places
+        text = self._text(data)
+        skipped = len(text) - len(end)
         for number, starts in found.items():
-            place = undecided(self._all[number], text, starts)
+            place = undecided(self._all[number], text, [skipped + start for start in starts])
             if place >= 0:
                 places.add(self._place(text, place))
-        if half is not None and any(sought.wide for sought in self._all):
-            places.add(half.start())
         return places
 
     def harmed(self, data: bytes, place: int) -> int:
