@@ -75,7 +75,7 @@ class Literal:
     text: str
     most: int
 
-    @cached_property
+    @property
     def moves(self) -> Moves:
         # Of a longer beginning nobody asks.
         chars = self.text[: self.most + 1]
@@ -119,13 +119,14 @@ class Matches:
         linear = slowness(pattern.tree, pattern.flags, all_matches=True) == 1
         self._starts = None if linear else Automaton(pattern.tree, pattern.flags, reverse=True)
 
-    @cached_property
+    @property
     def moves(self) -> Moves:
         return _moves(self._program)
 
     @cached_property
     def wide(self) -> bool:
-        return any(self.moves.sets[at][-1][1] > 0x7F for at in self.moves.first)
+        moves = self.moves
+        return any(moves.sets[at][-1][1] > 0x7F for at in moves.first)
 
     def near(self, text: str, place: int) -> bool:
         return True
@@ -176,24 +177,26 @@ class Tails:
     """
 
     def __init__(self, all: Sequence[Sought]) -> None:
-        self._before: list[int] = []
+        self._before: list[list[int]] = []
         self._owner: list[int] = []
-        self._masks: dict[Ranges, int] = {}
-        self._first = self._open = 0
-        for number, moves in enumerate([sought.moves for sought in all]):
+        self._members: dict[Ranges, list[int]] = {}
+        self._first: set[int] = set()
+        self._open: set[int] = set()
+        for number, sought in enumerate(all):
+            moves = sought.moves
             base = len(self._before)
-            self._before += [0] * len(moves.sets)
+            self._before += [[] for _ in moves.sets]
             self._owner += [number] * len(moves.sets)
-            for at, (ranges, after) in enumerate(zip(moves.sets, moves.after, strict=True)):
-                bit = 1 << base + at
-                self._masks[ranges] = self._masks.get(ranges, 0) | bit
+            for at, (ranges, after) in enumerate(zip(moves.sets, moves.after, strict=True), base):
+                self._members.setdefault(ranges, []).append(at)
                 for other in after:
-                    self._before[base + other] |= bit
-            self._first |= sum(1 << base + at for at in moves.first)
-            self._open |= sum(1 << base + at for at in moves.open)
+                    self._before[base + other].append(at)
+            self._first.update([base + at for at in moves.first])
+            self._open.update([base + at for at in moves.open])
+        self._reading: dict[str, frozenset[int]] = {}
         # What can have been read from a place on; the first two are nothing, and what can stand at the end of the text.
-        self._states: list[int] = []
-        self._numbers: dict[int, int] = {}
+        self._states: list[frozenset[int]] = []
+        self._numbers: dict[frozenset[int], int] = {}
         self._rows: list[dict[str, int]] = []
         self._found: list[tuple[int, ...]] = []
         self._forget()
@@ -219,25 +222,22 @@ class Tails:
         return places
 
     def _forget(self) -> None:
-        for known in (self._states, self._numbers, self._rows, self._found):
+        for known in (self._states, self._numbers, self._rows, self._found, self._reading):
             known.clear()
-        self._number(0)
-        self._states.append(-1)
+        self._number(frozenset())
+        self._states.append(frozenset(self._open))
         self._rows.append({})
         self._found.append(())
         self._left = REGEX_STEPS
 
     def _step(self, state: int, char: str) -> int:
-        code = ord(char)
-        reading = 0
-        for ranges, mask in self._masks.items():
-            if holds(ranges, code):
-                reading |= mask
-        allowed = self._open
-        if state != _START:
-            allowed = 0
-            for at in _bits(self._states[state]):
-                allowed |= self._before[at]
+        reading = self._reading.get(char)
+        if reading is None:
+            code = ord(char)
+            sets = [members for ranges, members in self._members.items() if holds(ranges, code)]
+            reading = self._reading[char] = frozenset().union(*sets)
+        states = self._states[state]
+        allowed = states if state == _START else {other for at in states for other in self._before[at]}
         row = self._rows[state]
         self._left -= 1
         if not self._left:
@@ -245,13 +245,13 @@ class Tails:
         row[char] = to = self._number(reading & allowed)
         return to
 
-    def _number(self, state: int) -> int:
+    def _number(self, state: frozenset[int]) -> int:
         number = self._numbers.get(state)
         if number is None:
             number = self._numbers[state] = len(self._states)
             self._states.append(state)
             self._rows.append({})
-            self._found.append(tuple(sorted({self._owner[at] for at in _bits(state & self._first)})))
+            self._found.append(tuple(sorted({self._owner[at] for at in state & self._first})))
         return number
 
 
@@ -371,10 +371,3 @@ def _reached(program: Program, todo: Sequence[int]) -> set[int]:
             continue
         left.extend(program.after[place])
     return found
-
-
-def _bits(number: int) -> Iterator[int]:
-    while number:
-        low = number & -number
-        yield low.bit_length() - 1
-        number ^= low
