@@ -112,7 +112,9 @@ def test_a_tunnel_is_told() -> None:
     assert route(rules, "a.other", sni="a.test") is None
 
 
-@pytest.mark.parametrize(("upstream", "codes"), [("direct", []), ("{sni: x.test}", ["RP708"]), ("{http-version: 2}", ["RP708"])])
+@pytest.mark.parametrize(
+    ("upstream", "codes"), [("direct", []), ("{sni: x.test}", ["RP708"]), ("{http-version: 2}", ["RP708"])]
+)
 def test_a_passed_tunnel_is_still_routed(upstream: str, codes: list[str]) -> None:
     loaded = load_text(
         "version: 1\nrules:\n- {match: host == 'a.test', passthrough: true}\n"
