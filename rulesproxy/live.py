@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from rulesproxy.aside import aside
 from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.manager import Engine
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.script import ScriptError
 from rulesproxy.live_addons import LiveAddons
 from rulesproxy.net.watch import Watch, changed_at
@@ -98,9 +98,9 @@ class Live:
         self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
         self.on_swap: Callable[[], Awaitable[None]] | None = None
         if isinstance(rules, (str, Path)):
-            self.rule_files = (Path(rules),)
-        elif isinstance(rules, Sequence):
-            self.rule_files = tuple(Path(path) for path in rules)
+            rules = (rules,)
+        if isinstance(rules, Sequence):
+            self.rule_files = tuple(map(Path, rules))
         else:
             self.rules = rules
         self.disabled: set[str] = set()
@@ -163,8 +163,8 @@ class Live:
                 async with asyncio.timeout(_REMIND if self.problems else None):
                     changed = await watcher.changed()
             except TimeoutError:
-                what = " and ".join(self.problems)
-                _log.warning("the files of the %s still have errors: revision %d is in force", what, self.revision)
+                what = "the files of the %s still have errors: revision %d is in force"
+                _log.warning(what, " and ".join(self.problems), self.revision)
             else:
                 try:
                     await self.reload(changed)
@@ -398,6 +398,5 @@ class Live:
 
 
 def _log_rules_error(error: RulesError) -> None:
-    for diagnostic in error.diagnostics:
-        _log.error("%s", diagnostic)
-    _log.error("the rules have errors: the last good ones stay in force")
+    for line in (*error.diagnostics, "the rules have errors: the last good ones stay in force"):
+        _log.error("%s", line)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.manager import Engine
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.script import ScriptError, Scripts
 
 if TYPE_CHECKING:

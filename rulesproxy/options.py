@@ -11,7 +11,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeAlias
 
-from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Options
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.modes import Mode

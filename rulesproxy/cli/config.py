@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
     from rulesproxy.cli import fail
     from rulesproxy.diagnostics import render
-    from rulesproxy.engine.options import Options, OptionsError
+    from rulesproxy.engine.option import OptionsError
+    from rulesproxy.engine.options import Options
     from rulesproxy.options import declare_options
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError

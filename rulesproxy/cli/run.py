@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.control.server import ControlError
     from rulesproxy.engine import log
-    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.option import OptionsError
     from rulesproxy.layers.modes import ModeError
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
@@ -181,7 +181,7 @@ async def said(serving: Coroutine[Any, Any, int], project: Project) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.control.server import ControlError
     from rulesproxy.engine.bind import AddonError
-    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.option import OptionsError
     from rulesproxy.engine.script import ScriptError
     from rulesproxy.net.server import BindError
     from rulesproxy.rules.load import RulesError

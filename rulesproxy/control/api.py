@@ -21,7 +21,7 @@ from rulesproxy.diagnostics import DiagnosticError
 from rulesproxy.diagnostics.machine import to_json
 from rulesproxy.engine.commands import CommandError, Commands
 from rulesproxy.engine.log import overheard
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import CONTROL_BODY, CONTROL_PATIENCE
 from rulesproxy.rules.packed import check_sent

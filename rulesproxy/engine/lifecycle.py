@@ -13,7 +13,8 @@ from rulesproxy.engine.commands import CommandError, Commands, decorated
 from rulesproxy.engine.dispatch import AddonHalt, dispatch
 from rulesproxy.engine.failures import failure_text
 from rulesproxy.engine.log import logger
-from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Options
 from rulesproxy.events import EVENTS, Handler
 from rulesproxy.limits import DEFAULT
 

@@ -22,7 +22,8 @@ from rulesproxy.engine.dispatch import AddonHalt, dispatch
 from rulesproxy.engine.later import Later
 from rulesproxy.engine.lifecycle import Node, end, parts
 from rulesproxy.engine.log import EntryHandler, LogEntry, logger
-from rulesproxy.engine.options import Options, OptionsError, Undo
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Options, Undo
 
 if TYPE_CHECKING:
     from rulesproxy.engine.context import Flow

@@ -21,6 +21,7 @@ from rulesproxy.layers.reach import DialError, close_stream, open_tunnel
 from rulesproxy.layers.repeats import Repeats
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.tcp_refusal import ask, end_client, how_refused, read_off, tell_refused
+from rulesproxy.limits import TCP_HOLD_SHARES
 
 _log = logging.getLogger("rulesproxy")
 
@@ -243,6 +244,7 @@ class TCPLayer(Layer):
         handlers = chain.tcp_message if self.events else ()
         to_client = not from_client
         held = b""
+        patience = longest = self.context.options.limits.tcp_hold
         while True:
             source, sink = self._sink(from_client), self._sink(to_client)
             # A tunnel is alive while either direction moves.
@@ -252,7 +254,11 @@ class TCPLayer(Layer):
             else:
                 reading = asyncio.ensure_future(source.read())
                 try:
-                    if not await self._arrives(reading):
+                    if await self._arrives(reading, patience):
+                        patience = longest
+                    else:
+                        # A peer that has said all that it wants to say waits for an answer: it shall not wait for long.
+                        patience = max(patience / 2, longest / TCP_HOLD_SHARES)
                         await self._show(handlers, flow, held, from_client, whole=True)
                         held = b""
                     data = await reading
@@ -286,11 +292,11 @@ class TCPLayer(Layer):
         self._finished.add(to_client)
         sink.write_eof()
 
-    async def _arrives(self, reading: asyncio.Future[bytes]) -> bool:
+    async def _arrives(self, reading: asyncio.Future[bytes], seconds: float) -> bool:
         """Wait a moment for the rest of what is held; whether anything came."""
         services = self.context.services
         over = asyncio.Event()
-        late = asyncio.ensure_future(services.clock.sleep(self.context.options.limits.tcp_hold))
+        late = asyncio.ensure_future(services.clock.sleep(seconds))
         late.add_done_callback(lambda _: over.set())
         reading.add_done_callback(lambda _: over.set())
         try:

@@ -5,7 +5,6 @@ What a value may not do depends on the type of the file: in JSON it stays inside
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from rulesproxy.rules.json_text import written
 from rulesproxy.rules.media import content_type
 from rulesproxy.rules.nodes import File, Scalar
 from rulesproxy.rules.template import Captures, Place, Template, parse
+from rulesproxy.rules.template_filters import html_escaped
 
 if TYPE_CHECKING:
     from rulesproxy.rules.local_path import LocalPath
@@ -79,7 +79,7 @@ class FileTemplate:
         """
         if self.template.constant is not None:
             return self.template.constant
-        safe = _inside_json if self._json else html.escape if _is_markup(self.kind) else str
+        safe = _inside_json if self._json else html_escaped if _is_markup(self.kind) else str
         return "".join([_filled(part, flow, captures, safe) for part in self.template.parts])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.app import Listening
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.limits import MIB, WORKER_RULES
 from rulesproxy.live import Live
 from rulesproxy.rules.packed import pack

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rulesproxy.app import settle
 from rulesproxy.aside import aside
 from rulesproxy.engine.bind import AddonError
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.script import ScriptError
 from rulesproxy.limits import WORKER_BACKLOG
 from rulesproxy.rules.load import RulesError

@@ -147,7 +147,7 @@ async def test_an_error_is_told_of_files_that_are_written_again_with_it(
         monkeypatch.setattr(it.proxy.live, "_load", read_and_save_again)
         it.file.write_text(broken)
         await logged(caplog, "unknown key `mach`")
-        assert it.proxy.live.rules_error is not None
+        assert "rules" in it.proxy.live.problems
 
 
 # Addons
@@ -431,6 +431,6 @@ async def test_a_bad_version_does_not_change_what_is_reported_of_it(tmp_path: Pa
         assert not await it.proxy.reload()
         with pytest.raises(RulesError) as checked:
             load_rules(it.file)
-        error = it.proxy.live.rules_error
+        error = it.proxy.live.problems.get("rules")
         assert isinstance(error, RulesError)
         assert error.diagnostics == checked.value.diagnostics

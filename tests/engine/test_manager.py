@@ -15,7 +15,7 @@ from rulesproxy.engine.commands import command
 from rulesproxy.engine.context import ctx
 from rulesproxy.engine.dispatch import AddonHalt, dispatch
 from rulesproxy.engine.manager import Engine
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import DEFAULT
 

@@ -278,9 +278,7 @@ def outcome(flow: HTTPFlow) -> tuple[object, ...]:
 
 @pytest.mark.usefixtures("every_engine")
 @pytest.mark.parametrize("indexed_from", [1, 1000], ids=["indexed", "linear"])
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(rule_sets(), st.lists(requests(), min_size=5, max_size=5))
 def test_the_passes_agree_with_the_oracle(
     indexed_from: int, exchange: Callable[..., Any], text: str, sent: list[dict[str, Any]]
