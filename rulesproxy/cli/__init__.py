@@ -38,6 +38,15 @@ def fail(message: str, code: int = USAGE) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Files may stand before and behind options: by itself argparse takes only those that stand together."""
+        namespace, rest = super().parse_known_args(args, namespace)
+        action = next((each for each in self._get_positional_actions() if each.nargs in ("*", "+")), None)
+        if action is not None and rest and not any(word.startswith("-") for word in rest):
+            getattr(namespace, action.dest).extend(rest)
+            rest = []
+        return namespace, rest
+
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"rulesproxy: {message}\n(see `{self.prog} --help`)\n")
 

@@ -41,7 +41,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--profile", action="append", default=[], metavar="NAME", help="switch a profile on (may be repeated)"
     )
-    parser.add_argument("--strict", action="store_true", help="warnings count as errors")
+    parser.add_argument("--strict", action="store_true", help="warnings count as errors, and every rule needs an id")
     parser.add_argument(
         "--workers", type=worker_count, default=1, metavar="N", help="check that N processes can serve by these rules"
     )
@@ -66,9 +66,11 @@ def run(args: argparse.Namespace) -> int:
         return fail("standard input stands alone: name it without other files")
     loaded = _standard_input(args.profile) if args.files == [STDIN] else load_files(found.paths, profiles=args.profile)
     shared = check_shared(loaded.rules, args.workers)
-    loaded = replace(loaded, diagnostics=(*diagnose(loaded), *shared))
+    loaded = replace(loaded, diagnostics=(*diagnose(loaded, args.strict), *shared))
     if found.project is not None:
-        loaded = _with_project(loaded, found.project)
+        known = set(map(str, loaded.diagnostics))
+        more = [each for each in check_project(found.project) if str(each) not in known]
+        loaded = replace(loaded, diagnostics=(*loaded.diagnostics, *more))
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)
     if args.output_format == "json":
         _print_json(loaded, failed)
@@ -94,31 +96,35 @@ def _standard_input(profiles: list[str]) -> Loaded:
     return replace(loaded, files=(Path(name), *loaded.files))
 
 
-def _with_project(loaded: Loaded, path: Path) -> Loaded:
-    """What was loaded, with what is wrong in the options of the project file."""
+def check_project(path: Path) -> tuple[Diagnostic, ...]:
+    """What is wrong in the options and addons that a project file names."""
     from rulesproxy.engine.option import OptionsError
     from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import read_project
 
-    found: tuple[Diagnostic, ...] = ()
     try:
         project = read_project(path)
-        if project.options:
-            from rulesproxy.options import declare_options
-
-            options = Options()
-            declare_options(options)
-            project.set_options(options)
-            if not project.addons:
-                options.check_unknown()
     except RulesError as error:
-        found = error.diagnostics
+        return error.diagnostics
+    if not project.options:
+        return ()
+    from rulesproxy.options import declare_options
+
+    options = Options()
+    declare_options(options)
+    found: list[Diagnostic] = []
+    try:
+        project.set_options(options)
+    except RulesError as error:
+        found += error.diagnostics
+    try:
+        if not project.addons:
+            options.check_unknown()
     except OptionsError as error:
         # An addon that is named on the command line of `run` may declare them.
-        found = tuple(replace(each, severity="warning") for each in project.explain(error))
-    known = set(map(str, loaded.diagnostics))
-    return replace(loaded, diagnostics=(*loaded.diagnostics, *(each for each in found if str(each) not in known)))
+        found += [replace(each, severity="warning") for each in project.explain(error)]
+    return tuple(found)
 
 
 def summary(diagnostics: Iterable[Diagnostic]) -> str:

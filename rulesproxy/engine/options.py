@@ -307,7 +307,7 @@ _LIMITS = "limits_"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _COUNTS = {
     "header_count", "decoded_ratio", "messages_kept", "client_hello_records", "client_connections", "idle_per_key",
-    "contexts", "trusts", "http2_streams", "http2_control_frames", "http2_empty_frames",
+    "contexts", "trusts", "http2_streams", "http2_control_frames", "http2_empty_frames", "http2_interim",
 }  # fmt: skip
 
 

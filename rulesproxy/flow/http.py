@@ -213,12 +213,19 @@ class HTTPFlow:
         return f"<HTTPFlow {self.id} {self.request.method} {self.request.url}{answer}>"
 
 
+def bodiless(method: str, status: int) -> bool:
+    """Whether a response with this status to this method has no body (RFC 9110 section 6.4.1)."""
+    return method == "HEAD" or status < 200 or status in (204, 304)
+
+
 def reason_phrase(status: int) -> str:
     """The reason phrase that RFC 9110 section 15 gives a status; empty for others."""
     return _REASONS.get(status, "")
 
 
-__all__ = ["HTTPFlow", "HTTPMessage", "HTTPRequest", "HTTPResponse", "Stream", "next_flow_id", "reason_phrase"]
+__all__ = [
+    "HTTPFlow", "HTTPMessage", "HTTPRequest", "HTTPResponse", "Stream", "bodiless", "next_flow_id", "reason_phrase",
+]  # fmt: skip
 
 
 def _made(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes, bytes]]:

@@ -36,11 +36,13 @@ class HTTP1Upstream:
         uses: how many exchanges it had served before.
         idle_until: when the pool gives it up.
         closed: whether it was closed here.
+        belongs: set: a client can prove once for all of it who it is.
     """
 
     __slots__ = (
         "_chunked", "closed", "forward", "idle_until", "key", "private", "reader", "server_conn", "stream", "uses",
     )  # fmt: skip
+    belongs = True
 
     def __init__(self, key: Key, stream: Stream, reader: ResponseReader, server_conn: ServerConn) -> None:
         self.key = key

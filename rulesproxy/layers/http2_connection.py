@@ -20,8 +20,8 @@ from rulesproxy.layers.reach import Key, close_stream
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import NEED_DATA
-from rulesproxy.proto.http2 import Changed, ClientCodec, GoAway, Message
-from rulesproxy.proto.http2_frames import NO_ERROR, error_name
+from rulesproxy.proto.http2 import Changed, ClientCodec, GoAway, Message, Reset, error_name
+from rulesproxy.proto.http2_frames import NO_ERROR, REFUSED_STREAM
 
 if TYPE_CHECKING:
     from rulesproxy.layers.layer import Services
@@ -94,7 +94,7 @@ class HTTP2Connection:
     @property
     def has_room(self) -> bool:
         """Whether another exchange can use it now."""
-        return self._full is not None and len(self.streams) < self._codec.limit
+        return self._full is not None and not self._codec.leaving and len(self.streams) < self._codec.limit
 
     @property
     def limit(self) -> int:
@@ -181,7 +181,7 @@ class HTTP2Connection:
 
     async def _run(self) -> None:
         """Read until the connection is over, then tell everybody."""
-        failure = Failure(StreamClosed, "it closed the connection")
+        failure = Failure(StreamClosed, "")
         try:
             await self._read()
         except asyncio.CancelledError:
@@ -195,6 +195,9 @@ class HTTP2Connection:
         except Exception:
             _log.exception("%s: a bug in HTTP/2", where(self.key.address))
         self._reading = False
+        if not self._codec.settled and failure.kind is StreamClosed:
+            hint = "it may not speak HTTP/2"
+            failure = Failure(StreamClosed, f"{failure.why}; {hint}" if failure.why else hint)
         await self._end(failure)
 
     async def _read(self) -> None:
@@ -232,6 +235,9 @@ class HTTP2Connection:
             upstream = self._numbers.get(number)
             if upstream is not None:
                 upstream.put(message)
+            if isinstance(message, Reset) and message.code == REFUSED_STREAM:
+                # Whatever it has too many of, the next request shall not be the next one that it refuses.
+                self.retire()
 
     # Writing
 

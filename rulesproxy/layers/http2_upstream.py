@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rulesproxy.flow.connection import ServerConn
 from rulesproxy.flow.headers import Field
+from rulesproxy.flow.http import HTTPRequest
+from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.outcome import FlowFailed, NeedsHTTP1, Refused, check_host
-from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
+from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamReset, StreamTimeout
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import NEED_DATA, End, NeedData, ResponseHead
-from rulesproxy.proto.http2 import ClientCodec, Reset
-from rulesproxy.proto.http2_fields import trailer_fields
-from rulesproxy.proto.http2_frames import CANCEL, HTTP_1_1_REQUIRED, NO_ERROR, REFUSED_STREAM, error_name
+from rulesproxy.proto.http2 import ClientCodec, Reset, error_name, trailer_fields
+from rulesproxy.proto.http2_frames import CANCEL, ENHANCE_YOUR_CALM, HTTP_1_1_REQUIRED, REFUSED_STREAM
 
 if TYPE_CHECKING:
     from hpack import HeaderTuple
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from rulesproxy.layers.framing import Framing
     from rulesproxy.layers.http2_connection import HTTP2Connection
     from rulesproxy.layers.reach import Key
+
+
+_CRUMBS = 4096
+"""Bytes up to which small pieces of a body are joined while they wait."""
 
 
 class Failure(NamedTuple):
@@ -56,6 +61,7 @@ class HTTP2Upstream:
     )  # fmt: skip
     forward = None
     started = False
+    belongs = False
 
     def __init__(self, connection: HTTP2Connection) -> None:
         self._connection = connection
@@ -124,7 +130,8 @@ class HTTP2Upstream:
                 fields = [field for field in fields if field[0] != b"expect"]
         ends = whole and not body and not trailers
         try:
-            self._connection.open(self, request, check_host(fields, exchange.head.host), fields, ends)
+            authority = _authority(request, fields, exchange.head.host)
+            self._connection.open(self, request, authority, fields, ends)
         except ValueError as exc:
             raise FlowFailed("handler", f"a rule or an addon made a request that cannot be sent: {exc}") from None
         if body:
@@ -222,11 +229,25 @@ class HTTP2Upstream:
 
     def put(self, message: ResponseHead | bytes | End | Reset) -> None:
         """A message of this stream has come."""
+        arrived = self._arrived
         if isinstance(message, Reset):
             self.fail(_failure(message))
             return
-        self.ended = self.ended or isinstance(message, End)
-        self._arrived.append(message)
+        if isinstance(message, bytes):
+            # Many crumbs would take many times the memory of what is in them.
+            if arrived and isinstance(arrived[-1], bytes) and len(arrived[-1]) + len(message) <= _CRUMBS:
+                arrived[-1] += message
+            else:
+                arrived.append(message)
+        else:
+            self.ended = self.ended or isinstance(message, End)
+            arrived.append(message)
+            if len(arrived) > self._connection.limits.http2_interim and all(
+                isinstance(one, ResponseHead) for one in arrived
+            ):
+                self._connection.reset(self.number, ENHANCE_YOUR_CALM)
+                self.fail(Failure(ProtocolError, f"{len(arrived)} interim responses that the client does not take"))
+                arrived.clear()
         _wake(self._reader)
 
     def fail(self, failure: Failure) -> None:
@@ -236,6 +257,7 @@ class HTTP2Upstream:
             self.ended = True
             self._outgoing.clear()
             self._size = 0
+            self._finishing = False
             _wake(self._reader)
             _wake(self._drainer)
 
@@ -289,6 +311,13 @@ class HTTP2Upstream:
         return bytes(piece)
 
 
+def _authority(request: HTTPRequest, fields: list[Field], received: str) -> bytes:
+    """The `:authority` of a request: its Host; its server, where an HTTP/1.0 client sends none."""
+    if not received and not any(field[0] == b"host" for field in fields):
+        return format_authority(request.host, request.port, request.scheme).encode("ascii")
+    return check_host(fields, received)
+
+
 def _wake(waiter: asyncio.Future[None] | None) -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
@@ -301,7 +330,4 @@ def _failure(reset: Reset) -> Failure:
         return Failure(Refused, "it refused the stream")
     if reset.code == HTTP_1_1_REQUIRED:
         return Failure(NeedsHTTP1, "it wants HTTP/1.1")
-    if reset.code == NO_ERROR:
-        # After a whole response: the rest of the request is not wanted (RFC 9113 section 8.1).
-        return Failure(StreamClosed, "it wants no more of the request")
-    return Failure(StreamClosed, f"it reset the stream: {error_name(reset.code)}")
+    return Failure(StreamReset, error_name(reset.code))

@@ -13,7 +13,7 @@ from rulesproxy.flow.url import split_authority
 from rulesproxy.layers.framing import frame_request, without_framing
 from rulesproxy.layers.outcome import FlowFailed, NeedsHTTP1, Refused, Unanswered, where
 from rulesproxy.layers.reach import EITHER, HTTP1, DialError, Key
-from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
+from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamReset, StreamTimeout
 from rulesproxy.layers.via import refused
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import NEED_DATA, End, RequestHead, ResponseHead, encode_response_head, end_to_end
@@ -178,6 +178,9 @@ class ServerSide:
         except StreamClosed as exc:
             if reader.started:
                 raise _broke_off(exchange, str(exc)) from None
+            if isinstance(exc, StreamReset):
+                why = f"{_name(exchange)} ended the stream without an answer ({exc})"
+                raise exchange.client_failure() or FlowFailed("disconnected", why) from None
             raise Unanswered(str(exc)) from None
         except StreamTimeout:
             why = f"{_name(exchange)} did not answer within {exchange.limits.response_head:g} s"
@@ -225,7 +228,7 @@ class ServerSide:
             return
         if head is not None and head.keep_alive and self.sent and upstream.reader.idle:
             self.upstream = None
-            if upstream.private or _belongs_to_client(exchange, head):
+            if upstream.private or (upstream.belongs and _belongs_to_client(exchange, head)):
                 # Also for good: what has been proved on a connection stays with it.
                 upstream.private = True
                 upstream.uses += 1

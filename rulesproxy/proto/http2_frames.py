@@ -186,15 +186,15 @@ def encode_data(stream: int, data: bytes, end: bool) -> bytes:
     return b"".join(parts)
 
 
-def read_settings(frame: Frame) -> list[tuple[int, int]]:
-    """The settings of a SETTINGS frame, in order.
+def read_settings(frame: Frame) -> dict[int, int]:
+    """The settings of a SETTINGS frame. Of one that is there twice the last value is in force.
 
     Raises:
         Broken: its length is no number of settings.
     """
     if len(frame.payload) % 6:
         raise Broken(f"a SETTINGS frame of {len(frame.payload)} bytes", FRAME_SIZE_ERROR)
-    return list(_PAIR.iter_unpack(frame.payload))
+    return dict(_PAIR.iter_unpack(frame.payload))
 
 
 def read_word(frame: Frame, name: str) -> int:

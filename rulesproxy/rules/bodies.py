@@ -14,9 +14,10 @@ from rulesproxy.flow.coding import SUPPORTED
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import multipart, nodes
-from rulesproxy.rules.edits import Pattern, QueryEdits
+from rulesproxy.rules.edits import QueryEdits
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.local_path import AnyFile
+from rulesproxy.rules.replacements import Pattern
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
@@ -207,8 +208,3 @@ def prepare_for_body_edit(request: HTTPRequest) -> None:
     kept = ",".join(known).strip()
     if kept != accepted.strip():
         request.headers["accept-encoding"] = kept or "identity"
-
-
-def bodiless(method: str, status: int) -> bool:
-    """Whether a response with this status to this method has no body (RFC 9110 section 6.4.1)."""
-    return method == "HEAD" or status < 200 or status in (204, 304)

@@ -125,7 +125,8 @@ class Conversations:
         if not talk.numbers:
             return None
         message = flow.messages[-1]
-        if talk.behind is not None and not message.whole and (size := talk.behind.cut(message.content)):
+        behind = talk.behind[message.from_client]
+        if behind is not None and not message.whole and (size := behind.cut(message.content)):
             message.held = message.content[-size:]
             message.content = message.content[:-size]
             if not message.content:

@@ -13,11 +13,11 @@ from rulesproxy.filters.fields.message import content_type, is_event_stream
 from rulesproxy.filters.fields.stream import StreamEvent
 from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.view import FlowView
-from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse, bodiless
 from rulesproxy.flow.plan import END, Ending, Pause
 from rulesproxy.flow.stream_coding import StreamDecoder
 from rulesproxy.proto.event_stream import Block, EventReader, encode_event
-from rulesproxy.rules.bodies import bodiless, body_changed
+from rulesproxy.rules.bodies import body_changed
 from rulesproxy.rules.messages import Messages, Talk
 from rulesproxy.rules.turn import Turn
 

@@ -80,7 +80,7 @@ def _check_lengths(talking: list[tuple[Step, Phase]], reader: Reader) -> None:
     for step, kinds in talking:
         resized = getattr(step.action, "resized", None)
         if resized is not None and kinds & Phase.X:
-            title = f"`{resized.text}` gets another length, and many protocols over TCP count bytes"
+            title = f"`{resized}` gets another length, and many protocols over TCP count bytes"
             help = "use a text of the same length, unless lines or the end of the connection end a message here"
             reader.note("RP683", step.span, title, help, severity="warning")
 

@@ -267,6 +267,22 @@ async def test_the_method_of_the_client_decides_whether_there_is_a_body(
     assert bytes(rig.servers[0].sent).startswith(sent.encode() + b" /x ")
 
 
+@pytest.mark.parametrize(("status", "fields"), [(304, b"Content-Length: 2\r\n"), (204, b"")])
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_a_status_without_a_body_has_none_of_the_server(status: int, fields: bytes, wanted: bool) -> None:
+    def other_status(flow: HTTPFlow) -> None:
+        assert flow.response is not None
+        if flow.request.path == "/x":
+            flow.response.status_code = status
+            flow.response.reason = ""
+
+    addon = On("responseheaders", other_status)
+    addon.wants_body = lambda flow, side: wanted  # type: ignore[attr-defined]
+    rig = Rig([OK, OK], [OK], addons=[addon])
+    got = await rig.run(GET + GET.replace(b"/x", b"/y"))
+    assert got == b"HTTP/1.1 %d \r\n" % status + fields + b"\r\n" + OK
+
+
 async def test_no_request_becomes_a_connect() -> None:
     """What follows the answer to one is no response (RFC 9110 section 9.3.6)."""
 

@@ -6,7 +6,6 @@ What it sends is what a test says: by h2 where that makes it right, or any bytes
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
@@ -19,11 +18,6 @@ import h2.settings
 from tests.support.origin import Origin, OriginConnection, Script
 
 Pairs: TypeAlias = Iterable[tuple[str, str]]
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """One frame, right or wrong."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
 class H2Request:
@@ -71,21 +65,25 @@ class Peer:
         credits: whether the proxy may go on with a body at once.
         goaway: the error code with which the proxy has ended the connection.
         wrong: what was wrong with what the proxy sent.
+        errors: what went wrong in handlers; each is a failure of the test.
     """
 
     def __init__(self, connection: OriginConnection, settings: dict[int, int] | None = None) -> None:
         self.connection = connection
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
-        # What a test sends past the library may leave it behind: only what it receives counts.
-        self.h2.config.validate_outbound_headers = False
-        self.h2.config.normalize_outbound_headers = False
-        for name, value in (settings or {}).items():
-            self.h2.local_settings[h2.settings.SettingCodes(name)] = value
+        # What it receives is judged as it is; what a test sends may be wrong.
+        config = h2.config.H2Configuration(
+            client_side=False, header_encoding=None, normalize_inbound_headers=False,
+            validate_outbound_headers=False, normalize_outbound_headers=False,
+        )  # fmt: skip
+        self.h2 = h2.connection.H2Connection(config)
+        if settings:
+            self.h2.local_settings = h2.settings.Settings(client=False, initial_values=settings)
         self.requests: list[H2Request] = []
         self.credits = True
         self.goaway: int | None = None
         self.wrong: Exception | None = None
         self.ended = False
+        self.errors: list[Exception] = []
         self._streams: dict[int, H2Request] = {}
         self._moved = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,9 +106,12 @@ class Peer:
         finally:
             self.ended = True
             self._move()
-            for task in self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self.errors:
+                raise self.errors[0]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that an arriving frame can bring about, or for the end."""
@@ -132,7 +133,7 @@ class Peer:
 
     def head(self, stream: int, status: int, fields: Pairs = (), end: bool = False) -> None:
         """Send a response head."""
-        self.h2.send_headers(stream, [(":status", str(status)), *fields], end_stream=end)
+        self.h2.send_headers(stream, _bytes([(":status", str(status)), *fields]), end_stream=end)
         self.flush()
 
     async def data(self, stream: int, data: bytes, end: bool = False) -> None:
@@ -158,7 +159,7 @@ class Peer:
         if body:
             await self.data(stream, body, end=not trailers)
         if trailers:
-            self.h2.send_headers(stream, trailers, end_stream=True)
+            self.h2.send_headers(stream, _bytes(trailers), end_stream=True)
             self.flush()
 
     # Private
@@ -168,7 +169,7 @@ class Peer:
 
     def _take(self, event: h2.events.Event, handler: Handler) -> None:
         if isinstance(event, h2.events.RequestReceived):
-            fields = [(str(name), str(value)) for name, value in event.headers or ()]
+            fields = _texts(event.headers)
             request = self._streams[event.stream_id] = H2Request(self, event.stream_id, fields)
             self.requests.append(request)
             task = asyncio.ensure_future(_called(handler, self, request))
@@ -179,7 +180,7 @@ class Peer:
             if self.credits:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived):
-            self._streams[event.stream_id].trailers = [(str(n), str(v)) for n, v in event.headers or ()]
+            self._streams[event.stream_id].trailers = _texts(event.headers)
         elif isinstance(event, h2.events.StreamEnded):
             self._streams[event.stream_id].complete = True
         elif isinstance(event, h2.events.StreamReset):
@@ -188,13 +189,27 @@ class Peer:
             self.goaway = int(event.error_code or 0)
 
 
+def _texts(pairs: Iterable[tuple[bytes, bytes]] | None) -> list[tuple[str, str]]:
+    return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in pairs or ()]
+
+
+def _bytes(pairs: Pairs) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
 Handler: TypeAlias = Callable[[Peer, H2Request], "Awaitable[None] | None"]
 
 
 async def _called(handler: Handler, peer: Peer, request: H2Request) -> None:
-    done = handler(peer, request)
-    if done is not None:
-        await done
+    try:
+        done = handler(peer, request)
+        if done is not None:
+            await done
+    except (EOFError, ConnectionError, h2.exceptions.StreamClosedError):
+        pass  # The proxy left first, or ended the stream; the test sees that from its own side.
+    except Exception as exc:
+        peer.errors.append(exc)
+        peer.connection.reset()
 
 
 class H2Origin(Origin):

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from rulesproxy.filters.phases import MESSAGES, NONE, Phase
-from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse, bodiless, reason_phrase
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
-from rulesproxy.rules.bodies import bodiless
 from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from rulesproxy.flow.headers import is_token, to_bytes
-from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, reason_phrase
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, bodiless, reason_phrase
 from rulesproxy.flow.url import default_port, split_authority, split_url
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import BodyEdits, bodiless, body_changed, edit_form, edit_json, is_part, may_be_json
+from rulesproxy.rules.bodies import BodyEdits, body_changed, edit_form, edit_json, is_part, may_be_json
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, QueryEdits
 from rulesproxy.rules.html_edits import HTMLEdits, may_be_html

@@ -164,6 +164,9 @@ class Changes:
 
 
 def _edited(action: Action) -> frozenset[str]:
+    if not action.events:
+        # What acts on messages alone comes after all that filters of requests are about.
+        return frozenset()
     if action.key == "rewrite.request":
         named = [part for name, parts in _PARTS.items() for part in parts if getattr(action, name, None) is not None]
         # The Host header follows the URL, and the length of the body is a header.
