@@ -17,14 +17,13 @@ from rulesproxy.resources import packs
 from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
 from rulesproxy.rules.actions.fault import Dribbling
-from rulesproxy.rules.actions.map_local import Root
 from rulesproxy.rules.actions.record import NewFile
 from rulesproxy.rules.actions.respond import Answer
 from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
-from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy
+from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy, Version
 from rulesproxy.rules.amounts import Duration, Number, Octets, Size, Speed, Wait
-from rulesproxy.rules.bodies import BodyEdits, FilePath
+from rulesproxy.rules.bodies import BodyEdits
 from rulesproxy.rules.cases import Case, Exchange, Expect, Request, Response
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
@@ -35,6 +34,7 @@ from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
 from rulesproxy.rules.json_value import JSONValue
 from rulesproxy.rules.keys import INCLUDE, RULE, TOP, Key
+from rulesproxy.rules.local_path import AnyFile, FilePath, LocalPath
 from rulesproxy.rules.packs import names as names_of_pack
 from rulesproxy.rules.packs import summary as summary_of_pack
 from rulesproxy.rules.schema import Range, schema_of
@@ -47,11 +47,12 @@ PAGE = Path(__file__).resolve().parent.parent / "rules" / "README.md"
 
 KINDS: dict[type, str] = {
     Sample: "[share](#counting)", Case: "test", str: "text", bool: "true or false", int: "number", Template: "text with `${…}`", URLTemplate: "URL with `${…}`",
-    FilePath: "file", Root: "file or folder", JSONValue: "any value", Answer: "answer", Pattern: "replacement",
+    FilePath: "file", AnyFile: "file", LocalPath: "file or folder", JSONValue: "any value", Answer: "answer", Pattern: "replacement",
     HeaderEdits: "[edits](#edits-by-name)", QueryEdits: "[edits](#edits-by-name)",
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
     Proxy: "URL of a proxy, or `direct`", HostPort: "host:port", HostName: "host",
+    Version: "`1.1`, `2`, `auto`",
     Identity: "file, or `{cert: …, key: …}`",
     Octets: "hexadecimal digits",
     Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",

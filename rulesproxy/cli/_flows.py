@@ -29,7 +29,14 @@ class UsageError(Exception):
 
 
 class BadRules(Exception):
-    """Rule files that cannot be used; what is wrong has been printed."""
+    """Rule files that cannot be used; what is wrong has been printed.
+
+    Attributes:
+        code: the exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        self.code = code
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +92,7 @@ def load(args: argparse.Namespace, files: list[str] | None = None) -> RuleSet:
 
 def load_files(args: argparse.Namespace, files: list[str] | None = None) -> Loaded:
     """The same as it was read."""
+    from rulesproxy.cli import USAGE
     from rulesproxy.rules import load
     from rulesproxy.rules.discover import find_rule_files
 
@@ -96,7 +104,7 @@ def load_files(args: argparse.Namespace, files: list[str] | None = None) -> Load
         for diagnostic in loaded.diagnostics:
             if diagnostic.severity == "error":
                 print(render(diagnostic) + "\n", file=sys.stderr)
-        raise BadRules
+        raise BadRules(USAGE if load.is_absent(loaded.diagnostics) else 1)
     return loaded
 
 

@@ -23,7 +23,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="show what the rules do with a request, without sending it",
         description="Show which rules match a request and what they change, without sending anything. The server is"
         " taken to answer 200 without a body, unless arguments say otherwise. Exit status: 0, 1 mistakes in the rules,"
-        " 2 wrong usage.",
+        " 2 no file or wrong usage.",
     )
     parser.add_argument(
         "request", nargs="*", metavar="'METHOD URL'",
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
             flows, left_out = [request_of(args, args.request)], 0
     except UsageError as error:
         return fail(str(error))
-    except BadRules:
-        return 1
+    except BadRules as error:
+        return error.code
     paint = Paint()
     with heard() as records:
         if others is not None:

@@ -13,7 +13,8 @@ from types import FunctionType, ModuleType
 from typing import cast
 
 from rulesproxy.diagnostics import suggest
-from rulesproxy.engine.dispatch import Bound, Chain, code_file
+from rulesproxy.engine.chain import Bound, Chain
+from rulesproxy.engine.failures import code_file
 from rulesproxy.engine.log import escape
 from rulesproxy.events import EVENTS, HTTP_EVENTS, Event, Handler
 from rulesproxy.limits import DEFAULT

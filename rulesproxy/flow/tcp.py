@@ -21,7 +21,8 @@ class TCPMessage:
         timestamp: when they arrived, in seconds since the epoch.
         delay: seconds that they wait before they go on, at most `limits.delay`; what comes behind them waits too.
         held: bytes that are kept back until more comes from this side: they are the beginning of its next message. If
-            nothing comes for `limits.tcp_hold`, or no more can come, they are a message of their own.
+            nothing comes for `limits.tcp_hold`, or no more can come, they are a message of their own. Each time that
+            nothing came halves the next wait.
         whole: whether it is such a message, of which nothing can be held.
     """
 

@@ -12,9 +12,9 @@ import re
 from rulesproxy.flow.url import default_port, format_authority
 from rulesproxy.layers.http import HTTPLayer
 from rulesproxy.layers.layer import Context, run_next
+from rulesproxy.layers.reach import DialError, close_stream, open_tunnel
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.tcp import TCPLayer
-from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
 from rulesproxy.proto.clienthello import looks_like_tls
 
 _log = logging.getLogger("rulesproxy")

@@ -11,7 +11,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from rulesproxy.engine.dispatch import Chain, dispatch
+from rulesproxy.engine.chain import Chain
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
@@ -20,6 +21,7 @@ from rulesproxy.flow.plan import Fault, Plan, Side
 from rulesproxy.layers.delivery import encode_head, finish_response, send_held, send_whole, stream_response
 from rulesproxy.layers.effects import obey, unslowed
 from rulesproxy.layers.framing import BODILESS, Framing, frame_response
+from rulesproxy.layers.http1_upstream import HTTP1Upstream
 from rulesproxy.layers.intake import take_request_body
 from rulesproxy.layers.layer import run_next
 from rulesproxy.layers.outcome import FlowEnded, FlowFailed, spoiled, taken, where
@@ -258,7 +260,7 @@ class Exchange:
     async def _switch(self) -> bool:
         """101: the connection speaks another protocol from here on (RFC 9110 section 7.8)."""
         flow, upstream = self.flow, self.server.upstream
-        assert upstream is not None
+        assert isinstance(upstream, HTTP1Upstream), "HTTP/2 has no 101"
         assert self.server.head is not None
         await self._check_switch(self.server.head)
         terms = None if flow.websocket is None else server_terms(flow, self.server.head, self.chain)

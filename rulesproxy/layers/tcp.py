@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rulesproxy.engine.dispatch import Bound, Chain, dispatch
+from rulesproxy.engine.chain import Bound, Chain
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import ServerConn
 from rulesproxy.flow.error import KILLED, FlowError, Kind
 from rulesproxy.flow.tcp import TCPFlow, TCPMessage
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.outcome import where
 from rulesproxy.layers.pacing import PacedStream
+from rulesproxy.layers.reach import DialError, close_stream, open_tunnel
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
+from rulesproxy.limits import TCP_HOLD_SHARES
 
 _log = logging.getLogger("rulesproxy")
 
@@ -157,6 +159,7 @@ class TCPLayer(Layer):
         now, idle = self.context.services.clock.now, self.context.options.limits.tunnel_idle
         handlers = chain.tcp_message if self.events else ()
         held = b""
+        patience = longest = self.context.options.limits.tcp_hold
         while True:
             # A tunnel is alive while either direction moves.
             source.deadline = sink.deadline = now() + idle
@@ -165,7 +168,11 @@ class TCPLayer(Layer):
             else:
                 reading = asyncio.ensure_future(source.read())
                 try:
-                    if not await self._arrives(reading):
+                    if await self._arrives(reading, patience):
+                        patience = longest
+                    else:
+                        # A peer that has said all that it wants to say waits for an answer: it shall not wait for long.
+                        patience = max(patience / 2, longest / TCP_HOLD_SHARES)
                         await self._show(handlers, flow, held, sink, from_client, whole=True)
                         held = b""
                     data = await reading
@@ -184,11 +191,11 @@ class TCPLayer(Layer):
                 sink.write(data)
                 await sink.drain()
 
-    async def _arrives(self, reading: asyncio.Future[bytes]) -> bool:
+    async def _arrives(self, reading: asyncio.Future[bytes], seconds: float) -> bool:
         """Wait a moment for the rest of what is held; whether anything came."""
         services = self.context.services
         over = asyncio.Event()
-        late = asyncio.ensure_future(services.clock.sleep(self.context.options.limits.tcp_hold))
+        late = asyncio.ensure_future(services.clock.sleep(seconds))
         late.add_done_callback(lambda _: over.set())
         reading.add_done_callback(lambda _: over.set())
         try:

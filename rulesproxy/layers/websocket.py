@@ -10,7 +10,8 @@ import asyncio
 import os
 from collections import deque
 
-from rulesproxy.engine.dispatch import Chain, dispatch
+from rulesproxy.engine.chain import Chain
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.websocket import WebSocketFlow, WebSocketMessage
 from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout

@@ -21,6 +21,7 @@ from rulesproxy.rules.template import names_in
 from rulesproxy.rules.template_fields import field_of
 
 if TYPE_CHECKING:
+    from rulesproxy.filters.engine import Searching
     from rulesproxy.rules.schema import Reader
     from rulesproxy.rules.turn import Turn
 
@@ -160,8 +161,8 @@ class Action:
         return phases
 
     @property
-    def looks_for(self) -> tuple[str, ...]:
-        """The plain texts that it looks for in a message."""
+    def looks_for(self) -> tuple[str | Searching, ...]:
+        """The plain texts and the regexes that it looks for in a message."""
         return ()
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from rulesproxy.filters.keys import Key
-from rulesproxy.rules.compile import Compiled, on_request, on_response
+from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.moments import on_request, on_response
 from rulesproxy.rules.plan import decrypted_hosts
 
 _SHOWN = 6

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from rulesproxy.diagnostics import suggest
 from rulesproxy.flow import forms
 from rulesproxy.flow.coding import SUPPORTED
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
@@ -17,65 +16,16 @@ from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import multipart, nodes
 from rulesproxy.rules.edits import QueryEdits
 from rulesproxy.rules.json_edits import JSONEdits
+from rulesproxy.rules.local_path import AnyFile
 from rulesproxy.rules.replacements import Pattern
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.nodes import Node, Scalar
+    from rulesproxy.rules.nodes import Node
     from rulesproxy.rules.schema import Reader
 
 FORM = "application/x-www-form-urlencoded"
 _DIGESTS = ("etag", "content-md5", "digest", "content-digest", "repr-digest")
-
-
-@dataclass(frozen=True, slots=True)
-class FilePath:
-    """A file of the user's, resolved against the folder of the rule file."""
-
-    path: Path
-    shown: str
-
-    @classmethod
-    def json_schema(cls) -> dict[str, object]:
-        return {"type": "string"}
-
-    @classmethod
-    def read(cls, node: Node, reader: Reader, name: str) -> FilePath:
-        scalar = reader.scalar(node, name, "a file")
-        path = reader.folder / scalar.text
-        if path.is_dir():
-            reader.fail("RP603", scalar, f"{name} `{scalar.text}` is a folder, a file is wanted here")
-        if not path.is_file():
-            missing_file(scalar, path, reader, name)
-        return cls(path.resolve(), scalar.text)
-
-    def body(self) -> FileBody:
-        """The whole file as a body, as long as it is now.
-
-        Raises:
-            OSError: it is not there any more.
-        """
-        return FileBody(self.path, 0, self.path.stat().st_size)
-
-
-def missing_file(scalar: Scalar, path: Path, reader: Reader, name: str, length: int | None = None) -> NoReturn:
-    """Record that a file does not exist, with the nearest name in its folder.
-
-    Its name is what the scalar begins with, in that length; all of it where none is given.
-    """
-    text = scalar.text[:length]
-    try:
-        beside = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        beside = []
-    meant = suggest(path.name, beside)
-    help = (
-        f"did you mean `{text.removesuffix(path.name)}{meant}`?" if meant else "the path is relative to the rule file"
-    )
-    if "${" in text:
-        help = "a path is no template; `dir` and `strip` of `map-local` serve the file that a request names"
-    place = scalar if length is None else scalar.part(0, length)
-    reader.fail("RP601", place, f"{name} `{text}` does not exist", help)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +41,7 @@ class BodyEdits:
     """
 
     set: Template | None = None
-    file: FilePath | None = None
+    file: AnyFile | None = None
     replace: tuple[Pattern, ...] = ()
     prepend: Template | None = None
     append: Template | None = None
@@ -128,13 +78,13 @@ class BodyEdits:
             OSError: the file cannot be read.
         """
         if self.file is not None and not (self.replace or self.prepend or self.append):
-            body = self.file.body()
+            body = whole_file(self.file.at(flow, captures))
             replace_body(message, body, body.length)
             return
         if self.needs_old and message.get_content(strict=True) is None:
             raise ValueError("the body was not read")
         if self.file is not None:
-            content = self.file.path.read_bytes()
+            content = self.file.at(flow, captures).read_bytes()
             replace_body(message, content, len(content))
         text = self.set.fill(flow, captures) if self.set is not None else (message.text or "")
         for pattern in self.replace:
@@ -148,6 +98,15 @@ class BodyEdits:
             replace_body(message, b"", 0)
         message.text = text
         body_changed(message)
+
+
+def whole_file(path: Path) -> FileBody:
+    """A file as a body, as long as it is now.
+
+    Raises:
+        OSError: it is not there any more.
+    """
+    return FileBody(path, 0, path.stat().st_size)
 
 
 def edit_json(edits: JSONEdits, message: HTTPMessage, flow: HTTPFlow, captures: Captures) -> None:

@@ -5,7 +5,6 @@ What a value may not do depends on the type of the file: in JSON it stays inside
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Source
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules.compose import MAX_CHARACTERS
 from rulesproxy.rules.json_text import written
 from rulesproxy.rules.media import content_type
-from rulesproxy.rules.nodes import MAX_CHARACTERS, File, Scalar
+from rulesproxy.rules.nodes import File, Scalar
 from rulesproxy.rules.template import Captures, Place, Template, parse
+from rulesproxy.rules.template_filters import html_escaped
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.bodies import FilePath
+    from rulesproxy.rules.local_path import LocalPath
     from rulesproxy.rules.nodes import Node
     from rulesproxy.rules.schema import Reader
 
@@ -37,7 +38,7 @@ class FileTemplate:
     kind: str
 
     @classmethod
-    def of(cls, file: FilePath, node: Node, reader: Reader) -> FileTemplate:
+    def of(cls, file: LocalPath, node: Node, reader: Reader) -> FileTemplate:
         """Read a file as a template; its mistakes are shown at their places in it."""
         try:
             data = file.path.read_bytes() if reader.closure is None else reader.closure.read(file.path, MAX_CHARACTERS)
@@ -78,7 +79,7 @@ class FileTemplate:
         """
         if self.template.constant is not None:
             return self.template.constant
-        safe = _inside_json if self._json else html.escape if _is_markup(self.kind) else str
+        safe = _inside_json if self._json else html_escaped if _is_markup(self.kind) else str
         return "".join([_filled(part, flow, captures, safe) for part in self.template.parts])
 
 

@@ -15,12 +15,10 @@ from rulesproxy.flow.connection import Address, ClientConn, ServerConn
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.route import Route
-from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Index, Numbers
 from rulesproxy.rules.state import Store
 
-NO_CAPTURES: Captures = {}
 _HOSTS_KEPT = 4096
 
 
@@ -28,12 +26,10 @@ class Hosts:
     """The rules of a set by host.
 
     Attributes:
-        connects: some rule may refuse a CONNECT.
-        passes: some rule leaves TLS undecrypted.
         routes: some rule says how the server of a tunnel is reached.
     """
 
-    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "connects", "passes", "routes")
+    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "routes")
 
     def __init__(self, rules: Sequence[Compiled], index: Index | None, store: Store | None) -> None:
         self._store = store
@@ -41,9 +37,17 @@ class Hosts:
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = index
         self._known: dict[str, bool] = {}
-        self.connects = any(rule.connect is not None for rule in self._rules)
-        self.passes = any(rule.passes for rule in self._rules)
         self.routes = any(rule.route is not None for rule in self._rules)
+
+    @property
+    def handlers(self) -> dict[str, object]:
+        """The events that some rule needs, each with its handler."""
+        found: dict[str, object] = {}
+        if any(rule.connect is not None for rule in self._rules):
+            found["http_connect"] = self.http_connect
+        if any(rule.passes for rule in self._rules):
+            found["clienthello"] = self.clienthello
+        return found
 
     def http_connect(self, flow: HTTPFlow) -> None:
         if over(flow):
@@ -68,7 +72,7 @@ class Hosts:
 
     def _refuse(self, flow: HTTPFlow, rule: Compiled, view: FlowView) -> None:
         hit(flow, rule)
-        captures = rule.captures(view) if rule.captures is not None else NO_CAPTURES
+        captures = rule.captures(view)
         run_guarded(rule.bound("http_connect"), flow, captures)
         response = flow.response
         if response is not None and response.status_code < 400:
@@ -151,10 +155,12 @@ class Hosts:
 
 def over(flow: HTTPFlow) -> bool:
     """Whether the request has its answer, or will get none."""
-    return flow.response is not None or ended(flow)
+    plan = flow.planned
+    return flow.response is not None or flow.error is not None or (plan is not None and plan.end is not None)
 
 
 def ended(flow: HTTPFlow) -> bool:
+    """Whether it was killed, has failed, or its plan ends the connection."""
     plan = flow.planned
     return (plan is not None and plan.end is not None) or flow.error is not None
 

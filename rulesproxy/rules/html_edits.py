@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from rulesproxy.flow.forms import header_parameter
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPResponse
 from rulesproxy.rules import html_scan, nodes
-from rulesproxy.rules.bodies import FilePath, body_changed, is_part, media_type
+from rulesproxy.rules.bodies import body_changed, is_part, media_type
+from rulesproxy.rules.local_path import AnyFile
 from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Captures, Template
 
@@ -41,7 +42,7 @@ class Snippet:
     """HTML that is put into a page: text of the rule, or a file."""
 
     text: Template | None = None
-    file: FilePath | None = None
+    file: AnyFile | None = None
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
@@ -66,7 +67,7 @@ class Snippet:
             ValueError: it is not UTF-8.
         """
         if self.file is not None:
-            return self.file.path.read_text("utf-8-sig")
+            return self.file.at(flow, captures).read_text("utf-8-sig")
         assert self.text is not None
         return self.text.fill(flow, captures)
 

@@ -77,11 +77,6 @@ class JSONValue:
     def read(cls, node: Node, reader: Reader, name: str) -> JSONValue:
         return cls(_read(node, reader, name))
 
-    @property
-    def object(self) -> Object | None:
-        """The value where it is an object."""
-        return self.part if isinstance(self.part, Object) else None
-
     def fill(self, flow: HTTPFlow, captures: Captures, compact: bool = False) -> str:
         """The JSON text for one flow.
 

@@ -10,6 +10,7 @@ from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.match import FilterText
 from rulesproxy.rules.model import Step
+from rulesproxy.rules.moments import on_messages
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template_fields import field_of
 
@@ -51,8 +52,6 @@ def check_messages(
     checked: Checked, text: FilterText, tree: ast.Node | None, steps: list[Step], gates: Gates | None, reader: Reader
 ) -> None:
     """Record what does not go together in a rule about messages."""
-    from rulesproxy.rules.compile import on_messages
-
     talking = [(step, kinds) for step in steps if (kinds := on_messages(step.action, checked))]
     if not talking:
         return
@@ -81,7 +80,7 @@ def _check_lengths(talking: list[tuple[Step, Phase]], reader: Reader) -> None:
     for step, kinds in talking:
         resized = getattr(step.action, "resized", None)
         if resized is not None and kinds & Phase.X:
-            title = f"`{resized.text}` gets another length, and many protocols over TCP count bytes"
+            title = f"`{resized}` gets another length, and many protocols over TCP count bytes"
             help = "use a text of the same length, unless lines or the end of the connection end a message here"
             reader.note("RP683", step.span, title, help, severity="warning")
 

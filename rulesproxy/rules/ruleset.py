@@ -17,7 +17,7 @@ from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.load import RulesError, load_files, load_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.outside import Outside, the_machine
-from rulesproxy.rules.passes import Runner
+from rulesproxy.rules.runner import Runner
 from rulesproxy.rules.state import Store
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from rulesproxy.diagnostics import Diagnostic, Span
 from rulesproxy.filters.typed import And, Each, Node, Not, Or, Read, Test
-from rulesproxy.rules.compile import on_messages
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.moments import on_messages
 from rulesproxy.rules.state import is_shared
 from rulesproxy.rules.template_fields import state_name
 from rulesproxy.rules.template_names import COUNTER

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules.template import Captures, Template, TemplateError
+from rulesproxy.flow.url import split_url
+from rulesproxy.rules.template import Captures, Place, Template, TemplateError
 
 if TYPE_CHECKING:
     from rulesproxy.rules.nodes import Node
     from rulesproxy.rules.schema import Reader
 
-_WHOLE_PATHS = frozenset({"path", "path.raw", "orig.path"})
+WHOLE_PATHS = frozenset({"path", "path.raw", "orig.path"})
 """Values that begin with a slash, so that they can stand right behind a host."""
 _PATH_SAFE = "/:@!$&'()*+,;=-._~%"
 
@@ -90,7 +91,7 @@ class URLTemplate:
             if isinstance(part, str):
                 seen += part
             elif not local and "/" not in seen.partition("//")[2]:
-                if part.text in _WHOLE_PATHS and (hosts or seen.partition("//")[2]):
+                if part.text in WHOLE_PATHS and (hosts or seen.partition("//")[2]):
                     return cls(template, hosts, local, rooted=True)
                 hosts += 1
         return cls(template, hosts, local)
@@ -99,6 +100,35 @@ class URLTemplate:
     def has_query(self) -> bool:
         """Whether the URL brings a query of its own."""
         return any("?" in part for part in self.template.parts if isinstance(part, str))
+
+    def check(self, where: Node, reader: Reader, relative: bool = False) -> None:
+        """Record that it can be no URL, whatever its values are. A `relative` one may begin with a path or a query."""
+        text = self._sample()
+        if relative and text.startswith(("/", "?")) and not text.startswith("//"):
+            return
+        url = f"https:{text}" if relative and text.startswith("//") else text
+        if "://" not in url:
+            if not isinstance(self.template.parts[0], Place):
+                help = "start it with https://, http:// or a slash" if relative else "start it with https:// or http://"
+                reader.note("RP615", where, f"`{self.template.text}` is not a URL", help)
+            return
+        try:
+            split_url(url)
+        except ValueError as error:
+            reader.note("RP615", where, f"this is not a URL: {error}", "write it like https://host:port")
+
+    def _sample(self) -> str:
+        """The URL with values that are possible wherever they stand: a digit in hosts, ports and paths."""
+        found = ""
+        for number, part in enumerate(self.template.parts):
+            if isinstance(part, str):
+                found += part
+            elif not number:
+                # What comes first may be a scheme, or a whole URL.
+                found += "http" if self.template.parts[1:2] and str(self.template.parts[1]).startswith("://") else ""
+            else:
+                found += "/" if self.rooted and part.text in WHOLE_PATHS else "1"
+        return found
 
     def fill(self, flow: HTTPFlow, captures: Captures) -> str:
         """The URL for one flow.

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.app import Listening
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.limits import MIB, WORKER_RULES
 from rulesproxy.live import Live
+from rulesproxy.rules.packed import pack
 from rulesproxy.tls.authority import Authority, state_dir
-from rulesproxy.workers.bundle import Loader, pack
+from rulesproxy.workers.bundle import Loader
 from rulesproxy.workers.channel import Message
 from rulesproxy.workers.fleet import Fleet, State
 

@@ -213,19 +213,22 @@ async def test_a_stream_that_no_rule_is_about_passes_as_it_is() -> None:
 @pytest.mark.e2e
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to read the memory of another process")
 @pytest.mark.timeout(180)
-async def test_memory_is_flat_over_a_hundred_megabytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("coding", ["", "gzip"])
+async def test_memory_is_flat_over_a_hundred_megabytes(coding: str, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("version: 1\nrules:\n" + UPPER)
     event = b"data: " + choice("x" * 4000) + b"\n\n"
     count = 100 * 1024**2 // len(event)
-    script = Streaming()
+    script = Streaming(fields="Content-Encoding: gzip\r\n" if coding else "")
+    encode = gzipper() if coding else bytes
     async with Origin(script) as origin, run_command(tmp_path / "rules.yaml") as command:
         async with await RawClient.connect(command.port) as client:
-            client.send(get(origin.url))
-            script.send(event)
+            client.send(get(origin.url, *["Accept-Encoding: gzip"] * bool(coding)))
+            script.send(encode(event))
             await received(client, b'X"}}]}\n\n')
             before = _peak(command.process.pid)
             left = count * len(event)
-            feeder = asyncio.ensure_future(_feed(script, event, count))
+            # Coded, all of it is small enough to come at once: only a client that reads lets it be decoded.
+            feeder = asyncio.ensure_future(_feed(script, encode, event, count))
             while left > 0:
                 await client.read()
                 left -= len(client.take(len(client.received)))
@@ -233,9 +236,9 @@ async def test_memory_is_flat_over_a_hundred_megabytes(tmp_path: Path) -> None:
             assert _peak(command.process.pid) - before < 16 * 1024**2
 
 
-async def _feed(script: Streaming, event: bytes, count: int) -> None:
+async def _feed(script: Streaming, encode: Callable[[bytes], bytes], event: bytes, count: int) -> None:
     for _ in range(0, count, 16):
-        await script.pieces.put(event * 16)
+        await script.pieces.put(encode(event * 16))
 
 
 def _peak(pid: int) -> int:

@@ -91,9 +91,11 @@ async def test_a_feed_is_edited(deflate: bool, tls: bool) -> None:
         server.send('{"type":"price","v":10}', compressed=deflate)
         server.send('{"type":"ad"}', compressed=deflate)
         server.send(b"\x00\xff", compressed=deflate)
+        server.send(b'{"type":"price","v":10}', compressed=deflate)
         assert await client.receive() == '{"type":"price","v":99}'
-        # The advertisement is gone, and bytes are nobody's business.
+        # The advertisement is gone, and bytes are nobody's business, whatever they say.
         assert await client.receive() == b"\x00\xff"
+        assert await client.receive() == b'{"type":"price","v":10}'
         client.send("ping", compressed=deflate)
         assert await client.receive() == "pong"
         client.send("real", compressed=deflate)

@@ -8,54 +8,31 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
-from rulesproxy.rules.bodies import missing_file
 from rulesproxy.rules.edits import HeaderEdits
+from rulesproxy.rules.local_path import LocalPath, inside, request_segments
 from rulesproxy.rules.media import content_type
 from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Range, Reader
 
-_DRIVE = re.compile(r"[A-Za-z]:").match
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch
-_ENCODED_SEPARATOR = re.compile(r"%(?:2[fF]|5[cC]|00)").search
-
-
-@dataclass(frozen=True, slots=True)
-class Root:
-    """A file or folder of the user's, with every link in its own path resolved."""
-
-    path: Path
-    folder: bool
-
-    @classmethod
-    def json_schema(cls) -> dict[str, object]:
-        return {"type": "string"}
-
-    @classmethod
-    def read(cls, node: Node, reader: Reader, name: str) -> Root:
-        scalar = reader.scalar(node, name, "a file or a folder")
-        path = reader.folder / scalar.text
-        try:
-            mode = path.stat().st_mode
-        except (OSError, ValueError):
-            missing_file(scalar, path, reader, name)
-            raise
-        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-            reader.fail("RP603", scalar, f"{name} `{scalar.text}` is neither a file nor a folder")
-        return cls(path.resolve(), stat.S_ISDIR(mode))
 
 
 @dataclass(frozen=True, slots=True)
 class MapLocal(Action):
     """Answer from a file, or from a folder by the path of the request.
 
+    A `${…}` in a path never leaves the folder in front of the first of them. What is captured from the path of the
+    request may hold slashes, which lead into folders; any other value is one name. Where there is no such file, the
+    answer is that for a missing one.
+
     Attributes:
-        file: one file, for every path and every method.
+        file: one file, for every path and every method; where `${…}` leads to a folder, its index.
         dir: a folder; only GET and HEAD.
         strip: what is cut off the front of the path before it is looked up in the folder.
         index: the file that stands for a folder.
@@ -70,8 +47,8 @@ class MapLocal(Action):
     answers: ClassVar = True
     synonyms: ClassVar = {"path": "file", "folder": "dir", "root": "dir", "directory": "dir", "prefix": "strip"}
 
-    file: Root | None = None
-    dir: Root | None = None
+    file: LocalPath | None = None
+    dir: LocalPath | None = None
     strip: str = ""
     index: str = "index.html"
     spa: bool = False
@@ -82,6 +59,10 @@ class MapLocal(Action):
     examples: ClassVar = (
         Example(
             "match: path == '/me'\nmap-local: mocks/me.json", "GET http://a.test/me",
+            "200\ncontent-type: application/json\n\n{}",
+        ),
+        Example(
+            'match: path like "/users/{id}"\nmap-local: mocks/${id}.json', "GET http://a.test/users/me",
             "200\ncontent-type: application/json\n\n{}",
         ),
         Example(
@@ -98,14 +79,16 @@ class MapLocal(Action):
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> MapLocal:
         if isinstance(node, Scalar):
-            root = Root.read(node, reader, cls.key)
-            return cls(dir=root) if root.folder else cls(file=root)
+            root = LocalPath.read(node, reader, cls.key)
+            return cls(dir=root) if root.folder and root.below is None else cls(file=root)
         return super(MapLocal, cls).from_node(node, reader)
 
     def check(self, node: Node, reader: Reader) -> None:
         own = reader.folder.resolve()
-        if self.dir is not None and (self.dir.path == own or self.dir.path in own.parents):
-            where = node.get("dir") if isinstance(node, nodes.Mapping) else node
+        for key, root in (("dir", self.dir), ("file", self.file)):
+            if root is None or not root.folder or not (root.path == own or root.path in own.parents):
+                continue
+            where = node.get(key) if isinstance(node, nodes.Mapping) else node
             reader.note(
                 "RP602", where or node, "this folder holds the rule file too, which every client can read then",
                 "put what is to be served into a folder of its own", severity="warning",
@@ -115,7 +98,7 @@ class MapLocal(Action):
         if (self.file is None) == (self.dir is None):
             reader.note("RP103", node, "`map-local` needs either `file` or `dir`", "add `dir: …` for a folder")
         for name, root, folder in (("file", self.file, False), ("dir", self.dir, True)):
-            if root is not None and root.folder != folder:
+            if root is not None and root.below is None and root.folder != folder:
                 kind = "a folder" if root.folder else "a file"
                 where = node.get(name) or node
                 reader.note("RP603", where, f"`{name}` names {kind}", f"write `{'dir' if root.folder else 'file'}`")
@@ -124,7 +107,7 @@ class MapLocal(Action):
         edit = self.headers.bind() if self.headers is not None else None
 
         def answer(flow: HTTPFlow, captures: Captures) -> None:
-            response = self.answer(flow)
+            response = self.answer(flow, captures)
             if response is None:
                 return
             if edit is not None:
@@ -133,31 +116,42 @@ class MapLocal(Action):
 
         return answer
 
-    def answer(self, flow: HTTPFlow) -> HTTPResponse | None:
+    def answer(self, flow: HTTPFlow, captures: Captures) -> HTTPResponse | None:
         """The answer for one flow; None where the flow shall go on to the server."""
         head = flow.request.method == "HEAD"
-        if self.file is not None:
-            return self._send(self.file.path, flow) or self._missing(head)
-        assert self.dir is not None
-        if flow.request.method not in ("GET", "HEAD"):
+        root = self.file or self.dir
+        assert root is not None
+        if self.file is not None and root.below is None:
+            return self._send(root.path, flow) or self._missing(head)
+        if self.dir is not None and flow.request.method not in ("GET", "HEAD"):
             if self.fallthrough:
                 return None
             return _page(405, "only GET and HEAD are answered from a folder\n", head, [("allow", "GET, HEAD")])
-        segments = path_segments(flow.request.path, self.strip)
+        top, slash = ([], False) if root.below is None else root.below.segments(flow, captures) or (None, False)
+        if top is None:
+            return self._missing(head)
+        if self.file is not None:
+            return self._find(root.path, top, slash, flow) or self._missing(head)
+        segments = request_segments(flow.request.path, self.strip)
         if segments is None:
             return self._missing(head)
-        path = inside(self.dir.path, segments)
+        answer = self._find(root.path, [*top, *segments], _has_slash(flow), flow)
+        if answer is None and self.spa:
+            answer = self._find(root.path, [*top, self.index], False, flow)
+        return answer or self._missing(head)
+
+    def _find(self, root: Path, segments: list[str], slash: bool, flow: HTTPFlow) -> HTTPResponse | None:
+        """The answer with what lies below a folder; None where it is missing. Only a folder has a slash behind it."""
+        path = inside(root, segments)
         if path is not None and path.is_dir():
-            raw = flow.request.path.partition("?")[0]
-            found = inside(self.dir.path, [*segments, self.index])
-            if found is not None and not raw.endswith("/") and found.is_file():
+            found = inside(root, [*segments, self.index])
+            if found is not None and not _has_slash(flow) and found.is_file():
+                head = flow.request.method == "HEAD"
                 return _page(302, "", head, [("location", _with_slash(flow.request.path))])
             path = found
-        answer = self._send(path, flow) if path is not None else None
-        if answer is None and self.spa:
-            path = inside(self.dir.path, [self.index])
-            answer = self._send(path, flow) if path is not None else None
-        return answer or self._missing(head)
+        elif slash:
+            return None
+        return self._send(path, flow) if path is not None else None
 
     def _missing(self, head: bool) -> HTTPResponse | None:
         return None if self.fallthrough else _page(404, "there is no such file in the folder of this rule\n", head)
@@ -192,46 +186,6 @@ class MapLocal(Action):
 
 UNSATISFIABLE = (-1, -1)
 """What `byte_range` gives for a range that lies behind the end of the file."""
-
-
-def path_segments(target: str, strip: str) -> list[str] | None:
-    """The segments of a request target below `strip`, decoded once; None for a path that no file may be found by.
-
-    Refused are dot segments, encoded separators and NUL, backslashes, control characters, drive letters, and bytes that
-    are not UTF-8, overlong forms among them.
-    """
-    raw = target.partition("?")[0].partition("#")[0]
-    if _ENCODED_SEPARATOR(raw):
-        return None
-    try:
-        path = unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    if not path.startswith("/") or "\\" in path or any(char < " " or char == "\x7f" for char in path):
-        return None
-    prefix = "/" + strip.strip("/")
-    if prefix != "/":
-        if path != prefix and not path.startswith(prefix + "/"):
-            return None
-        path = path[len(prefix) :]
-    segments = [segment for segment in path.split("/") if segment]
-    return None if any(_is_bad(segment) for segment in segments) else segments
-
-
-def _is_bad(segment: str) -> bool:
-    # `..;` is a parent folder to some servers behind which such a path may have been made.
-    if segment.partition(";")[0].strip(" ") in (".", "..") or _DRIVE(segment):
-        return True
-    return os.name == "nt" and (":" in segment or segment[-1] in ". ")
-
-
-def inside(root: Path, segments: list[str]) -> Path | None:
-    """The file or folder below `root`, every link resolved; None where it is missing or lies outside."""
-    try:
-        path = root.joinpath(*segments).resolve(strict=True)
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return path if path == root or root in path.parents else None
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
@@ -273,6 +227,10 @@ def _page(status: int, text: str, head: bool, fields: list[tuple[str, str]] | No
     if head:
         response.body_source = b""
     return response
+
+
+def _has_slash(flow: HTTPFlow) -> bool:
+    return flow.request.path.partition("?")[0].endswith("/")
 
 
 def _with_slash(target: str) -> str:

@@ -76,16 +76,7 @@ class MapRemote(Action):
     )  # fmt: skip
 
     def check(self, node: Node, reader: Reader) -> None:
-        where = (node.get("to") if isinstance(node, nodes.Mapping) else None) or node
-        text = self.to.template.text
-        fixed = self.to.template.constant
-        if self.to.local and not text.startswith("${"):
-            reader.note("RP615", where, f"`{text}` is not a URL", "start it with https:// or http://")
-        elif fixed is not None:
-            try:
-                split_url(fixed)
-            except ValueError as error:
-                reader.note("RP615", where, f"this is not a URL: {error}", "write it like https://host:port")
+        self.to.check((node.get("to") if isinstance(node, nodes.Mapping) else None) or node, reader)
 
     def parts(self) -> tuple[Action, ...]:
         return (_There(self), _Back(self)) if self.rewrite_back else (_There(self),)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Reader
@@ -44,11 +45,7 @@ class Redirect(Action):
     )  # fmt: skip
 
     def check(self, node: Node, reader: Reader) -> None:
-        text = self.to.template.text
-        if not text.startswith(("http://", "https://", "/", "${", "?")):
-            reader.note(
-                "RP615", node, f"`{text}` is not a URL", "start it with https://, http:// or a slash",
-            )  # fmt: skip
+        self.to.check((node.get("to") if isinstance(node, nodes.Mapping) else None) or node, reader, relative=True)
 
     def bind(self) -> Handler:
         keep = not self.to.has_query if self.keep_query is None else self.keep_query

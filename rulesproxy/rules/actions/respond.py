@@ -9,10 +9,11 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import FilePath
+from rulesproxy.rules.bodies import whole_file
 from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.file_template import FileTemplate
 from rulesproxy.rules.json_value import JSONValue
+from rulesproxy.rules.local_path import AnyFile
 from rulesproxy.rules.media import content_type
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -33,7 +34,7 @@ class Answer:
     headers: HeaderEdits | None = None
     body: Template | None = None
     json: JSONValue | None = None
-    file: FilePath | None = None
+    file: AnyFile | None = None
     template: bool = False
     _filled: FileTemplate | None = None
 
@@ -80,7 +81,8 @@ class Answer:
         if self._filled is not None:
             return self._filled.kind, self._filled.fill(flow, captures)
         if self.file is not None:
-            return content_type(self.file.path.name), self.file.body()
+            path = self.file.at(flow, captures)
+            return content_type(path.name), whole_file(path)
         if self.body is not None:
             return "text/plain; charset=utf-8", self.body.fill(flow, captures)
         return "", ""
@@ -99,7 +101,7 @@ class Respond(Action):
         headers: header fields; a content type is there already where there is a body.
         body: the body as text.
         json: the body as JSON, written in YAML; `${… | int}` and `${… | json}` keep their type.
-        file: the body from a file, which is read for every answer.
+        file: the body from a file, which is read for every answer; `${…}` in its path cannot leave the folder in front.
         template: the file is a template. It is read with the rules, and again when it changes. In a JSON file `${name}`
             stays inside its quotes and `${name | json}` is a whole value; in HTML and XML values are text.
         sequence: answers for one flow after the other, each with these keys; the last one stays.
@@ -117,7 +119,7 @@ class Respond(Action):
     headers: HeaderEdits | None = None
     body: Template | None = None
     json: JSONValue | None = None
-    file: FilePath | None = None
+    file: AnyFile | None = None
     template: bool = False
     sequence: tuple[Answer, ...] = ()
     _filled: FileTemplate | None = None
@@ -201,7 +203,11 @@ def _with_template(answer: A, node: Node, reader: Reader) -> A:
     where = node.key("template")
     if answer.file is None:
         reader.fail("RP607", where or node, "`template` is about `file`, and there is none", "`body` is one always")
-    return replace(answer, _filled=FileTemplate.of(answer.file, node.get("file") or node, reader))
+    file = node.get("file") or node
+    if answer.file.where.below is not None:
+        title = "`template` reads its file when the rules are loaded, and this path is known with the request only"
+        reader.fail("RP607", file, title, "name one file, or write a rule for each")
+    return replace(answer, _filled=FileTemplate.of(answer.file.where, file, reader))
 
 
 def _check(node: Node, reader: Reader, status: int) -> None:

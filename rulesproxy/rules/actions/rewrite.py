@@ -136,6 +136,13 @@ class RewriteRequest(Action):
 
     def bind(self) -> Handler:
         edit = self.headers.bind() if self.headers is not None else None
+        if edit is not None and self == RewriteRequest(headers=self.headers):
+
+            def rewrite_headers(flow: HTTPFlow, captures: Captures) -> None:
+                # They count together or not at all by themselves.
+                edit(flow.request, flow, captures)
+
+            return rewrite_headers
 
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
             # The edits are made on a copy: every value is of the request as it was, and all edits count or none.
@@ -272,6 +279,13 @@ class RewriteResponse(Action):
 
     def bind(self) -> Handler:
         edit = self.headers.bind() if self.headers is not None else None
+        if edit is not None and self == RewriteResponse(headers=self.headers):
+
+            def rewrite_headers(flow: HTTPFlow, captures: Captures) -> None:
+                if flow.response is not None:
+                    edit(flow.response, flow, captures)
+
+            return rewrite_headers
 
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
             if flow.response is None:

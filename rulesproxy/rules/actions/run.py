@@ -13,7 +13,7 @@ from rulesproxy.engine.bind import takes
 from rulesproxy.engine.script import ScriptError, code_files, load_code
 from rulesproxy.filters.phases import NONE, Phase
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Example, Handler, MessageHandler, Side
-from rulesproxy.rules.bodies import missing_file
+from rulesproxy.rules.local_path import missing_file
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Reader
@@ -56,7 +56,7 @@ class Function:
         if not path.is_file():
             if path.is_dir():
                 reader.fail("RP603", scalar, f"`{file}` is a folder, a Python file is wanted here")
-            missing_file(scalar, path, reader, name, len(file))
+            missing_file(scalar, path, reader, name, file)
         return cls(_find(scalar, path, function, reader), scalar.text)
 
 
