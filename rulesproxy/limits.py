@@ -39,6 +39,11 @@ HAR_ENTRIES = 100_000
 """Exchanges in one recording; a browser's session of an hour has some thousands."""
 
 
+TCP_HOLD_SHARES = 64
+"""Each wait of `tcp_hold` that was in vain halves the next one of its direction, down to this part of it: a protocol of
+requests and answers is slowed at its beginning at most, and the segments of one write are still seen together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of one proxy. The defaults suit a proxy that hostile peers can reach."""
@@ -68,10 +73,10 @@ class Limits:
     event: int = 1 * MIB
     """An event of an event stream that rules look at; a bigger one passes unread."""
     tcp_hold: float = 0.05
-    """How long the beginning of a text that a rule looks for in TCP waits for its rest. Segments of one write arrive
-    within microseconds; a person does not notice the wait."""
+    """How long the beginning of what a rule looks for in TCP waits for its rest. Segments of one write arrive within
+    microseconds; a person does not notice the wait."""
     tcp_look_behind: int = 256
-    """Bytes of such a beginning: longer texts are not found where they are split so late."""
+    """Bytes of such a beginning. A longer match, such as one of `\\w+`, is not found where it is split so late."""
 
     state_clients: int = 10_000
     """Clients that rules remember something for. A proxy of a whole office has fewer."""
@@ -90,6 +95,10 @@ class Limits:
     drain_request: int = 64 * KIB
     """What is still read of a request body that was answered early, to keep the connection."""
 
+    repeat: float = 0.1
+    """The shortest time between two messages that are sent again and again. Heartbeats take seconds."""
+    repeats: int = 100
+    """Such messages of one conversation. One or two are usual."""
     injected: int = 1 * MIB
     """What an addon has injected into a conversation and a peer has not read yet."""
 

@@ -17,6 +17,7 @@ from rulesproxy.diagnostics import Diagnostic, render, render_concise
 if TYPE_CHECKING:
     from rulesproxy.rules.model import Loaded
 
+STDIN = "-"
 FORMATS = ("full", "concise", "json", "github", "sarif")
 _ORDER = ("error", "warning", "info")
 SHOWN = 50
@@ -35,12 +36,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "files",
         nargs="*",
         metavar="FILE",
-        help="rule files, folders and pack:NAME (default: as `run`)",
+        help="rule files, folders and pack:NAME, or - for standard input (default: as `run`)",
     )
     parser.add_argument(
         "--profile", action="append", default=[], metavar="NAME", help="switch a profile on (may be repeated)"
     )
-    parser.add_argument("--strict", action="store_true", help="warnings count as errors")
+    parser.add_argument("--strict", action="store_true", help="warnings count as errors, and every rule needs an id")
     parser.add_argument(
         "--workers", type=worker_count, default=1, metavar="N", help="check that N processes can serve by these rules"
     )
@@ -52,20 +53,24 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Check the files; diagnostics go to stdout. The result is the exit status."""
+    from rulesproxy.cli import USAGE, fail
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.lints import diagnose
-    from rulesproxy.rules.load import load_files
+    from rulesproxy.rules.load import is_absent, load_files
     from rulesproxy.rules.shared import check_shared
 
     found = find_rule_files(args.files, os.environ, Path.cwd())
     if not found.paths:
-        print("no rule file: name one, or create rules.yaml here", file=sys.stderr)
-        return 2
-    loaded = load_files(found.paths, profiles=args.profile)
+        return fail("no rule file: name one, or create rules.yaml here")
+    if STDIN in args.files and len(args.files) > 1:
+        return fail("standard input stands alone: name it without other files")
+    loaded = _standard_input(args.profile) if args.files == [STDIN] else load_files(found.paths, profiles=args.profile)
     shared = check_shared(loaded.rules, args.workers)
-    loaded = replace(loaded, diagnostics=(*diagnose(loaded), *shared))
+    loaded = replace(loaded, diagnostics=(*diagnose(loaded, args.strict), *shared))
     if found.project is not None:
-        loaded = _with_project(loaded, found.project)
+        known = set(map(str, loaded.diagnostics))
+        more = [each for each in check_project(found.project) if str(each) not in known]
+        loaded = replace(loaded, diagnostics=(*loaded.diagnostics, *more))
     failed = any(_fails(diagnostic, args.strict) for diagnostic in loaded.diagnostics)
     if args.output_format == "json":
         _print_json(loaded, failed)
@@ -75,33 +80,51 @@ def run(args: argparse.Namespace) -> int:
         _print_sarif(loaded)
     else:
         _print_text(loaded, failed, args.output_format)
+    if is_absent(loaded.diagnostics):
+        return USAGE
     return 1 if failed else 0
 
 
-def _with_project(loaded: Loaded, path: Path) -> Loaded:
-    """What was loaded, with what is wrong in the options of the project file."""
-    from rulesproxy.engine.options import Options, OptionsError
+def _standard_input(profiles: list[str]) -> Loaded:
+    """What stands there, as a rule file in the working folder."""
+    from rulesproxy.rules.compose import MAX_CHARACTERS
+    from rulesproxy.rules.load import load_bytes
+
+    # No character is longer than four bytes, and one byte more shows that there is more.
+    name = "<stdin>"
+    loaded = load_bytes(sys.stdin.buffer.read(4 * MAX_CHARACTERS + 1), name, profiles=profiles)
+    return replace(loaded, files=(Path(name), *loaded.files))
+
+
+def check_project(path: Path) -> tuple[Diagnostic, ...]:
+    """What is wrong in the options and addons that a project file names."""
+    from rulesproxy.engine.option import OptionsError
+    from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import read_project
 
-    found: tuple[Diagnostic, ...] = ()
     try:
         project = read_project(path)
-        if project.options:
-            from rulesproxy.app import declare_options
-
-            options = Options()
-            declare_options(options)
-            project.set_options(options)
-            if not project.addons:
-                options.check_unknown()
     except RulesError as error:
-        found = error.diagnostics
+        return error.diagnostics
+    if not project.options:
+        return ()
+    from rulesproxy.options import declare_options
+
+    options = Options()
+    declare_options(options)
+    found: list[Diagnostic] = []
+    try:
+        project.set_options(options)
+    except RulesError as error:
+        found += error.diagnostics
+    try:
+        if not project.addons:
+            options.check_unknown()
     except OptionsError as error:
         # An addon that is named on the command line of `run` may declare them.
-        found = tuple(replace(each, severity="warning") for each in project.explain(error))
-    known = set(map(str, loaded.diagnostics))
-    return replace(loaded, diagnostics=(*loaded.diagnostics, *(each for each in found if str(each) not in known)))
+        found += [replace(each, severity="warning") for each in project.explain(error)]
+    return tuple(found)
 
 
 def summary(diagnostics: Iterable[Diagnostic]) -> str:
@@ -130,7 +153,7 @@ def _print_text(loaded: Loaded, failed: bool, output_format: str) -> None:
     if len(loaded.diagnostics) > SHOWN:
         print(f"and {len(loaded.diagnostics) - SHOWN} more")
     if failed:
-        print(f"{summary(loaded.diagnostics)} in {_files(loaded)}")
+        print(f"{summary(loaded.diagnostics)}{_where(loaded)}")
         return
     print(_plan(loaded))
 
@@ -140,7 +163,7 @@ def _print_github(loaded: Loaded) -> None:
 
     for line in to_github(loaded.diagnostics):
         print(line)
-    print(f"{summary(loaded.diagnostics) or 'good'} in {_files(loaded)}")
+    print(f"{summary(loaded.diagnostics) or 'good'}{_where(loaded)}")
 
 
 def _print_sarif(loaded: Loaded) -> None:
@@ -177,5 +200,6 @@ def _plan_data(loaded: Loaded) -> dict[str, object]:
     return asdict(make_plan([Compiled(rule, number) for number, rule in enumerate(loaded.rules)]))
 
 
-def _files(loaded: Loaded) -> str:
-    return "1 file" if len(loaded.files) == 1 else f"{len(loaded.files)} files"
+def _where(loaded: Loaded) -> str:
+    number = len(loaded.files)
+    return f" in {number} file{'' if number == 1 else 's'}" if number else ""

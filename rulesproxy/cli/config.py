@@ -37,10 +37,11 @@ def run(args: argparse.Namespace) -> int:
     """Print the options; the exit code."""
     import sys
 
-    from rulesproxy.app import declare_options
     from rulesproxy.cli import fail
     from rulesproxy.diagnostics import render
-    from rulesproxy.engine.options import Options, OptionsError
+    from rulesproxy.engine.option import OptionsError
+    from rulesproxy.engine.options import Options
+    from rulesproxy.options import declare_options
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import read_project

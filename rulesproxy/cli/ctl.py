@@ -20,7 +20,8 @@ what to do:
   reload                 load rule files and addons again
   enable RULE            switch a rule on
   disable RULE           switch a rule off, until it is switched on or the proxy ends
-  check FILE             check a rule file in the proxy (- for standard input)
+  check FILE …           check rule files as `rulesproxy check` does, in the proxy: with its environment, its
+                         profiles and its workers (- for standard input)
   explain 'METHOD URL'   what the rules in force would do with a request
   events                 what passes, from now on
   metrics                figures in the format of Prometheus
@@ -117,13 +118,42 @@ def _enable(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[An
 
 
 def _check(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[Any], str]]:
-    file = args.arguments[0]
-    text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    answer = client.ask("POST", "/check", text=text)
+    here = Path.cwd()
+    data, files = _packed(args.arguments, here)
+    answer = client.ask("POST", "/check", data=data, query=[("file", file) for file in files])
     for each in answer["diagnostics"]:
-        # The proxy has the text alone.
-        each["path"] = file if each["path"] == "<text>" else each["path"]
+        if each["path"]:
+            each["path"] = each["path"].removeprefix(f"{here}/")
     return answer, _show_diagnostics
+
+
+def _packed(names: list[str], here: Path) -> tuple[bytes, list[str]]:
+    """Rule files with everything that they include, for a proxy that sees other folders, and what they are called.
+
+    Raises:
+        ValueError: one of them is not there, or they are too large.
+    """
+    from rulesproxy.limits import CONTROL_BODY
+    from rulesproxy.rules.closure import Closure, Contents
+    from rulesproxy.rules.load import is_absent, load_bytes, load_files
+    from rulesproxy.rules.packed import pack
+    from rulesproxy.rules.packs import PACK
+
+    contents = Contents()
+    closure = Closure(keep=contents)
+    if names == ["-"]:
+        files = [str(here / "<stdin>")]
+        text = contents.files[files[0]] = sys.stdin.buffer.read(CONTROL_BODY + 1)
+        load_bytes(text, files[0], here, closure=closure)
+    else:
+        files = [name if name.startswith(PACK) else str(here / name) for name in names]
+        found = load_files([Path(name) for name in files], closure=closure).diagnostics
+        if is_absent(found):
+            raise ValueError(next(str(each) for each in found if each.span is None))
+    data = pack(contents)
+    if len(data) > CONTROL_BODY:
+        raise ValueError("these files have more than 2 MiB: `rulesproxy check` reads them without the proxy")
+    return data, files
 
 
 def _show_diagnostics(answer: Any) -> str:
@@ -199,6 +229,6 @@ def _command(client: Client, args: argparse.Namespace) -> tuple[Any, Callable[[A
 
 _ACTIONS: dict[str, tuple[Any, int, int | None]] = {
     "status": (_status, 0, 0), "rules": (_rules, 0, 0), "reload": (_reload, 0, 0), "enable": (_enable, 1, 1),
-    "disable": (_enable, 1, 1), "check": (_check, 1, 1), "explain": (_explain, 1, 2), "events": (_events, 0, 0),
+    "disable": (_enable, 1, 1), "check": (_check, 1, None), "explain": (_explain, 1, 2), "events": (_events, 0, 0),
     "metrics": (_metrics, 0, 0), "options": (_options, 0, 0), "set": (_set, 1, None), "commands": (_commands, 0, 0),
 }  # fmt: skip

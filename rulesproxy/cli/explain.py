@@ -22,10 +22,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="say what a diagnostic means, what a rule needs, or why rules match a request or not",
         description="CODE, such as RP301: the page of a diagnostic. RULE: when a rule runs and what it needs; with"
         " --har why it matches the recorded requests or not. 'METHOD URL': every rule in order, whether it matches, or"
-        " the first term that is false. Nothing is sent. Exit status: 0, 1 unknown, or mistakes in the rules, 2 wrong"
-        " usage.",
+        " the first term that is false. Nothing is sent. Exit status: 0, 1 unknown, or mistakes in the rules, 2 no file"
+        " or wrong usage.",
     )
-    parser.add_argument("subject", nargs="+", metavar="CODE|RULE|'METHOD URL'", help="what to explain")
+    parser.add_argument(
+        "subject", nargs="+", metavar="CODE|RULE|'METHOD URL'",
+        help="what to explain; rule files may be named behind it",
+    )  # fmt: skip
     add_rules(parser)
     add_request(parser)
     add_har(parser)
@@ -35,8 +38,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Print the explanation; the exit code."""
     from rulesproxy.cli import fail
-    from rulesproxy.cli._flows import BadRules, UsageError, heard, load
+    from rulesproxy.cli._flows import BadRules, UsageError, heard, load, without_files
 
+    args.subject = without_files(args, args.subject)
     subject = " ".join(args.subject)
     request = " " in subject or "://" in subject
     if request and args.har is not None:
@@ -53,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
             return _rule(subject, rules) if args.har is None else _rule_in_recording(args, subject, rules)
     except UsageError as error:
         return fail(str(error))
-    except BadRules:
-        return 1
+    except BadRules as error:
+        return error.code
 
 
 def _code(subject: str) -> int:

@@ -49,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
     for path in found.paths:
         if not path.exists():
             return fail(f"no such file: {path}", NO_FILE)
-        for file in _files(path):
+        files = list(_files(path))
+        if not files:
+            return fail(f"the folder {path} has no rule files", NO_FILE)
+        for file in files:
             code = max(code, _file(file, args))
     return code
 

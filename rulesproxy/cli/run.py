@@ -91,11 +91,10 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.control.server import ControlError
     from rulesproxy.engine import log
-    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.option import OptionsError
     from rulesproxy.layers.modes import ModeError
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
-    from rulesproxy.rules.packs import PACK
     from rulesproxy.rules.project import Project, read_project
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
@@ -105,9 +104,6 @@ def run(args: argparse.Namespace) -> int:
     files = found.paths
     if not files and not args.addon:
         return fail("no rule file: name one, or create rules.yaml here", NO_FILE)
-    missing = next((path for path in files if not (path.exists() or str(path).startswith(PACK))), None)
-    if missing is not None:
-        return fail(f"no such file: {missing}", NO_FILE)
     project = Project({}, ())
     made: Proxy | Supervisor
     try:
@@ -121,8 +117,7 @@ def run(args: argparse.Namespace) -> int:
             if control is not None:
                 control.feed.on_follow = made.follow(control.feed.pass_on)
     except RulesError as exc:
-        _print_rules_error(exc)
-        return INVALID
+        return _refused(exc)
     except (OptionsError, ModeError, ControlError, ValueError) as exc:
         return fail(str(exc), USAGE)
     return run_loop(said(_serve(made, control, args), project))
@@ -150,8 +145,9 @@ def make_proxy(
         ValueError: a mode or an address is none.
     """
     from rulesproxy.addons.access_log import AccessLog
-    from rulesproxy.app import Proxy, declare_options
+    from rulesproxy.app import Proxy
     from rulesproxy.engine.options import Options
+    from rulesproxy.options import declare_options
 
     options = Options()
     declare_options(options)
@@ -161,7 +157,8 @@ def make_proxy(
         rules,
         listen=args.listen or (),
         mode=args.mode or "regular",
-        addons=[*map(Path, args.addon), *besides, AccessLog()],
+        # Nobody sees its lines where only warnings are shown.
+        addons=[*map(Path, args.addon), *besides, *([] if args.quiet else [AccessLog()])],
         profiles=args.profile,
         watch=True,
         project=project,
@@ -184,7 +181,7 @@ async def said(serving: Coroutine[Any, Any, int], project: Project) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.control.server import ControlError
     from rulesproxy.engine.bind import AddonError
-    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.option import OptionsError
     from rulesproxy.engine.script import ScriptError
     from rulesproxy.net.server import BindError
     from rulesproxy.rules.load import RulesError
@@ -194,8 +191,7 @@ async def said(serving: Coroutine[Any, Any, int], project: Project) -> int:
     try:
         return await serving
     except RulesError as exc:
-        _print_rules_error(exc)
-        return INVALID
+        return _refused(exc)
     except OptionsError as exc:
         explained = project.explain(exc)
         if not explained:
@@ -306,6 +302,14 @@ def _write_ready_file(path: Path, proxy: Proxy | Supervisor, control: Control | 
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(ready) + "\n", encoding="utf-8")
     draft.replace(path)
+
+
+def _refused(error: RulesError) -> int:
+    """The exit code of rules that cannot be used, after they were shown."""
+    from rulesproxy.rules.load import is_absent
+
+    _print_rules_error(error)
+    return NO_FILE if is_absent(error.diagnostics) else INVALID
 
 
 def _print_rules_error(error: RulesError) -> None:

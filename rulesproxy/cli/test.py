@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.cli._junit import to_junit
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.judge import coverage
-    from rulesproxy.rules.load import load_files
+    from rulesproxy.rules.load import is_absent, load_files
 
     found = find_rule_files(args.files, os.environ, Path.cwd())
     if not found.paths:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     loaded = load_files(found.paths, profiles=args.profile)
     if not loaded.ok:
         _report([each for each in loaded.diagnostics if each.severity == "error"], args.output_format, loaded)
-        return 1
+        return USAGE if is_absent(loaded.diagnostics) else 1
     cases = _chosen(loaded.tests, args.chosen)
     if not cases:
         return fail(_no_tests(loaded, args.chosen), NO_TESTS)

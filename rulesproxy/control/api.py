@@ -14,15 +14,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from rulesproxy.aside import aside
 from rulesproxy.control.feed import Feed, Subscriber
 from rulesproxy.control.metrics import CONTENT_TYPE, metrics
 from rulesproxy.diagnostics import DiagnosticError
 from rulesproxy.diagnostics.machine import to_json
 from rulesproxy.engine.commands import CommandError, Commands
 from rulesproxy.engine.log import overheard
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import CONTROL_BODY, CONTROL_PATIENCE
+from rulesproxy.rules.packed import check_sent
 
 if TYPE_CHECKING:
     from rulesproxy.app import Figures
@@ -137,21 +139,23 @@ class Api:
         return _Answer({"name": name, "enabled": on, "revision": self._proxy.live.revision})
 
     async def _check(self, request: Request) -> Response:
-        from rulesproxy.rules.load import load_text
-        from rulesproxy.rules.shared import check_shared
-
-        text = (await _body(request)).decode("utf-8", "replace")
-        loaded = await self._proxy.live.aside(lambda: load_text(text))
-        shared = check_shared(loaded.rules, self._proxy.workers)
-        found = [to_json(diagnostic) for diagnostic in (*loaded.diagnostics, *shared)]
-        return _Answer({"ok": loaded.ok and not shared, "rules": len(loaded.rules), "diagnostics": found})
+        data, files = await _body(request), request.query_params.getlist("file")
+        proxy = self._proxy
+        try:
+            found = await aside(lambda: check_sent(data, files, proxy.live.profiles, proxy.workers))
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+        return _Answer({
+            "ok": not any(each.severity == "error" for each in found.diagnostics), "rules": len(found.rules),
+            "diagnostics": [to_json(diagnostic) for diagnostic in found.diagnostics],
+        })  # fmt: skip
 
     async def _explain(self, request: Request) -> Response:
         rules = self._proxy.live.rules
         if rules is None:
             raise HTTPException(409, "this proxy runs without rules")
         flow = _flow(await _json(request))
-        return _Answer(await self._proxy.live.aside(lambda: _dry(rules, flow)))
+        return _Answer(await aside(lambda: _dry(rules, flow)))
 
     # Options and commands
 

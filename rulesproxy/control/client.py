@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode
+
+Pair: TypeAlias = tuple[str, str]
 
 _PATIENCE = 30.0
 
@@ -61,17 +63,22 @@ class Client:
             raise NotReached(f"several proxies run: say which with --pid, one of {', '.join(map(str, found))}")
         return next(iter(found.values()))
 
-    def ask(self, method: str, path: str, body: object = None, text: str | None = None) -> Any:
+    def ask(
+        self, method: str, path: str, body: object = None, data: bytes | None = None, query: Sequence[Pair] = ()
+    ) -> Any:
         """The answer to one request, JSON as what it means and all else as text.
+
+        The request carries `body` as JSON, or `data` as it is.
 
         Raises:
             NotReached: the proxy does not answer.
             Refused: it refuses.
         """
-        data = text.encode() if text is not None else None if body is None else json.dumps(body).encode()
+        if body is not None:
+            data = json.dumps(body).encode()
         connection = self._connect(_PATIENCE)
         try:
-            response = self._send(connection, method, path, data)
+            response = self._send(connection, method, path, data, query)
             content = response.read().decode("utf-8", "replace")
         except (OSError, http.client.HTTPException) as error:
             raise NotReached(f"the proxy at {self._url} does not answer: {error}") from None
@@ -105,10 +112,16 @@ class Client:
             connection.close()
 
     def _send(
-        self, connection: http.client.HTTPConnection, method: str, path: str, data: bytes | None
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        data: bytes | None,
+        query: Sequence[Pair] = (),
     ) -> http.client.HTTPResponse:
         headers = {"Authorization": f"Bearer {self._token}"}
-        connection.request(method, quote(path, safe="/:"), data, headers)
+        target = quote(path, safe="/:") + (f"?{urlencode(query)}" if query else "")
+        connection.request(method, target, data, headers)
         return connection.getresponse()
 
     def _connect(self, timeout: float | None) -> http.client.HTTPConnection:

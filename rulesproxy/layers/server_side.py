@@ -58,6 +58,9 @@ class ServerSide:
             FlowFailed: the server cannot be reached.
         """
         services = exchange.services
+        if exchange.flow.request.method == "CONNECT":
+            # What it asks for is a tunnel, and what follows the answer is no response (RFC 9110 section 9.3.6).
+            raise FlowFailed("handler", "a rule or an addon made a request that cannot be sent: its method is CONNECT")
         key = self._key(exchange)
         private = exchange.layer.private
         upstream = private.pop(key, None) if private else None
@@ -225,7 +228,7 @@ class ServerSide:
             return
         if head is not None and head.keep_alive and self.sent and upstream.reader.idle:
             self.upstream = None
-            if upstream.private or (upstream.belongs and _belongs_to_client(exchange.head.fields, head)):
+            if upstream.private or (upstream.belongs and _belongs_to_client(exchange, head)):
                 # Also for good: what has been proved on a connection stays with it.
                 upstream.private = True
                 upstream.uses += 1
@@ -297,18 +300,25 @@ def _names(request: HTTPRequest, address: Address) -> bool:
 
 def _has_only_http1(head: RequestHead) -> bool:
     """Whether a request asks for something that HTTP/2 does not have: another protocol, or a connection of its own."""
-    return bool(head.upgrade) or _belongs_to_client(head.fields)
+    return bool(head.upgrade) or _proves_once(head.fields, b"authorization")
 
 
-def _belongs_to_client(asked: list[Field], head: ResponseHead | None = None) -> bool:
+def _belongs_to_client(exchange: Exchange, head: ResponseHead) -> bool:
     """Whether a connection has, or is about to have, the rights of one user: NTLM and Negotiate prove them once for it.
 
     (RFC 4559 section 6: a proxy must not share such a connection. HTTP/2 has none that is not shared.)
     """
-    name, fields = b"authorization", asked
-    if head is not None and head.status == 401:
-        name, fields = b"www-authenticate", head.fields
-    for field in fields:  # noqa: SIM110  (a generator would cost more than the loop)
-        if field[0] == name and field[2][:9].lower().startswith((b"ntlm", b"negotiate")):
-            return True
+    if head.status == 401:
+        return _proves_once(head.fields, b"www-authenticate")
+    layer, fields = exchange.layer, exchange.head.fields
+    # A client sends the same fields again and again, and its reader then gives the same list.
+    if fields is layer.harmless:
+        return False
+    if _proves_once(fields, b"authorization"):
+        return True
+    layer.harmless = fields
     return False
+
+
+def _proves_once(fields: list[Field], name: bytes) -> bool:
+    return any(field[0] == name and field[2][:9].lower().startswith((b"ntlm", b"negotiate")) for field in fields)

@@ -77,7 +77,7 @@ class Upstreams:
             return
         self._active -= 1
         key = upstream.key
-        if upstream.private or upstream.stream.ended or not upstream.reader.idle:
+        if upstream.stream.ended:
             self._retire(upstream)
             return
         limits = self._services.options.limits

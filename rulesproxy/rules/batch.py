@@ -53,7 +53,7 @@ def answer_matching(flow: HTTPFlow, batch: Batch | None, rule: Compiled, bound: 
         if not rule.matches(view):
             continue
         matched = True
-        run_guarded(bound, item, rule.captures(view) if rule.captures is not None else {})
+        run_guarded(bound, item, rule.captures(view))
         if item.response is None:
             # The rule has failed, and this request goes on to the server.
             continue

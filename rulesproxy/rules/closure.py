@@ -5,6 +5,7 @@ It knows files, folders and globs, and nothing of what is in them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -160,7 +161,7 @@ class Closure:
         if self._given is not None:
             known = self._given.files.get(str(path))
             if known is None:
-                raise OSError(None, "it was not sent along")
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             return known
         data = read_regular(path, most + 1)
         if self._keep is not None:

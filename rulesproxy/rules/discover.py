@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rulesproxy.rules.load import PROJECT_FILE
+from rulesproxy.rules.top import PROJECT_FILE
 
 NAMES = (PROJECT_FILE, "rules.yaml", "rules")
 VARIABLE = "RULESPROXY_RULES"

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from rulesproxy.diagnostics import Source
 from rulesproxy.rules import keys, nodes
 from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.compose import read_nodes
 from rulesproxy.rules.json_schema import Fragment, facts, key_schema, paragraphs, plain, summary
 from rulesproxy.rules.json_value import core_scalar
-from rulesproxy.rules.nodes import Node, read_nodes
+from rulesproxy.rules.nodes import Node
 
 if TYPE_CHECKING:
     from rulesproxy.rules.action import Action

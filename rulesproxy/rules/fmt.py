@@ -18,7 +18,8 @@ from typing import Any
 
 from rulesproxy.diagnostics import Source
 from rulesproxy.rules import nodes
-from rulesproxy.rules.nodes import Node, read_nodes
+from rulesproxy.rules.compose import read_nodes
+from rulesproxy.rules.nodes import Node
 
 _STEP = 2
 _HEAD = re.compile("(?:\ufeff|[ \\t]*\n)+")

@@ -1,13 +1,13 @@
 """Rule files: read, checked, and turned into rules, with every mistake in all of them found in one go.
 
-It knows the keys of a rule file and the order in which files are read. What the names of a file mean is in `names`, how
-values are read in `schema`, how YAML becomes nodes in `nodes`.
+It knows the order in which files are read. The keys of a file are known by `top`, what its names mean by `names`, how
+values are read by `schema`, how YAML becomes nodes by `compose`.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,39 +15,29 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from rulesproxy.diagnostics.ignore import MARK, Ignore, divide, find_ignores
-from rulesproxy.filters import ast
-from rulesproxy.filters.problem import FilterError
 from rulesproxy.limits import INCLUDE_DEPTH
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import ENDINGS, Closure, TooMany
+from rulesproxy.rules.compose import MAX_CHARACTERS, NodeError, read_nodes
 from rulesproxy.rules.entry import read_rule
+from rulesproxy.rules.file_text import decode, real_path, unreadable
 from rulesproxy.rules.include import Include, included_files, is_include, no_match, read_include, slip
-from rulesproxy.rules.keys import TOP
-from rulesproxy.rules.match import filter_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.names import (
     AnyEnvironment,
     Handed,
     NameReader,
     Scope,
-    parse_filter,
     unknown_name,
 )
-from rulesproxy.rules.nodes import File, Node, NodeError, Scalar, read_nodes
+from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.packs import PACK, pack
 from rulesproxy.rules.profiles import Profiles
 from rulesproxy.rules.schema import Bad, Names, Reader
+from rulesproxy.rules.top import filter_trees, read_top, rule_nodes
 
 if TYPE_CHECKING:
     from rulesproxy.rules.cases import Case
-
-VERSION = 1
-TOP_KEYS = tuple(key.name for key in TOP.values() if not key.project)
-PROJECT_FILE = "rulesproxy.yaml"
-PROJECT_KEYS = tuple(key.name for key in TOP.values() if key.project)
-"""Further keys, for the project file only; `project` reads them."""
-
-_SYNONYMS = {"rule": "rules", "variables": "vars", "list": "lists", "profile": "profiles", "test": "tests"}
 
 
 class RulesError(DiagnosticError):
@@ -104,6 +94,27 @@ def load_text(
     loader.closure.add(name, text.encode("utf-8", "surrogatepass"))
     loader.text(Source(name, text), Path(), Handed(), True)
     return loader.loaded()
+
+
+def load_bytes(
+    data: bytes, name: str, folder: Path = Path(), profiles: Sequence[str] = (), closure: Closure | None = None
+) -> Loaded:
+    """Read what came from elsewhere, such as from standard input, as a rule file that stands in a folder."""
+    loader = _Loader(None, profiles)
+    if closure is not None:
+        loader.closure = closure
+    loader.closure.add(name, data)
+    problems: list[Diagnostic] = []
+    loader.parts.append((name, problems))
+    source = decode(Path(name), data, problems)
+    if source is not None:
+        loader.text(source, folder, Handed(), True)
+    return loader.loaded()
+
+
+def is_absent(diagnostics: Iterable[Diagnostic]) -> bool:
+    """Whether something that was named from outside is not there: a mistake in arguments, and not in a rule file."""
+    return any(each.span is None and each.code in ("RP001", "RP811") for each in diagnostics)
 
 
 class _Loader:
@@ -178,7 +189,7 @@ class _Loader:
         try:
             found = self.closure.folder(path)
         except OSError as error:
-            problems.append(_unreadable(path, error))
+            problems.append(unreadable(path, error))
             return []
         if not found:
             title = f"the folder `{path}` has no rule files"
@@ -188,15 +199,15 @@ class _Loader:
     def _file(self, path: Path, problems: list[Diagnostic], handed: Handed, on: bool) -> Scope | None:
         """Read a file; its names, or None where they could not be found out."""
         try:
-            data = self.closure.read(path, 4 * nodes.MAX_CHARACTERS)
+            data = self.closure.read(path, 4 * MAX_CHARACTERS)
         except (OSError, ValueError) as error:
             hint = "the path is relative to the file that it stands in" if self.chain else ""
-            problems.append(_unreadable(path, error, hint))
+            problems.append(unreadable(path, error, hint))
             return None
-        source = _decode(path, data, problems)
+        source = decode(path, data, problems)
         if source is None:
             return None
-        self.chain.append((_real(path), str(path)))
+        self.chain.append((real_path(path), str(path)))
         try:
             return self.text(source, path.parent, handed, on)
         finally:
@@ -226,28 +237,9 @@ class _Loader:
     # One file
 
     def _top(self, root: Node, reader: Reader, scope: Scope, handed: Handed, on: bool) -> None:
-        if isinstance(root, Scalar) and root.empty:
-            reader.fail("RP108", root, "this file is empty", "begin with `version: 1` and a list of `rules:`")
-        if isinstance(root, nodes.Sequence):
-            reader.fail(
-                "RP103", root, "a rule file is made of keys, got a list", "put `version: 1` and `rules:` in front of it"
-            )
-        top = reader.mapping(root, "a rule file", "`version: 1` and `rules:`")
-        project = Path(top.span.source.path).name == PROJECT_FILE
-        for key, _ in top.entries:
-            if key.text in PROJECT_KEYS:
-                if not project:
-                    reader.note(
-                        "RP102", key, f"`{key.text}` is for the project file only", f"move it to {PROJECT_FILE}"
-                    )
-            elif key.text in ("include", "includes", "import"):
-                help = "it stands in the list of rules, as `- include: FILE`"
-                reader.note("RP101", key, f"`{key.text}` is no key of a rule file", help)
-            elif key.text not in TOP_KEYS:
-                reader.unknown(key, TOP_KEYS, "in a rule file", _SYNONYMS)
-        _version(top, reader)
-        items = _rule_nodes(top.get("rules"), reader)
-        trees = _trees(top, items, reader) if top.get("lists") is not None else []
+        top = read_top(root, reader)
+        items = rule_nodes(top, reader)
+        trees = filter_trees(top, items, reader) if top.get("lists") is not None else []
         names = NameReader(reader, scope, self.closure, self.profiles, handed, trees)
         env = reader.names.env
         names.read(top)
@@ -315,7 +307,7 @@ class _Loader:
         begun = [path for path, _ in self.chain]
         found = False
         for path in paths:
-            real = _real(path)
+            real = real_path(path)
             if real in begun:
                 if single:
                     chain = " → ".join([shown for _, shown in self.chain[begun.index(real) :]] + [str(path)])
@@ -337,99 +329,9 @@ class _Loader:
         return scopes
 
 
-def _version(top: nodes.Mapping, reader: Reader) -> None:
-    node = top.get("version")
-    if node is None:
-        reader.note("RP108", top, "this file has no `version`", "add `version: 1` as its first line")
-        return
-    text = node.text if isinstance(node, Scalar) else ""
-    if text == str(VERSION):
-        return
-    if text.isdigit():
-        reader.note("RP108", node, f"version {text} is not supported", f"this rulesproxy reads version {VERSION}")
-    else:
-        reader.note("RP108", node, "`version` is a whole number", f"write `version: {VERSION}`")
-
-
-def _rule_nodes(node: Node | None, reader: Reader) -> list[Node]:
-    if node is None or (isinstance(node, Scalar) and node.empty):
-        return []
-    if isinstance(node, nodes.Sequence):
-        return node.items
-    help = "start every rule with `- `"
-    if not isinstance(node, nodes.Mapping):
-        help += " on a line of its own"
-    reader.note("RP112", node, "`rules` must be a list", help)
-    return []
-
-
-def _trees(top: nodes.Mapping, items: list[Node], reader: Reader) -> list[ast.Node]:
-    """The filters of a file as far as they can be parsed. Their mistakes are found when they are read."""
-    silent = Reader(reader.folder, {})
-    found = []
-    named = top.get("filters")
-    written = [child for _, child in named.entries] if isinstance(named, nodes.Mapping) else []
-    written += [item.get("match") for item in items if isinstance(item, nodes.Mapping)]  # type: ignore[misc]
-    for node in written:
-        if node is not None:
-            try:
-                found.append(parse_filter(filter_text(node, silent).text))
-            except (Bad, FilterError):
-                continue
-    return found
-
-
-def _decode(path: Path, data: bytes, problems: list[Diagnostic]) -> Source | None:
-    try:
-        return Source(str(path), data.decode("utf-8").removeprefix("\ufeff"))
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8", "replace")
-        source = Source(str(path), data.decode("utf-8", "replace"))
-        problems.append(
-            Diagnostic(
-                "RP002",
-                "error",
-                f"byte 0x{data[error.start]:02X} is not UTF-8",
-                File(source).span(len(before), len(before) + 1),
-                help="save the file as UTF-8",
-            )
-        )
-        return None
-
-
-def _real(path: Path) -> Path:
-    """The file that a path leads to through all links."""
-    try:
-        return path.resolve()
-    except (OSError, ValueError, RuntimeError):
-        # Links in a circle, or no possible name: reading it says so.
-        return path
-
-
 def _place(path: str, diagnostic: Diagnostic) -> tuple[str, int, int]:
     """The order of what was found by reading one file: its list files first, then itself from top to bottom."""
     span = diagnostic.span
     if span is None:
         return "", 0, 0
     return ("\uffff" if span.source.path == path else span.source.path), span.line, span.column
-
-
-def _unreadable(path: Path, error: Exception, hint: str = "") -> Diagnostic:
-    words = (getattr(error, "strerror", None) or str(error)).lower()
-    missing = isinstance(error, FileNotFoundError)
-    help = _nearest(path) if missing else ""
-    help = help or (missing and hint) or "check the name and the permissions"
-    return Diagnostic("RP001", "error", f"cannot read `{path}`: {words}", help=help)
-
-
-def _nearest(path: Path) -> str:
-    from rulesproxy.diagnostics import suggest
-
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except FileNotFoundError:
-        return f"there is no folder `{path.parent}`"
-    except OSError:
-        return f"the folder `{path.parent}` cannot be read either"
-    meant = suggest(path.name, names)
-    return f"did you mean `{path.with_name(meant)}`?" if meant else ""

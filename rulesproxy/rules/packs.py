@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rulesproxy import resources
 from rulesproxy.diagnostics import Source, suggest
-from rulesproxy.rules.nodes import Mapping, read_nodes
+from rulesproxy.rules.compose import read_nodes
+from rulesproxy.rules.nodes import Mapping
 
 PACK = "pack:"
 """What the name of a pack begins with, where a file could stand too."""

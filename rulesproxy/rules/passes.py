@@ -27,8 +27,6 @@ from rulesproxy.rules.position import Pass
 from rulesproxy.rules.state import Store
 from rulesproxy.rules.waiting import Waiting
 
-_NO_CAPTURES: Captures = {}
-
 Rest: TypeAlias = Coroutine[object, object, None] | None
 """The rest of a pass that has to wait for an `async` function; None where the pass is over or lacks a body."""
 
@@ -46,7 +44,9 @@ class Passes:
         nothing: the position of every flow that no rule may act on.
     """
 
-    __slots__ = ("_bodies", "_editors", "_index", "_numbers", "_responds", "_rules", "_store", "nothing", "owner")
+    __slots__ = (
+        "_bodies", "_editors", "_index", "_looks_back", "_numbers", "_responds", "_rules", "_store", "nothing", "owner",
+    )  # fmt: skip
 
     def __init__(self, rules: Sequence[Compiled], index: Index | None, store: Store | None) -> None:
         self._rules = tuple(rules)
@@ -54,10 +54,16 @@ class Passes:
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = index
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
-        # Whether anybody will ask what the request was when the response pass, or its stead, comes to a rule.
+        # Whether anybody will ask what the request was at the end of its pass.
         self._responds = any(
             rule.acts_on_response or rule.acts_on_error or rule.messages or rule.opens for rule in self._rules
         )
+        # Whether anybody will ask what it was when a rule saw it. A rule that the request pass decides alone does not.
+        self._looks_back = any(
+            rule.acts_on_error or rule.messages or rule.opens or rule.refuses_overflow or rule.edits_response_body
+            or (rule.acts_on_response and (rule.either_side or not rule.decides_on_request))
+            for rule in self._rules
+        )  # fmt: skip
         self._bodies = Waiting(self._rules)
         self.owner = object()
         self.nothing = Pass(self.owner, ())
@@ -159,7 +165,7 @@ class Passes:
 
     def _answer_batch(self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound) -> bool:
         """Let a rule answer its part of a GraphQL batch, if it is one; the rest goes on to the rules below."""
-        before = flow.request.copy() if self._responds else None
+        before = flow.request.copy() if self._looks_back else None
         batch = answer_matching(flow, state.batch, rule, bound)
         if batch is None:
             return False
@@ -184,7 +190,7 @@ class Passes:
 
     def _enter_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled) -> Captures | None:
         """A rule matches in the request pass: its captures, or None where it does nothing before the response."""
-        captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+        captures = rule.captures(view)
         if rule.acts_on_response and not rule.either_side:
             if state.matched is None:
                 state.matched = {}
@@ -192,7 +198,7 @@ class Passes:
         if not rule.acts_on_request:
             return None
         hit(flow, rule)
-        if rule.edits_request and self._responds:
+        if rule.edits_request and self._looks_back:
             if state.heads is None:
                 state.heads = []
             state.heads.append((rule.number, flow.request.copy()))
@@ -256,9 +262,11 @@ class Passes:
     # The response pass
 
     def responseheaders(self, flow: HTTPFlow) -> Rest:
-        state = self.pass_of(flow)
+        state = flow.rules
         if state is self.nothing or flow.response is None:
             return None
+        if type(state) is not Pass or state.owner is not self.owner:
+            state = self.pass_of(flow)
         if not state.answered:
             # The server has answered before the request was complete: the request pass never came to its end.
             self._seal(flow, state, True)
@@ -342,7 +350,7 @@ class Passes:
             if captures is None:
                 if rule.gate is not None and not state.opens(rule, seen):
                     continue
-                captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
+                captures = rule.captures(seen)
             hit(flow, rule)
             bound = rule.bound("response" if whole else "responseheaders")
             if rule.awaits_response:

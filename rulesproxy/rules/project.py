@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rulesproxy.diagnostics import Diagnostic, Source, Span
-from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Options
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import read_regular
+from rulesproxy.rules.compose import NodeError, read_nodes
 from rulesproxy.rules.load import RulesError
-from rulesproxy.rules.nodes import Node, NodeError, Scalar, read_nodes
+from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Bad, Reader
 
 RULES = "rules"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.rules.closure import Closure, Contents
 from rulesproxy.rules.load import load_files
+from rulesproxy.rules.packed import unpack
 from rulesproxy.rules.shared import check_shared
 
 if TYPE_CHECKING:
     from rulesproxy.rules.ruleset import RuleSet
 
-_LENGTH = struct.Struct("!I")
 _VERSIONS = 2
 
 
@@ -68,21 +66,3 @@ def unpack_rules(data: bytes, files: Sequence[Path], profiles: Sequence[str]) ->
     from rulesproxy.rules.ruleset import RuleSet
 
     return RuleSet.of(load_files(files, profiles=profiles, closure=Closure(given=unpack(data))))
-
-
-def pack(contents: Contents) -> bytes:
-    """Contents as bytes."""
-    sizes = {path: len(data) for path, data in contents.files.items()}
-    head = json.dumps({"files": sizes, "folders": contents.folders, "patterns": contents.patterns}).encode()
-    return b"".join([_LENGTH.pack(len(head)), head, *contents.files.values()])
-
-
-def unpack(data: bytes) -> Contents:
-    """What `pack` has packed."""
-    at = _LENGTH.size + _LENGTH.unpack_from(data)[0]
-    head = json.loads(data[_LENGTH.size : at])
-    contents = Contents(folders=head["folders"], patterns=head["patterns"])
-    for path, size in head["files"].items():
-        contents.files[path] = data[at : at + size]
-        at += size
-    return contents

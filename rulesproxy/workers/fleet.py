@@ -15,7 +15,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rulesproxy.engine.options import Described, OptionsError
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Described
 from rulesproxy.engine.script import ScriptError
 from rulesproxy.flow.connection import Address
 from rulesproxy.limits import WORKER_LIVES, WORKER_PAUSE, WORKER_PAUSE_MOST, WORKER_STOP

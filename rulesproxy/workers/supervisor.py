@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.app import Listening
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.limits import MIB, WORKER_RULES
 from rulesproxy.live import Live
+from rulesproxy.rules.packed import pack
 from rulesproxy.tls.authority import Authority, state_dir
-from rulesproxy.workers.bundle import Loader, pack
+from rulesproxy.workers.bundle import Loader
 from rulesproxy.workers.channel import Message
 from rulesproxy.workers.fleet import Fleet, State
 
@@ -33,11 +34,8 @@ class _Live(Live):
 
     def __init__(self, model: Proxy, fleet: Fleet, loader: Loader, project: Project) -> None:
         files = list(loader.files) or None
-        super().__init__(model.engine, model.clock, files, (), loader.profiles, project, None, loader, fleet)
+        super().__init__(model.engine, model.clock, files, None, loader.profiles, project, None, loader, fleet)
         self._fleet = fleet
-
-    def _listed(self, project: Project | None) -> list[object]:
-        return []
 
     async def _take_project(self, project: Project) -> None:
         await self._fleet.take_project(project)

@@ -29,8 +29,8 @@ CASES = [
     (["--strict", "warning.yaml"], 1, "1 warning in 1 file\n"),
     (["bad.yaml"], 1, "error[RP101]: unknown key `blok` in a rule\n  --> bad.yaml:5:5\n"),
     (["bad.yaml", "good.yaml"], 1, "2 errors in 2 files\n"),
-    (["missing.yaml"], 1, "error[RP001]: cannot read `missing.yaml`: no such file or directory\n"),
-    (["goof.yaml"], 1, "did you mean `good.yaml`?"),
+    (["missing.yaml"], 2, "error[RP001]: cannot read `missing.yaml`: no such file or directory\n"),
+    (["goof.yaml"], 2, "did you mean `good.yaml`?"),
     (
         ["--output-format", "concise", "bad.yaml"],
         1,
@@ -195,3 +195,26 @@ def test_the_plan_says_why_bodies_are_read(folder: Path, capsys: pytest.CaptureF
     assert plan["hosts"] == ["a.test", "b.test", "c.test"]
     assert main(["check", "bodies.yaml"]) == 0
     assert "request body read for: a (match reads request.json), b (respond uses it)" in capsys.readouterr().out
+
+
+def test_strict_wants_an_id_of_every_rule(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = "  - match: host under 'ads.test'\n    block:\n" * 2 + "  - match: ~d ^x.test$\n    stop: true\n"
+    (folder / "nameless.yaml").write_text(f"version: 1\nrules:\n{rules.replace('block:', 'block: 403', 1)}")
+    assert main(["check", "--output-format", "concise", "nameless.yaml"]) == 0
+    assert "RP111" not in capsys.readouterr().out
+    assert main(["check", "--strict", "--output-format", "concise", "nameless.yaml"]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "RP111" in line]
+    assert lines[0].startswith(
+        "nameless.yaml:3:5: warning[RP111]: this rule has no `id`: reports call it `nameless.yaml:3`"
+    )
+    assert [line.partition("id: ")[2].partition("`")[0] for line in lines] == [
+        "block-ads.test", "block-ads.test-2", "stop-x.test",
+    ]  # fmt: skip
+
+
+def test_what_a_comment_silences_is_no_news_without_strict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = GOOD.replace("  - id: ads\n    match", "  # rulesproxy: ignore[RP111] nobody asks for it\n  - match")
+    (folder / "silent.yaml").write_text(text)
+    for words in ([], ["--strict"]):
+        assert main(["check", *words, "silent.yaml"]) == 0
+        assert "warning" not in capsys.readouterr().out

@@ -34,7 +34,7 @@ def test_a_pack_is_printed_as_a_file_to_begin_with(
 def test_an_unknown_pack(capsys: pytest.CaptureFixture[str], name: str, hint: str) -> None:
     assert main(["packs", name]) == 2
     assert hint in capsys.readouterr().err
-    assert main(["check", f"pack:{name}"]) == 1
+    assert main(["check", f"pack:{name}"]) == 2
     out = capsys.readouterr().out
     assert f"error[RP811]: there is no pack `{name}`" in out
     assert hint in out

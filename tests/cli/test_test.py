@@ -107,7 +107,7 @@ def test_profiles_and_variables_of_tests(capsys: pytest.CaptureFixture[str]) -> 
     ("arguments", "code", "said"),
     [
         (["broken.yaml"], 1, ""),
-        (["missing.yaml"], 1, ""),
+        (["missing.yaml"], 2, ""),
         (["none.yaml"], 4, "there are no tests in none.yaml: write them under `tests:`"),
         (["good.yaml", "-k", "nothing"], 4, "no test has 'nothing' in its name"),
         ([], 2, "no rule file"),

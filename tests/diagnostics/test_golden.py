@@ -13,16 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from rulesproxy.cli.check import check_project
 from rulesproxy.diagnostics import Diagnostic, render
 from rulesproxy.diagnostics.codes import CODES
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_files
 from rulesproxy.rules.shared import check_shared
+from rulesproxy.rules.top import PROJECT_FILE
 
 HERE = Path(__file__).parent
-FILES = sorted(HERE.glob("*.yaml"))
+FILES = sorted([*HERE.glob("*.yaml"), *HERE.glob(f"*/{PROJECT_FILE}")])
 
-NOT_SHOWN_HERE = frozenset({"RP113", "RP809", "RP902", "RP910", "RP920"})
+NOT_SHOWN_HERE = frozenset({"RP902", "RP910", "RP920"})
 """Codes without a file of their own."""
 
 
@@ -36,9 +38,16 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+def name_of(file: Path) -> str:
+    """What a file is about: its name, or its folder's where it has to be called as it is."""
+    return file.parent.name if file.name == PROJECT_FILE else file.stem
+
+
 def found_in(file: Path) -> list[Diagnostic]:
     """What `check` finds; where it is about workers, what it finds for two of them."""
-    with inside(HERE):
+    with inside(file.parent):
+        if file.name == PROJECT_FILE:
+            return list(check_project(Path(file.name)))
         loaded = load_files([Path(file.name)])
         return [*diagnose(loaded), *check_shared(loaded.rules, 2 if file.name.startswith("RP85") else 1)]
 
@@ -48,20 +57,20 @@ def output(file: Path) -> str:
     return "\n\n".join(render(diagnostic) for diagnostic in found) + "\n"
 
 
-@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+@pytest.mark.parametrize("file", FILES, ids=map(name_of, FILES))
 def test_the_message_is_the_agreed_one(file: Path) -> None:
     shown = output(file)
     assert shown == file.with_suffix(".txt").read_text(encoding="utf-8")
-    assert f"[{file.stem.partition('-')[0]}]" in shown
+    assert f"[{name_of(file).partition('-')[0]}]" in shown
 
 
 def test_every_code_is_shown() -> None:
-    shown = {file.stem.partition("-")[0] for file in FILES}
+    shown = {name_of(file).partition("-")[0] for file in FILES}
     assert set(CODES) - NOT_SHOWN_HERE - shown == set()
     assert shown <= set(CODES)
 
 
-@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+@pytest.mark.parametrize("file", FILES, ids=map(name_of, FILES))
 def test_every_diagnostic_is_complete(file: Path) -> None:
     found = found_in(file)
     assert found

@@ -104,6 +104,40 @@ async def test_check_and_explain(tmp_path: Path) -> None:
         assert (await it.ask("POST", "/check", b"x" * (3 * 1024 * 1024)))[0] == 413
 
 
+async def test_files_are_checked_as_the_sender_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Includes and lists come from the folder of whoever asks; environment and profiles are those of the proxy."""
+    monkeypatch.setenv("WORD_OF_THE_PROXY", "tea")
+    async with controlled(tmp_path, "--profile", "chaos", profiles="chaos: {}") as it:
+        monkeypatch.delenv("WORD_OF_THE_PROXY")
+        work = tmp_path / "work"
+        for name, text in (
+            ("main.yaml", "version: 1\nlists:\n  ads: {file: ads.txt}\nrules:\n  - include: parts/*.yaml\n"
+             "  - match: host in $ads\n    respond: {body: '${env:WORD_OF_THE_PROXY}'}\n"),
+            ("parts/a.yaml", "version: 1\nrules:\n  - id: all\n    match: ~all\n    block:\n"),
+            ("ads.txt", "ads.test\n"), ("bad.yaml", "version: 1\nrules:\n  - include: ../work/parts/b.yml\n"),
+            ("parts/b.yml", "version: 1\nrules:\n  - match: ~all\n    blok:\n"),
+            ("chaos.yaml", "version: 1\nrules:\n  - match: ~all\n    profile: chaos\n    block:\n"),
+        ):  # fmt: skip
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            (work / name).write_text(text)
+        monkeypatch.chdir(work)
+        assert await it.ctl("check", "main.yaml") == (
+            0, "parts/a.yaml:3:5: warning[RP710]: rule `all` takes everything: the rule below never runs\n",
+        )  # fmt: skip
+        assert await it.ctl("check", "bad.yaml") == (
+            1, "../work/parts/b.yml:4:5: error[RP101]: unknown key `blok` in a rule\n",
+        )  # fmt: skip
+        assert await it.ctl("check", "-", stdin="version: 1\nrules:\n  - include: parts/b.yml\n") == (
+            1, "parts/b.yml:4:5: error[RP101]: unknown key `blok` in a rule\n",
+        )  # fmt: skip
+        assert await it.ctl("check", "chaos.yaml", "parts/a.yaml") == (
+            0, "parts/a.yaml:3:5: warning[RP707]: rule `all` has the same filter and actions as `chaos.yaml:3`\n",
+        )  # fmt: skip
+        for data in (b"", b"\xff\xff\xff\xff", b"\0\0\0\2{}", b"\0\0\0\2[]", b'\0\0\0\5"abc"'):
+            status, answer = await it.ask("POST", "/check?file=/a.yaml", data)
+            assert (status, "no packed rule files" in answer["error"]) == (400, True)
+
+
 async def test_options_and_commands(tmp_path: Path) -> None:
     async with controlled(tmp_path, "--auth", "me:secret") as it:
         _, options = await it.ask("GET", "/options")
@@ -173,6 +207,7 @@ async def test_ctl(tmp_path: Path) -> None:
         assert (code, "error[RP101]" in out) == (1, True)
         assert json.loads((await it.ctl("status", "--json"))[1])["revision"] == 2
         assert (await it.ctl("enable"))[0] == 2
+        assert (await it.ctl("check", "gone.yaml"))[0] == 2
         assert (await it.ctl("status", "--pid", "1"))[0] == 2
     code, out = await it.ctl("status")
     assert (code, "no proxy runs with --control" in out) == (2, True)

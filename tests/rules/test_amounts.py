@@ -9,7 +9,7 @@ import pytest
 
 from rulesproxy.diagnostics import Source
 from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
-from rulesproxy.rules.nodes import read_nodes
+from rulesproxy.rules.compose import read_nodes
 from rulesproxy.rules.schema import Bad, Reader
 
 GOOD: list[tuple[Any, str, object]] = [

@@ -16,8 +16,8 @@ from rulesproxy.rules.actions import ACTIONS
 from rulesproxy.rules.file_schema import NAME, rules_schema
 from rulesproxy.rules.include import INCLUDE_KEYS
 from rulesproxy.rules.json_schema import NoSchemaError, kind_schema
-from rulesproxy.rules.load import PROJECT_KEYS, TOP_KEYS
 from rulesproxy.rules.schema import schema_of
+from rulesproxy.rules.top import PROJECT_KEYS, TOP_KEYS
 from rulesproxy.rules.written import RULE_KEYS, action_keys
 from tests.support.rule_files import ROOT, good_files, values
 

@@ -100,10 +100,12 @@ class Running:
 
 
 @asynccontextmanager
-async def controlled(tmp_path: Path, *arguments: str, control: str = "127.0.0.1:0") -> AsyncIterator[Running]:
+async def controlled(
+    tmp_path: Path, *arguments: str, control: str = "127.0.0.1:0", profiles: str = ""
+) -> AsyncIterator[Running]:
     """The real command with two rules, an addon and `--control`."""
     rules, addon = tmp_path / "rules.yaml", tmp_path / "words.py"
-    rules.write_text(RULES)
+    rules.write_text(RULES + (f"profiles:\n  {profiles}\n" if profiles else ""))
     addon.write_text(ADDON)
     async with run_command(rules, "--addon", addon, "--control", control, *arguments) as proxy:
         yield Running(proxy, rules)

@@ -10,8 +10,9 @@ from rulesproxy.diagnostics import Source
 from rulesproxy.diagnostics.codes import CODES
 from rulesproxy.rules import nodes
 from rulesproxy.rules.actions import ACTIONS
+from rulesproxy.rules.compose import read_nodes
 from rulesproxy.rules.json_value import core_scalar
-from rulesproxy.rules.nodes import Node, read_nodes
+from rulesproxy.rules.nodes import Node
 from tests.diagnostics.test_pages import rule_file
 
 ROOT = Path(__file__).resolve().parents[2]

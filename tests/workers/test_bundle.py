@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rulesproxy.rules.load import RulesError
-from rulesproxy.workers.bundle import Loader, pack, unpack, unpack_rules
+from rulesproxy.rules.packed import pack, unpack
+from rulesproxy.workers.bundle import Loader, unpack_rules
 
 MAIN = """version: 1
 lists:

@@ -13,16 +13,21 @@ from rulesproxy.diagnostics.ignore import divide, unused
 from rulesproxy.rules.lints.conflicts import lint_conflicts
 from rulesproxy.rules.lints.facts import Facts
 from rulesproxy.rules.lints.filters import lint_filter
+from rulesproxy.rules.lints.ids import lint_ids
 from rulesproxy.rules.lints.loops import lint_loops
+from rulesproxy.rules.lints.passed import lint_passed
 from rulesproxy.rules.lints.shadow import lint_order
 from rulesproxy.rules.model import Loaded, Rule
 
 
-def diagnose(loaded: Loaded) -> tuple[Diagnostic, ...]:
+def diagnose(loaded: Loaded, strict: bool = False) -> tuple[Diagnostic, ...]:
     """Everything that `check` says of what was loaded: mistakes, and where there is no error what is odd about the
-    rules, without what comments silence; and comments that silence nothing."""
+    rules, without what comments silence; and comments that silence nothing. It is `strict` about good habits too."""
     said, silenced = divide(lint(loaded.rules) if loaded.ok else (), loaded.ignores)
-    said = (*loaded.diagnostics, *said)
+    # A comment that silences one of these is needed by those who are strict.
+    habits, kept = divide(lint_ids(loaded.rules) if loaded.ok else (), loaded.ignores)
+    said = (*loaded.diagnostics, *said, *(habits if strict else ()))
+    silenced = (*silenced, *kept)
     if loaded.ok:
         # Before the rules were compared it is not known which comments are needed.
         said = (*said, *unused(loaded.ignores, (*loaded.ignored, *silenced), said))
@@ -39,6 +44,7 @@ def lint(rules: Sequence[Rule]) -> list[Diagnostic]:
     known = [Facts(rule, number) for number, rule in enumerate(rules)]
     found = [diagnostic for facts in known for diagnostic in lint_filter(facts.rule, facts.all_terms)]
     found += lint_order(known)
+    found += lint_passed(known)
     found += lint_conflicts(known)
     found += lint_loops(known)
     return found

@@ -9,9 +9,10 @@ from functools import cached_property
 from rulesproxy.filters.analysis import reads
 from rulesproxy.filters.phases import Phase
 from rulesproxy.rules.action import Action
-from rulesproxy.rules.compile import REQUEST_SIDE, Compiled, on_request
+from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.lints.terms import Term, all_terms
 from rulesproxy.rules.model import Rule, Step
+from rulesproxy.rules.moments import REQUEST_SIDE, on_request
 
 _HTTP = frozenset({"http_connect", "requestheaders", "request", "responseheaders", "response", "error"})
 _PLAIN = frozenset({
@@ -163,6 +164,9 @@ class Changes:
 
 
 def _edited(action: Action) -> frozenset[str]:
+    if not action.events:
+        # What acts on messages alone comes after all that filters of requests are about.
+        return frozenset()
     if action.key == "rewrite.request":
         named = [part for name, parts in _PARTS.items() for part in parts if getattr(action, name, None) is not None]
         # The Host header follows the URL, and the length of the body is a header.

@@ -1,4 +1,4 @@
-"""Rules that other rules hide: they never run, or not for a part of what they name (RP701, RP702, RP707, RP708, RP710).
+"""Rules that other rules hide: they never run, or not for a part of what they name (RP701, RP702, RP707, RP710).
 
 A report needs a proof that holds for every flow, and a witness: an example on which the rules were really run. Without
 either nothing is said.
@@ -7,13 +7,11 @@ either nothing is said.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 
 from rulesproxy.diagnostics import Diagnostic, Label
-from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.reference import matches
 from rulesproxy.filters.typed import Test
-from rulesproxy.flow.connection import ClientConn
 from rulesproxy.rules.lints.candidates import Candidates
 from rulesproxy.rules.lints.facts import Changes, Facts
 from rulesproxy.rules.lints.terms import Literal, Term
@@ -47,7 +45,6 @@ def lint_order(rules: Sequence[Facts]) -> Iterator[Diagnostic]:
                 enders.add(term, facts)
     for number, hidden in everything.items():
         yield _catch_all(rules[number], hidden)
-    yield from _passed(rules, changes)
 
 
 def _hidden(
@@ -226,78 +223,3 @@ def _seen_by_both(one: Facts, other: Facts) -> Witness | None:
             if matches(one.rule.filter, flow) and matches(other.rule.filter, flow):
                 return witness
     return None
-
-
-# Passed through
-
-
-@dataclass(slots=True)
-class _Hello:
-    """A ClientHello as far as rules look at it."""
-
-    sni: str | None
-    client_conn: ClientConn
-    alpn: tuple[str, ...] = ()
-    passthrough: bool = field(default=False)
-
-
-def _passed(rules: Sequence[Facts], changes: Changes) -> Iterator[Diagnostic]:
-    """Rules about hosts whose TLS another rule leaves undecrypted."""
-    passing: Candidates[Facts] = Candidates()
-    passers = [facts for facts in rules if facts.compiled.passes] if _has_passthrough(rules) else []
-    for facts in passers:
-        below_stop = any(other.rule.stop for other in rules[: facts.number])
-        if facts.always and not below_stop and facts.rule.filter.phases & Phase.T:
-            for term in facts.terms or ():
-                passing.add(term, facts)
-    if not passers:
-        return
-    for facts in rules:
-        found = _passed_by(facts, passing, changes)
-        if found is None:
-            continue
-        by, witness = found
-        step = next(step for step in by.rule.steps if "clienthello" in step.action.events)
-        yield Diagnostic(
-            "RP708", "warning", f"rule `{facts.rule.name}` sees plain HTTP only: TLS to these hosts is passed through",
-            facts.rule.span, f"remove these hosts from `{by.rule.name}`, or this rule", "",
-            (Label(step.span, "here"),), (f"for example `{witness}` is never decrypted",),
-        )  # fmt: skip
-
-
-def _has_passthrough(rules: Sequence[Facts]) -> bool:
-    return any("clienthello" in step.action.events for facts in rules for step in facts.rule.steps)
-
-
-def _passed_by(facts: Facts, passing: Candidates[Facts], changes: Changes) -> tuple[Facts, Witness] | None:
-    if not facts.terms or not facts.rule.steps or not facts.is_http:
-        return None
-    if facts.compiled.passes or facts.compiled.connect is not None or facts.compiled.only_routes:
-        return None
-    if any(_is_plain(term) for term in facts.terms) or changes.between(0, facts.number, frozenset({"host"})):
-        return None
-    takers = [
-        next((by for each, by in passing.implied_by(term) if term.implies_all(each)), None) for term in facts.terms
-    ]
-    by = takers[0]
-    if by is None or None in takers:
-        return None
-    for witness in witnesses(facts.terms[0]):
-        flow = witness.flow(facts.rule.filter.uses_response)
-        hello = _Hello(flow.request.host, ClientConn(("127.0.0.1", 50000)))
-        handler = getattr(ruleset(by.rule, facts.rule), "clienthello", None)
-        if flow.request.scheme == "https" and matches(facts.rule.filter, flow) and handler is not None:
-            handler(hello)
-            if hello.passthrough:
-                return by, witness
-    return None
-
-
-def _is_plain(term: Term) -> bool:
-    """Whether a term is about plain HTTP, or leaves open that it is."""
-    if term.values(("scheme", False, None, None, ())) == frozenset({"http"}):
-        return True
-    return any(
-        not literal.positive and literal.test is not None and literal.test.read.field.name == "tls"
-        for literal in term.literals
-    )

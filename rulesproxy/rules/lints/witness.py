@@ -17,6 +17,7 @@ from rulesproxy.filters.regex import Regex
 from rulesproxy.filters.typed import Members, Test
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import format_authority, split_url
+from rulesproxy.rules.lints.bodies import Body
 from rulesproxy.rules.lints.sample import sample
 from rulesproxy.rules.lints.terms import Literal, Term
 from rulesproxy.rules.lints.values import finite, interval, tries
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from rulesproxy.rules.model import Rule
     from rulesproxy.rules.ruleset import RuleSet
 
-_BODIES = {"request.text", "request.body", "~bq", "response.text", "response.body", "~bs"}
+_BODIES = frozenset({"request.text", "request.body", "~bq", "response.text", "response.body", "~bs"})
+_STRUCTURED = frozenset({"request.json", "response.json", "request.form", "graphql.operation", "graphql.type"})
 
 
 class Witness:
@@ -45,13 +47,13 @@ class Witness:
         self.query: list[tuple[str, str]] = []
         self.headers: list[tuple[str, str]] = []
         self.cookies: list[tuple[str, str]] = []
-        self.body = ""
+        self.body = Body()
         self.client = ""
         self.tls: bool | None = None
         self.tags: list[str] = []
         self.status = 200
         self.response_headers: list[tuple[str, str]] = []
-        self.response_body = ""
+        self.response_body = Body()
 
     @property
     def url(self) -> str:
@@ -66,12 +68,12 @@ class Witness:
 
     def flow(self, answered: bool) -> HTTPFlow:
         """A flow, with the server's response where it is `answered`."""
-        headers = list(self.headers)
+        headers = _with_kind(self.headers, self.body)
         if self.cookies:
             headers.append(("cookie", "; ".join(f"{name}={value}" for name, value in self.cookies)))
         flow = HTTPFlow.make(
-            self.method, self.url, headers, self.body.encode(), self.status if answered else None,
-            self.response_headers, self.response_body.encode(),
+            self.method, self.url, headers, self.body.content, self.status if answered else None,
+            _with_kind(self.response_headers, self.response_body), self.response_body.content,
         )  # fmt: skip
         conn = flow.client_conn
         conn.tls = self.scheme == "https" if self.tls is None else self.tls
@@ -142,7 +144,8 @@ def run(rules: RuleSet, witness: Witness) -> HTTPFlow:
 def _apply(witness: Witness, group: list[Literal], variant: int) -> bool:
     """Make the witness fit the conditions on one read; False where that is not known how."""
     test = group[0].test
-    if test is None or test.read.functions or test.read.index is not None:
+    # Functions without a name read a value of JSON as what it is compared with.
+    if test is None or any(each.name for each in test.read.functions) or test.read.index is not None:
         return not any(literal.positive for literal in group)
     name, key = test.read.field.name, test.read.key
     if not any(literal.positive for literal in group):
@@ -262,13 +265,35 @@ def _set(witness: Witness, name: str, key: Any, value: Any) -> bool:
         witness.tags.append(value)
     elif name in _BODIES:
         if name.startswith("response") or name == "~bs":
-            witness.response_body += value
+            witness.response_body.text += value
         else:
-            witness.body += value
+            witness.body.text += value
             witness.method = "POST" if witness.method == "GET" else witness.method
+    elif name in _STRUCTURED:
+        return _set_structured(witness, name, key, value)
     else:
         return name.startswith("~kept") or name in ("~http", "~s")
     return True
+
+
+def _set_structured(witness: Witness, name: str, key: Any, value: Any) -> bool:
+    """Put a value where a body that has parts is read; False where that is not known how."""
+    if name == "response.json":
+        return witness.response_body.put(key or (), value)
+    witness.method = "POST" if witness.method == "GET" else witness.method
+    if name == "request.json":
+        return witness.body.put(key or (), value)
+    if name == "request.form":
+        witness.body.form.append((key if isinstance(key, str) else "x", str(value)))
+    else:
+        witness.body.operation[name] = str(value)
+    return True
+
+
+def _with_kind(headers: list[tuple[str, str]], body: Body) -> list[tuple[str, str]]:
+    """Header fields with the type of a body, unless it is there."""
+    known = any(name.lower() == "content-type" for name, _ in headers)
+    return [*headers, *([("content-type", body.kind)] if body.kind and not known else [])]
 
 
 def _set_url(witness: Witness, value: str) -> bool:
