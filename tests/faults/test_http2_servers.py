@@ -116,6 +116,14 @@ ONE_STREAM: dict[str, tuple[Handler, int | str, int | str, str]] = {
     "cancelled": (before(8), 502, 502, "(CANCEL)"),
     "reset inside the body": (inside, BROKEN, 502, "broke off its answer (INTERNAL_ERROR)"),
     "reset inside a body of unknown length": (inside_of_unknown_length, BROKEN, 502, "broke off its answer (CANCEL)"),
+    "refused inside the body": (
+        raw(lambda n: frames.head(n) + frames.data(n, b"abc") + frames.word(frames.RST_STREAM, n, 7)), BROKEN, 502,
+        "broke off its answer (REFUSED_STREAM)",
+    ),
+    "HTTP/1.1 wanted inside the body": (
+        raw(lambda n: frames.head(n) + frames.data(n, b"abc") + frames.word(frames.RST_STREAM, n, 13)), BROKEN, 502,
+        "broke off its answer (HTTP_1_1_REQUIRED)",
+    ),
     "a body that is too short": (too_short, BROKEN, 502, "Content-Length says 10"),
     "a body that is too long": (too_long, BROKEN, 502, "Content-Length says 2"),
     "a field of HTTP/1.1": (
@@ -250,6 +258,19 @@ async def test_a_connection_that_dies_under_a_request(method: str, status: int) 
         assert (await client.request(ask(origin, "/good"))).status == 200
         client.send(ask(origin, "/x", method, b"hello" if method == "POST" else b""))
         assert await outcome(client, method) == status
+
+
+async def test_a_server_that_only_says_goodbye() -> None:
+    async def serve(connection: OriginConnection) -> None:
+        connection.send(frames.SERVER + frames.goaway(0, 0))
+        await connection.wait_end()
+
+    origin = Origin(serve, raw=True)
+    async with served(origin, clients=4) as clients:
+        for client in clients:
+            client.send(ask(origin))
+        assert await asyncio.gather(*[outcome(client) for client in clients]) == [502] * 4
+        assert len(origin.connections) < 20
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
