@@ -377,6 +377,21 @@ async def test_a_client_that_leaves_inside_a_body_ends_its_stream() -> None:
         assert len(origin.connections) == 1
 
 
+async def test_a_client_that_leaves_inside_its_upload_ends_its_stream() -> None:
+    origin, recorder = handled(lambda peer, request: None), Observer()
+    async with served(origin, recorder, clients=2) as (leaving, other):
+        leaving.send(ask(origin, "/x", "POST", b"", "Content-Length: 100000") + bytes(1000))
+        await streams(origin, 1)
+        peer = origin.peers[0]
+        await peer.until(lambda: len(peer.requests[0].body) == 1000)
+        leaving.reset()
+        async with asyncio.timeout(LIMIT):
+            await peer.until(lambda: peer.requests[0].reset == 8)
+        assert not peer.requests[0].complete, "half a request never looks whole"
+        assert (await other.request(ask(origin, "/good"))).body == b"good"
+        assert len(origin.connections) == 1
+
+
 @pytest.mark.parametrize("politely", [True, False])
 async def test_an_early_answer_ends_the_upload(politely: bool) -> None:
     async def handler(peer: Peer, request: H2Request) -> None:
