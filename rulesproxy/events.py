@@ -252,7 +252,7 @@ class TCP:
         """Bytes arrived from either side: `flow.messages[-1]`, which may be changed; empty content drops it."""
 
     def tcp_error(self, flow: TCPFlow) -> None:
-        """The connection broke or could not be made. `tcp_end` follows."""
+        """The connection broke, could not be made, or was refused before it was. `tcp_end` follows."""
 
     def tcp_end(self, flow: TCPFlow) -> None:
         """It ended. Exactly once per `tcp_start`, or per `tcp_error` without one."""

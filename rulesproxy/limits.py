@@ -95,6 +95,10 @@ class Limits:
     drain_request: int = 64 * KIB
     """What is still read of a request body that was answered early, to keep the connection."""
 
+    repeat: float = 0.1
+    """The shortest time between two messages that are sent again and again. Heartbeats take seconds."""
+    repeats: int = 100
+    """Such messages of one conversation. One or two are usual."""
     injected: int = 1 * MIB
     """What an addon has injected into a conversation and a peer has not read yet."""
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Literal, cast
 
-from rulesproxy.engine.failures import failure_text
+from rulesproxy.engine.failures import failure_text, handle_failure
 from rulesproxy.engine.log import logger
 from rulesproxy.events import EVENTS, Handler
 from rulesproxy.flow.connection import Address, ClientConn
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.route import Route
+from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.limits import DEFAULT
 
 
@@ -58,7 +59,10 @@ class Bound:
         return f"<Bound {self.kind} {self.name} {self.event}>"
 
 
-_CONTENTS = (*EVENTS, "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_messages", "_routes", "addons")
+_CONTENTS = (
+    *EVENTS, "_begins", "_bodies_request", "_bodies_response", "_every_host", "_hosts", "_messages", "_routes",
+    "addons",
+)  # fmt: skip
 
 
 class Chain:
@@ -89,6 +93,7 @@ class Chain:
         response_bodies: tuple[Bound, ...] = (),
         routes: tuple[Bound, ...] = (),
         messages: tuple[Bound, ...] = (),
+        begins: tuple[Bound, ...] = (),
     ) -> None:
         for event in EVENTS:
             setattr(self, event, tuple([bound for bound in handlers if bound.event == event]))
@@ -101,6 +106,7 @@ class Chain:
         self._bodies_response = response_bodies
         self._routes = routes
         self._messages = messages
+        self._begins = begins
 
     def wants_host(self, host: str) -> bool:
         """Whether some addon may want to see inside TLS to this host (`--intercept auto`)."""
@@ -132,6 +138,20 @@ class Chain:
             finally:
                 RUNNING[0] = None
         return route
+
+    def begin_tcp(self, flow: TCPFlow, certain: bool) -> None:
+        """A connection begins that is raw TCP, or with `certain` unset may be anything: its server is not dialled yet.
+
+        Who refuses it, or lets it be slow, says so on the plan of the flow.
+        """
+        for bound in self._begins:
+            RUNNING[0] = (bound,)
+            try:
+                bound.call(flow, certain)
+            except Exception as error:
+                handle_failure(bound, error, flow)
+            finally:
+                RUNNING[0] = None
 
     def hold(self) -> None:
         """A flow or a connection begins with this snapshot."""

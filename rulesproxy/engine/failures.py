@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SCRIPT = "_rulesproxy_script_"
 """What the names of modules begin with that are loaded from files of the user's."""
 
-
 _CALLERS = frozenset({"rulesproxy.engine.dispatch", "rulesproxy.engine.chain"})
 """The modules that call handlers: where a handler was called is no place of its failure."""
 
@@ -95,9 +94,15 @@ def _close(bound: Bound, subject: object) -> None:
         page = f"502 Bad Gateway: {reason}.\n"
         subject.response = HTTPResponse.make(502, page, [("Content-Type", "text/plain; charset=utf-8")])
     elif bound.event == "websocket_message" and isinstance(subject, WebSocketFlow):
-        subject.messages[-1].kill()
-    elif bound.event == "tcp_message" and isinstance(subject, TCPFlow):
-        subject.messages[-1].content = b""
+        if subject.messages:
+            subject.messages[-1].kill()
+        else:
+            subject.kill()
+    elif bound.event in ("tcp_message", "begin_tcp") and isinstance(subject, TCPFlow):
+        if subject.messages:
+            subject.messages[-1].content = b""
+        else:
+            subject.kill()
     elif bound.event == "serverconnect":
         cast("_Refusable", subject).error = reason
     elif bound.event in ("clientconnect", "next_layer"):

@@ -296,7 +296,7 @@ class Exchange:
         # A line that is slow stays slow.
         context.stream = client
         if terms is None or flow.websocket is None:
-            await run_next(TCPLayer(context, upstream.stream, events=True))
+            await run_next(TCPLayer(context, upstream.stream, handshake=flow))
         else:
             await run_next(WebSocketLayer(context, upstream.stream, flow.websocket, self.chain, terms))
         return False

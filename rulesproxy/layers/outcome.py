@@ -6,6 +6,7 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import Kind
 from rulesproxy.flow.headers import Field, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
+from rulesproxy.flow.plan import Break
 from rulesproxy.flow.url import split_authority
 
 
@@ -24,6 +25,14 @@ class FlowEnded(Exception):
     def __init__(self, how: str) -> None:
         super().__init__(how)
         self.how = how
+
+
+class BrokenOff(Exception):
+    """A body that streams breaks off on purpose."""
+
+    def __init__(self, how: Break) -> None:
+        super().__init__(how)
+        self.how: Break = how
 
 
 class Unanswered(Exception):

@@ -93,6 +93,11 @@ class EventReader:
         self._passing = False
         self._fresh = True
 
+    @property
+    def between(self) -> bool:
+        """Whether what has come out so far ends where an event may begin."""
+        return not self._passing
+
     def feed(self, data: bytes) -> None:
         """More of the stream."""
         self._buffer += data

@@ -5,7 +5,7 @@ It knows one rule at a time. The order of rules is the business of `passes`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rulesproxy.engine.chain import Bound
@@ -13,7 +13,7 @@ from rulesproxy.filters.analysis import reads, request_only
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
-from rulesproxy.filters.phases import MESSAGES, NONE
+from rulesproxy.filters.phases import CONNECTING, MESSAGES, NONE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.route import Route
@@ -22,7 +22,18 @@ from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.made import making
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
-from rulesproxy.rules.moments import REQUEST_SIDE, RESPONSE_SIDE, on_error, on_messages, on_request, on_response
+from rulesproxy.rules.moments import (
+    REQUEST_SIDE,
+    RESPONSE_SIDE,
+    acts_on_each,
+    begins,
+    begins_with,
+    on_error,
+    on_messages,
+    on_request,
+    on_response,
+    opens,
+)  # fmt: skip
 from rulesproxy.rules.outside import Outside, the_machine
 from rulesproxy.rules.template_names import MADE
 
@@ -72,13 +83,16 @@ class Compiled:
         uses_state: it reads or sets what rules remember under a name.
         messages: the kinds of messages on which it acts, or behind which no rule below it does.
         opens: the kinds of conversations on which it acts before their first message.
+        begins: it acts when a connection of raw TCP begins, or ends the pass over the rules there.
+        begins_unseen: also where its bytes pass unread: its filter is about any connection, and not about raw TCP.
         awaits_messages: the pass over the rules waits for what it does on a message.
     """
 
     __slots__ = (
-        "_bounds", "_captures", "_editors", "_error", "_host_may", "_host_must", "_made", "_matches", "_may", "_near",
-        "_request", "_response", "_talking", "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response",
-        "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "connect", "decides_connect",
+        "_beginning", "_bounds", "_captures", "_editors", "_error", "_host_may", "_host_must", "_made", "_matches",
+        "_may", "_near", "_request", "_response", "_talking", "_uses_response", "acts_on_error", "acts_on_request",
+        "acts_on_response", "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "begins",
+        "begins_unseen", "connect", "decides_connect",
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
         "holds_response", "memory", "messages", "name", "number", "only_passes", "only_routes", "opens", "outside",
         "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule", "shadows_connect", "stop",
@@ -176,16 +190,18 @@ class Compiled:
         self.edits_request = any(action.edits_request for action in request)
 
     def _bind_messages(self, checked: Checked, actions: list[Action]) -> None:
-        self._talking = tuple([(kinds, each) for each in actions if (kinds := on_messages(each, checked))])
+        talking = [action for action in actions if on_messages(action, checked)]
+        self._talking = tuple([(acts_on_each(action, checked), opens(action, checked), action) for action in talking])
         self.messages = self.opens = NONE
-        for kinds, action in self._talking:
-            if action.at_open:
-                self.opens |= kinds
-            else:
-                self.messages |= kinds
+        for kinds, opened, _ in self._talking:
+            self.messages |= kinds
+            self.opens |= opened
+        self._beginning = tuple([action for action in actions if begins(action, checked)])
+        self.begins = bool(self._beginning) or (self.stop and begins_with(checked, CONNECTING))
+        self.begins_unseen = self.begins and bool(checked.phases & (CONNECTING & ~Phase.X))
         if self.stop and not (self.acts_on_request or self.acts_on_response):
             self.messages |= checked.phases & MESSAGES
-        self.awaits_messages = any(action.awaits for _, action in self._talking)
+        self.awaits_messages = any(action.awaits for kinds, _, action in self._talking if kinds)
 
     def on_message(self, phase: Phase) -> Bound:
         """What this rule does with a message of this kind."""
@@ -195,16 +211,25 @@ class Compiled:
         """What this rule does before the first one."""
         return self._of_messages(phase, True)
 
+    def on_begin(self) -> Bound:
+        """What this rule does when a connection of raw TCP begins."""
+        bound = self._bounds.get("begin")
+        if bound is None:
+            bound = self._bounds["begin"] = self._talk("tcp_message", self._beginning)
+        return bound
+
     def _of_messages(self, phase: Phase, at_open: bool) -> Bound:
         event = _MESSAGE_EVENTS[phase]
         key = f"{event} open" if at_open else f"{event} message"
         bound = self._bounds.get(key)
         if bound is None:
-            chosen = [action for kinds, action in self._talking if kinds & phase and action.at_open is at_open]
-            call = _in_turn([action.bind_message(self.memory) for action in chosen], self.awaits_messages)
-            bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
-            self._bounds[key] = bound
+            chosen = [act for each, opened, act in self._talking if phase & (opened if at_open else each)]
+            bound = self._bounds[key] = self._talk(event, chosen, self.awaits_messages and not at_open)
         return bound
+
+    def _talk(self, event: str, actions: Sequence[Action], awaits: bool = False) -> Bound:
+        call = _in_turn([action.bind_message(self.memory) for action in actions], awaits)
+        return Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
 
     def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:
         passing = [action for action in actions if "clienthello" in action.events]

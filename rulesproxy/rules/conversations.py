@@ -13,9 +13,10 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.websocket import WebSocketFlow
+from rulesproxy.rules.beginning import begin, refuse_tunnel
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.event_streams import has_events, watch
-from rulesproxy.rules.hosts import ended
+from rulesproxy.rules.hosts import Hosts, ended
 from rulesproxy.rules.index import Numbers
 from rulesproxy.rules.messages import Messages, Talk
 from rulesproxy.rules.passes import Passes, Rest
@@ -30,12 +31,15 @@ class Conversations:
     Args:
         rules: the rules, in order.
         passes: their passes over the exchange that begins it.
+        hosts: what they say of a host alone.
         store: what rules remember under a name, and the limits.
     """
 
-    __slots__ = ("_messages", "_numbers", "_passes", "_store", "_uses_state")
+    __slots__ = ("_hosts", "_messages", "_numbers", "_passes", "_rules", "_store", "_uses_state")
 
-    def __init__(self, rules: Sequence[Compiled], passes: Passes, store: Store) -> None:
+    def __init__(self, rules: Sequence[Compiled], passes: Passes, hosts: Hosts, store: Store) -> None:
+        self._rules = tuple(rules)
+        self._hosts = hosts
         self._messages = Messages(rules)
         self._numbers: Numbers = tuple(range(len(rules)))
         self._passes = passes
@@ -114,6 +118,15 @@ class Conversations:
         return state
 
     # Raw TCP
+
+    def begin_tcp(self, flow: TCPFlow, certain: bool) -> None:
+        """A connection begins that is raw TCP, or may be anything: see `Chain.begin_tcp`."""
+        if certain:
+            begin(self._rules, self._hosts, flow, self._tcp_talk(flow))
+            return
+        if self._uses_state:
+            self._store.attach(flow)
+        refuse_tunnel(self._hosts, flow)
 
     def tcp_start(self, flow: TCPFlow) -> None:
         talk = self._tcp_talk(flow)

@@ -120,7 +120,8 @@ def _first(phases: Phase) -> str:
 
 
 _ON_MESSAGES = (
-    "rewrite.message", "drop-message", "inject-message", "close", "block", "delay", "set-state", "tag", "log", "run",
+    "rewrite.message", "drop-message", "inject-message", "close", "block", "delay", "throttle", "fault",
+    "set-state", "tag", "log", "run",
 )  # fmt: skip
 _WAYS_OUT = {
     "passthrough": "nothing is decrypted yet: match on `host`, `port`, `sni` or `client.ip`",

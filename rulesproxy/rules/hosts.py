@@ -54,21 +54,26 @@ class Hosts:
             return
         if self._store is not None:
             self._store.attach(flow)
-        host = flow.request.host
         view = FlowView(flow)
-        for number in self._of_host(host):
+        rule = self.refusing(flow.request.host, view)
+        if rule is not None:
+            self._refuse(flow, rule, view)
+
+    def refusing(self, host: str, view: FlowView) -> Compiled | None:
+        """The rule that refuses a tunnel to a host, whatever will be spoken inside."""
+        for number in self.of_host(host):
             rule = self._rules[number]
             if not rule.decides_connect:
                 if rule.shadows_connect and rule.host_may(host):
-                    return
+                    return None
                 continue
             if not rule.matches(view):
                 continue
             if rule.connect is not None:
-                self._refuse(flow, rule, view)
-                return
+                return rule
             if rule.shadows_connect:
-                return
+                return None
+        return None
 
     def _refuse(self, flow: HTTPFlow, rule: Compiled, view: FlowView) -> None:
         hit(flow, rule)
@@ -95,7 +100,7 @@ class Hosts:
 
     def _passes(self, host: str, conn: ClientConn) -> bool:
         view = self._view_of(conn, (host, conn.connect_port or 443))
-        for number in self._of_host(host):
+        for number in self.of_host(host):
             rule = self._rules[number]
             if rule.passes and rule.matches(view):
                 return True
@@ -111,7 +116,7 @@ class Hosts:
         host = conn.sni if conn.sni and normal_address(address[0]) is not None else address[0]
         route: Route | None = None
         view = self._view_of(conn, (host, address[1]))
-        for number in self._of_host(host):
+        for number in self.of_host(host):
             rule = self._rules[number]
             if rule.route is not None and rule.matches(view):
                 route = rule.route.over(route)
@@ -137,7 +142,7 @@ class Hosts:
         return wanted
 
     def _wants(self, host: str) -> bool:
-        for number in self._of_host(host):
+        for number in self.of_host(host):
             rule = self._rules[number]
             if not rule.host_may(host):
                 continue
@@ -149,7 +154,8 @@ class Hosts:
                 return False
         return False
 
-    def _of_host(self, host: str) -> Numbers:
+    def of_host(self, host: str) -> Numbers:
+        """The rules that may be about a host."""
         return self._numbers if self._index is None else self._index.by_host(host)
 
 

@@ -10,21 +10,19 @@ from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.match import FilterText
 from rulesproxy.rules.model import Step
-from rulesproxy.rules.moments import on_messages
+from rulesproxy.rules.moments import SENT, acts_on_each, on_messages, opens
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template_fields import field_of
 
 _KINDS = {Phase.W: "a WebSocket message", Phase.X: "a TCP message", Phase.V: "an event of a stream"}
-_SENT = frozenset({"~b", "~bq", "~bs"})
-"""Fields that read a message where there is one."""
-
 _FORMS = {
-    "block": "of a message it is `block:`, `block: close` or `block: reset`: nobody waits for an answer",
+    "block": "of a message it is `block:`, or with close, reset or timeout behind it: nobody waits for an answer",
     "close": "only a WebSocket has a code and a reason: write `close:` alone",
     "inject-message": "an event stream is text, and goes to the client only",
     "rewrite.message": "an event stream is text: use `text`, `json` or `replace`",
     "delay": "of a message it is a time alone, such as `delay: 200ms`",
-    "run": "leave `on` out; with the events of a stream no function can be called",
+    "fault": "there are no chunks: write `fault: {truncate: 1000}`, or `fault: reset`",
+    "run": "leave `on` out; a function that is called with the events of a stream is written without `async`",
 }
 """How actions look that act on messages in some of their forms only."""
 
@@ -56,10 +54,14 @@ def check_messages(
     if not talking:
         return
     _check_lengths(talking, reader)
-    _check_open(checked, text, [step for step, _ in talking if step.action.at_open], reader)
+    _check_open(checked, text, [step for step, _ in talking if opens(step.action, checked)], reader)
+    each = [step for step, _ in talking if acts_on_each(step.action, checked)]
+    for step in each:
+        if step.action.of_whole:
+            title = f"this `{step.action.key}` is about the end of a connection, and the filter about one message"
+            reader.note("RP401", step.span, title, 'match on the conversation alone, such as `host == "feed.test"`')
     if gates is None:
         return
-    each = [step for step, _ in talking if not step.action.at_open]
     others = [step for step in steps if step not in each]
     if each and others:
         reader.note(
@@ -87,9 +89,7 @@ def _check_lengths(talking: list[tuple[Step, Phase]], reader: Reader) -> None:
 
 def _check_open(checked: Checked, text: FilterText, openers: list[Step], reader: Reader) -> None:
     """Before the first message there is none that a filter could read."""
-    read = next(
-        (read for read in reads(checked.node) if read.field.side == "message" or read.field.name in _SENT), None
-    )
+    read = next((read for read in reads(checked.node) if read.field.side == "message" or read.field.name in SENT), None)
     if read is None or not openers:
         return
     reader.note(

@@ -106,7 +106,7 @@ class Messages:
             if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view)):
                 continue
             hit(turn.flow, rule)
-            captures = rule.captures(view)
+            captures = turn.acts(rule, view)
             run_guarded(rule.on_open(turn.phase), turn.subject, turn, captures)
 
     def run(self, talk: Talk, turn: Turn, at: int = 0) -> Rest:
@@ -120,7 +120,7 @@ class Messages:
             if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view, _counts(talk, rule))):
                 continue
             hit(turn.flow, rule)
-            captures = rule.captures(view)
+            captures = turn.acts(rule, view)
             bound = rule.on_message(turn.phase)
             if rule.awaits_messages:
                 return self._wait(talk, turn, rule, bound, captures, at)

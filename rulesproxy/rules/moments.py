@@ -1,12 +1,13 @@
-"""When in a flow an action acts: at the earliest moment that its filter and it allow.
+"""At which moments an action acts under a filter: in the passes of an exchange, on messages, when something begins.
 
-It knows actions and checked filters one by one, and nothing of the order of rules.
+It knows single actions and filters, not the order of rules.
 """
 
 from __future__ import annotations
 
-from rulesproxy.filters.check import Checked, Phase
-from rulesproxy.filters.phases import NONE
+from rulesproxy.filters.analysis import reads
+from rulesproxy.filters.check import Checked
+from rulesproxy.filters.phases import NONE, Phase
 from rulesproxy.rules.action import Action
 
 PHASES = {
@@ -15,8 +16,19 @@ PHASES = {
 }  # fmt: skip
 """The phase of a filter at each event that rules are bound to."""
 
+SENT = frozenset({"~b", "~bq", "~bs"})
+"""Fields that read a message where there is one."""
+
 REQUEST_SIDE = Phase.Q | Phase.B
 RESPONSE_SIDE = Phase.R | Phase.S
+
+
+def mask(action: Action) -> Phase:
+    """The phases in which an action is legal."""
+    phases = Phase(0)
+    for event in action.legal:
+        phases |= PHASES[event]
+    return phases | action.legal_messages
 
 
 def on_request(action: Action, checked: Checked) -> bool:
@@ -46,9 +58,34 @@ def on_messages(action: Action, checked: Checked) -> Phase:
     return action.legal_messages & checked.phases
 
 
-def mask(action: Action) -> Phase:
-    """The phases in which an action is legal."""
-    phases = Phase(0)
-    for event in action.legal:
-        phases |= PHASES[event]
-    return phases | action.legal_messages
+def begins(action: Action, checked: Checked) -> bool:
+    """Whether an action acts when a connection of raw TCP begins: where its filter needs no more than is known then."""
+    return begins_with(checked, action.begins)
+
+
+def begins_with(checked: Checked, phases: Phase) -> bool:
+    """Whether a filter is decided when a connection of raw TCP begins, at one of these moments: without a message, and
+    without a server."""
+    if not checked.phases & phases or _reads_message(checked):
+        return False
+    return not any(read.field.side == "response" for read in reads(checked.node))
+
+
+def opens(action: Action, checked: Checked) -> Phase:
+    """The kinds of conversations on which an action acts once, before their first message."""
+    kinds = on_messages(action, checked)
+    if action.at_open:
+        return kinds
+    if begins(action, checked) or not action.begins & Phase.X or _reads_message(checked):
+        return NONE
+    return kinds & Phase.X
+
+
+def acts_on_each(action: Action, checked: Checked) -> Phase:
+    """The kinds of conversations on whose single messages an action acts."""
+    kinds = on_messages(action, checked) & ~opens(action, checked)
+    return kinds & ~Phase.X if begins(action, checked) else kinds
+
+
+def _reads_message(checked: Checked) -> bool:
+    return any(read.field.side == "message" or read.field.name in SENT for read in reads(checked.node))

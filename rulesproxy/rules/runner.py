@@ -24,11 +24,12 @@ class Runner:
     Attributes:
         handlers: the events that some rule needs, each with its handler.
         hosts: what the rules say of a host alone.
+        begin_tcp: what they do when a connection of raw TCP begins, see `Conversations`; None for nothing.
         wants_body: whether the pass of a flow waits for the body of a side, see `Passes`.
         wants_messages: whether some rule may act on the messages of a WebSocket, see `Conversations`.
     """
 
-    __slots__ = ("handlers", "hosts", "wants_body", "wants_messages")
+    __slots__ = ("begin_tcp", "handlers", "hosts", "wants_body", "wants_messages")
 
     def __init__(self, rules: Sequence[Compiled], store: Store) -> None:
         remembered = store if any(rule.uses_state for rule in rules) else None
@@ -36,8 +37,9 @@ class Runner:
         if index is not None and index.useless:
             index = None
         passes = Passes(rules, index, remembered)
-        conversations = Conversations(rules, passes, store)
         self.hosts = Hosts(rules, index, remembered)
+        conversations = Conversations(rules, passes, self.hosts, store)
+        self.begin_tcp = conversations.begin_tcp if any(rule.begins for rule in rules) else None
         # An event stream begins behind the response pass, so conversations have the last word on `responseheaders`.
         self.handlers = {**passes.handlers, **self.hosts.handlers, **conversations.handlers}
         self.wants_body = passes.wants_body

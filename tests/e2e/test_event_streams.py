@@ -6,8 +6,7 @@ import asyncio
 import gzip
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ import pytest
 from rulesproxy import load_rules
 from tests.support.client import RawClient
 from tests.support.command import run_command
-from tests.support.origin import Origin, OriginConnection
+from tests.support.events import Streaming, body_of, received, stream
+from tests.support.origin import Origin
 from tests.support.running import client_of, get, running
 
 UPPER = """
@@ -26,65 +26,6 @@ UPPER = """
           set:
             $.choices[0].delta.content: ${event.json["choices"][0]["delta"]["content"] | upper}
 """
-HEAD = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\n{}Transfer-Encoding: chunked\r\n\r\n"
-
-
-class Streaming:
-    """An origin that streams what it is told to, piece by piece."""
-
-    def __init__(self, kind: str = "text/event-stream", fields: str = "") -> None:
-        self.pieces: asyncio.Queue[bytes] = asyncio.Queue(16)
-        self.head = HEAD.format(kind, fields).encode()
-        self.ended = asyncio.Event()
-
-    async def __call__(self, connection: OriginConnection) -> None:
-        assert await connection.read_request() is not None
-        connection.raw()
-        connection.send(self.head)
-        while piece := await self.pieces.get():
-            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-        connection.send(b"0\r\n\r\n")
-        await connection.wait_end()
-        self.ended.set()
-
-    def send(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self.pieces.put_nowait(piece)
-
-
-@asynccontextmanager
-async def stream(rules: str, script: Streaming, *fields: str) -> AsyncIterator[RawClient]:
-    """A client behind a proxy with these rules that has got the head of the stream."""
-    loaded = load_rules(text="version: 1\nrules:\n" + rules)
-    async with Origin(script) as origin, running(rules=loaded) as proxy, client_of(proxy) as client:
-        client.send(get(origin.url, *fields))
-        head = await client.read_until(b"\r\n\r\n")
-        assert b"content-encoding" not in head.lower()
-        try:
-            yield client
-        finally:
-            script.send(b"")
-
-
-async def received(client: RawClient, text: bytes) -> bytes:
-    """What has come when this text is there, without the chunks around it."""
-    while text not in (body := _body(bytes(client.received))):
-        await client.read()
-    return body
-
-
-def _body(chunks: bytes) -> bytes:
-    head, end, rest = chunks.partition(b"\r\n\r\n")
-    rest = rest if end and head.startswith(b"HTTP/") else chunks
-    body = b""
-    while rest:
-        size, line, rest = rest.partition(b"\r\n")
-        length = int(size or b"0", 16)
-        if not line or len(rest) < length:
-            break
-        body += rest[:length]
-        rest = rest[length + 2 :]
-    return body
 
 
 def choice(text: str) -> bytes:
@@ -170,7 +111,7 @@ async def test_events_are_dropped_injected_delayed_and_the_stream_is_ended() -> 
     script = Streaming()
     async with stream(rules.replace("localhost", "127.0.0.1"), script) as client:
         script.send(b"event: ad\ndata: buy\n\ndata: slow\n\ndata: bye\n\ndata: bye\n\ndata: never\n\n")
-        response = _body(await client.read_until(b"0\r\n\r\n"))
+        response = body_of(await client.read_until(b"0\r\n\r\n"))
         assert response == b"data: welcome\n\ndata: before\n\ndata: slow\n\ndata: bye\n\ndata: bye\n\n"
         # The server is told that nobody listens; it is not kept for others.
         script.send(b"")
@@ -207,7 +148,7 @@ async def test_a_stream_that_no_rule_is_about_passes_as_it_is() -> None:
     async with Origin(script) as origin, running(rules=loaded) as proxy, client_of(proxy) as client:
         client.send(get(origin.url))
         script.send(data, b"")
-        assert _body(await client.read_until(b"0\r\n\r\n")) == data
+        assert body_of(await client.read_until(b"0\r\n\r\n")) == data
 
 
 @pytest.mark.e2e

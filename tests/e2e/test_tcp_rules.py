@@ -12,7 +12,7 @@ import pytest
 
 from rulesproxy import Proxy, load_rules
 from tests.support.client import RawClient
-from tests.support.origin import Origin, OriginConnection
+from tests.support.line import line
 from tests.support.running import client_of, running
 
 REPLACE = """
@@ -29,33 +29,6 @@ REDIS = (
     close:
 """
 )
-
-
-class Talking:
-    """An origin that sends what it is told to, and whose connection is at hand."""
-
-    def __init__(self) -> None:
-        self.connections: asyncio.Queue[OriginConnection] = asyncio.Queue()
-        self.over = asyncio.Event()
-
-    async def __call__(self, connection: OriginConnection) -> None:
-        connection.raw()
-        await self.connections.put(connection)
-        await self.over.wait()
-
-
-@asynccontextmanager
-async def line(rules: str, **options: object) -> AsyncIterator[tuple[RawClient, OriginConnection]]:
-    """A TCP connection through a proxy with these rules, both ends."""
-    script = Talking()
-    loaded = load_rules(text="version: 1\nrules:\n" + rules)
-    async with Origin(script, raw=True) as origin:
-        async with running(rules=loaded, mode=f"tcp:{origin.authority}", **options) as proxy:
-            async with client_of(proxy) as client:
-                try:
-                    yield client, await script.connections.get()
-                finally:
-                    script.over.set()
 
 
 @pytest.mark.parametrize("cut", range(1, 6))
