@@ -75,7 +75,7 @@ class Live:
         engine: Engine,
         clock: _Clock,
         rules: RuleSet | str | Path | Sequence[str | Path] | None,
-        addons: Iterable[object],
+        addons: Iterable[object] | None,
         profiles: Sequence[str],
         project: Project | None,
         outside: Outside | None,
@@ -87,6 +87,7 @@ class Live:
             engine: whose addons and options they are.
             clock: the time.
             rules: see `Proxy`, as for all up to `outside`.
+            addons: None where they are in other processes, those of the project file too.
             loader: loads the rule files, in any thread; by default `load_rules` does.
             server: who serves by the rules, where it is not this engine.
         """

@@ -28,12 +28,12 @@ class LiveAddons:
     Args:
         engine: runs them.
         addons: those that the caller gives, behind those of the project file: objects, files, and the word `rules`
-            for the place of the rules, which else come first.
+            for the place of the rules, which else come first. None where all are in other processes.
     """
 
-    def __init__(self, engine: Engine, addons: Iterable[object]) -> None:
+    def __init__(self, engine: Engine, addons: Iterable[object] | None) -> None:
         self._engine = engine
-        self._given = list(addons)
+        self._given = None if addons is None else list(addons)
         self._scripts = Scripts(())
 
     @property
@@ -93,6 +93,8 @@ class LiveAddons:
         return error
 
     def _listed(self, project: Project | None) -> list[object]:
+        if self._given is None:
+            return []
         listed = () if project is None else project.addons
         return [*[name if name == "rules" else Path(name) for name in listed], *self._given]
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SCRIPT = "_rulesproxy_script_"
 """What the names of modules begin with that are loaded from files of the user's."""
 
-
 _CALLERS = frozenset({"rulesproxy.engine.dispatch", "rulesproxy.engine.chain"})
 """The modules that call handlers: where a handler was called is no place of its failure."""
 

@@ -17,7 +17,9 @@ from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_response
 from rulesproxy.layers.outcome import BrokenOff, FlowFailed, taken
 from rulesproxy.layers.pacing import pause
 from rulesproxy.layers.repeats import Beats
+from rulesproxy.layers.server_side import bad_response
 from rulesproxy.layers.stream import FOREVER
+from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import (
     CHUNKED,
     NEED_DATA,
@@ -54,7 +56,10 @@ async def stream_response(exchange: Exchange, parts: list[bytes]) -> bool:
         out.append(encode_chunk(part) if chunked else part)
     next_message = upstream.reader.next_message
     while True:
-        message = next_message()
+        try:
+            message = next_message()
+        except ProtocolError as exc:
+            raise bad_response(exchange, exc) from None
         if message is NEED_DATA or len(out) > _BATCH:
             if out:
                 await write(exchange, out)

@@ -186,7 +186,7 @@ class ServerSide:
             why = f"{_name(exchange)} did not answer within {exchange.limits.response_head:g} s"
             raise FlowFailed("timeout", why, 504) from None
         except ProtocolError as exc:
-            raise _bad(exchange, exc) from None
+            raise bad_response(exchange, exc) from None
         if message.status == 407 and upstream.forward is not None:
             # It asks us, not the client, who could do nothing about it.
             raise FlowFailed("refused", refused(upstream.forward, 407, message.reason))
@@ -218,7 +218,7 @@ class ServerSide:
             why = f"{_name(exchange)} sent nothing of its answer for {exchange.limits.body_stall:g} s"
             raise FlowFailed("timeout", why, 504) from None
         except ProtocolError as exc:
-            raise _bad(exchange, exc) from None
+            raise bad_response(exchange, exc) from None
         return message  # type: ignore[return-value]
 
     async def release(self, exchange: Exchange) -> None:
@@ -279,7 +279,8 @@ def _needs_http1(exchange: Exchange) -> FlowFailed:
     return FlowFailed("protocol", why)
 
 
-def _bad(exchange: Exchange, exc: ProtocolError) -> FlowFailed:
+def bad_response(exchange: Exchange, exc: ProtocolError) -> FlowFailed:
+    """The server broke the protocol."""
     return FlowFailed("protocol", f"{_name(exchange)} sent a bad response: {exc}")
 
 

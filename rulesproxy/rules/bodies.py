@@ -57,7 +57,10 @@ class BodyEdits:
         if isinstance(node, nodes.Scalar):
             # An empty body is a wish of its own; here nothing else could be meant by it.
             return cls(set=Template.of("") if node.empty else Template.read(node, reader, name))
-        edits = reader.record(cls, reader.mapping(node, name), name)
+        mapping = reader.mapping(node, name)
+        if not mapping.entries:
+            reader.note("RP106", node, f"`{name}` changes nothing", "add one of set, file, replace, prepend, append")
+        edits = reader.record(cls, mapping, name)
         if edits.set is not None and edits.file is not None:
             reader.fail("RP607", node, f"`{name}` has both `set` and `file`", "keep one of them")
         return edits

@@ -70,6 +70,8 @@ class Pattern:
         plain = None
         if text is not None:
             plain = reader.text(text, "text")
+            if not plain:
+                reader.fail("RP103", text, "this text is empty, so that it is everywhere", "write what is looked for")
             search: Searching = re.compile(re.escape(plain))
         else:
             assert regex is not None

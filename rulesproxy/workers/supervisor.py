@@ -34,11 +34,8 @@ class _Live(Live):
 
     def __init__(self, model: Proxy, fleet: Fleet, loader: Loader, project: Project) -> None:
         files = list(loader.files) or None
-        super().__init__(model.engine, model.clock, files, (), loader.profiles, project, None, loader, fleet)
+        super().__init__(model.engine, model.clock, files, None, loader.profiles, project, None, loader, fleet)
         self._fleet = fleet
-
-    def _listed(self, project: Project | None) -> list[object]:
-        return []
 
     async def _take_project(self, project: Project) -> None:
         await self._fleet.take_project(project)

@@ -29,7 +29,7 @@ rules:
 """
 
 
-@pytest.mark.parametrize(("rules", "budget"), [((), 112), ((_HEADER_RULE,), 156)], ids=["untouched", "two headers set"])
+@pytest.mark.parametrize(("rules", "budget"), [((), 113), ((_HEADER_RULE,), 157)], ids=["untouched", "two headers set"])
 async def test_calls_of_an_exchange(rules: tuple[str, ...], budget: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "rulesproxy")
     sets = [load_rules(text=text) for text in rules]

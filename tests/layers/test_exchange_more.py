@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from tests.layers.rig import Rig, settle
@@ -294,3 +295,14 @@ async def test_no_request_becomes_a_connect() -> None:
     assert got.startswith(b"HTTP/1.1 502 ")
     assert b"its method is CONNECT" in got
     assert not rig.servers
+
+
+async def test_a_bad_chunk_behind_a_good_one_is_the_servers_fault() -> None:
+    errors: list[FlowError | None] = []
+    bad = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n"
+    rig = Rig([bad], addons=[On("error", lambda flow: errors.append(flow.error))])
+    await rig.run(GET)
+    assert rig.client.aborted
+    [error] = errors
+    assert error is not None
+    assert (error.kind, "sent a bad response" in error.msg) == ("protocol", True)

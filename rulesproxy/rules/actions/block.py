@@ -81,6 +81,12 @@ class Block(Action):
         return super(Block, cls).from_node(node, reader)
 
     def check(self, node: Node, reader: Reader) -> None:
+        if isinstance(node, nodes.Mapping) and self.end is not None:
+            for name in ("status", "body", "headers"):
+                key = node.key(name)
+                if key is not None:
+                    title = f"`end: {self.end}` gives no answer, and `{name}` is part of one"
+                    reader.note("RP607", key, title, "keep one of them")
         if self.body is not None and self.status in (204, 304):
             where = node.get("body") if isinstance(node, nodes.Mapping) else None
             reader.note(
