@@ -275,7 +275,7 @@ hide  rules.yaml:17:5
   on error         the flow goes on
 """
     )
-    assert "acts             block at CONNECT, where it refuses the tunnel and on the request\n" in shown(
+    assert "acts             block at CONNECT, where it refuses the tunnel and on the request" in shown(
         capsys, "explain", "ads"
     )
     assert "passthrough before TLS is decrypted\n" in shown(capsys, "explain", "pinned")
