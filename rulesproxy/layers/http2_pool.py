@@ -22,8 +22,8 @@ _Made: TypeAlias = "list[HTTP1Upstream | HTTP2Connection]"
 """What a dial has made and nobody has taken yet; empty where it is for everybody."""
 
 
-_DIALS = 3
-"""Connections that one request has made for it, if all of them are over, or given to others, before it can use them."""
+_GONE = 3
+"""Connections that are made for one request, if they are over before it can use them."""
 
 
 class _Dial:
@@ -55,7 +55,7 @@ class HTTP2Pool:
         Raises:
             DialError: see `Upstreams.connect`.
         """
-        dials = 0
+        gone = 0
         while True:
             room = self._services.options.limits.http2_streams
             for connection in self._open.get(key, ()):
@@ -70,13 +70,13 @@ class HTTP2Pool:
                 if not room:
                     raise DialError("it lets no request in (MAX_CONCURRENT_STREAMS is 0)", "refused")
             else:
-                dials += 1
-                if dials > _DIALS and room == self._services.options.limits.http2_streams:
-                    raise DialError("it ends its connections before it has served anything", "disconnected")
                 made = await (self._dial(key) if key in self._old else self._dial_together(key, room))
                 if made:
                     one = made.pop()
                     return one.attach() if isinstance(one, HTTP2Connection) else one
+                gone += key not in self._open
+                if gone == _GONE:
+                    raise DialError("it ends its connections before it has served anything", "disconnected")
 
     def sweep(self, now: float) -> None:
         """Let those that wait know what has passed, and close what has been idle too long. Called once a second."""
