@@ -55,7 +55,7 @@ class BodyEdits:
     def read(cls, node: Node, reader: Reader, name: str) -> BodyEdits:
         if isinstance(node, nodes.Scalar):
             # An empty body is a wish of its own; here nothing else could be meant by it.
-            return cls(set=Template.of("") if node.empty else Template.read(node, reader, name))
+            return cls(set=Template.of("") if node.null else Template.read(node, reader, name))
         edits = reader.record(cls, reader.mapping(node, name), name)
         if edits.set is not None and edits.file is not None:
             reader.fail("RP607", node, f"`{name}` has both `set` and `file`", "keep one of them")

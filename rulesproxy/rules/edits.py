@@ -54,7 +54,7 @@ class Pattern:
             "type": "object",
             "properties": {
                 "text": {**text, "description": "The text that is looked for."},
-                "regex": {"type": "string", "description": "The regular expression that is looked for."},
+                "regex": {**text, "description": "The regular expression that is looked for."},
                 "with": {**text, "description": "What stands there afterwards; \\1 and \\g<name> are groups."},
             },
             "required": ["with"],

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rulesproxy.rules.cases import Case
+from rulesproxy.rules.fragments import CONSTANT, TEXT
 from rulesproxy.rules.gates import Count, Sample
 from rulesproxy.rules.match import KEYS as MATCH_KEYS
+from rulesproxy.rules.match import NAME, NUMBERS
 
 NAMES: Mapping[str, object] = {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
 """What variables, lists and filters may be called, as JSON Schema."""
-TEXT: Mapping[str, object] = {"type": ["string", "number", "boolean"]}
-"""Text as JSON Schema: a plain `1.10` or `true` is text where text is wanted, and other YAML readers do not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Key:
 
     Attributes:
         name: as it is written.
-        kind: what it accepts: a type that `Reader.value` reads, or JSON Schema for what is read in another way.
+        kind: what it accepts: a type that `Reader.value` reads, `list` for a list that is never a single item, or JSON
+            Schema for what is read in another way.
         doc: what it means, in sentences.
         default: what holds where it is missing, as YAML; empty where that is nothing.
         words: for a choice of words, what each of them means.
@@ -44,6 +45,7 @@ def _table(*keys: Key) -> dict[str, Key]:
     return {key.name: key for key in keys}
 
 
+_ONE_OR_MORE: Mapping[str, object] = {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
 _MATCH: dict[str, str] = {
     "method": "The method, such as GET; a list means any of them.",
     "scheme": "`http` or `https`.",
@@ -55,13 +57,18 @@ _MATCH: dict[str, str] = {
     "cookie": "Cookies by name: a value, or true where it only has to be there.",
     "status": "The status of the response, or a range such as 500..599.",
 }
-_VALUES: Mapping[str, object] = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}
 _BY_NAME = ("query", "header", "cookie")
+_NUMBERS: Mapping[str, Mapping[str, object]] = {
+    "port": {"type": "string", "pattern": rf"^({NUMBERS}|{NAME})$"},
+    "status": {"type": "string", "pattern": rf"^({NUMBERS}|[1-5][xX][xX]|{NAME})$"},
+}
 
 
 def _match_key(name: str) -> dict[str, object]:
-    by_name = {"type": "object", "additionalProperties": _VALUES, "minProperties": 1}
-    return {**(by_name if name in _BY_NAME else _VALUES), "description": _MATCH[name]}
+    arms = [{"type": "integer", "minimum": 0}, _NUMBERS[name], CONSTANT] if name in _NUMBERS else [TEXT]
+    values = {"anyOf": [*arms, {"type": "array", "items": {"anyOf": arms}, "minItems": 1}]}
+    by_name = {"type": "object", "additionalProperties": values, "minProperties": 1}
+    return {**(by_name if name in _BY_NAME else values), "description": _MATCH[name]}
 
 
 MATCH: Mapping[str, object] = {
@@ -91,7 +98,7 @@ RULE = _table(
     Key("enabled", bool, "`false` switches the rule off.", "true"),
     Key(
         "profile",
-        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+        _ONE_OR_MORE,
         "The rule is there only with `--profile NAME`: one name, or a list of which one is enough.",
     ),
     Key(
@@ -122,12 +129,9 @@ RULE = _table(
 )  # fmt: skip
 """The keys of a rule that are no actions."""
 
-_ONE_OR_MORE: Mapping[str, object] = {
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
-}
-_VARS: Mapping[str, object] = {"type": "object", "propertyNames": NAMES, "additionalProperties": TEXT}
+_VARS: Mapping[str, object] = {"type": ["object", "null"], "propertyNames": NAMES, "additionalProperties": TEXT}
 _LISTS: Mapping[str, object] = {
-    "type": "object",
+    "type": ["object", "null"],
     "propertyNames": NAMES,
     "additionalProperties": {
         "anyOf": [
@@ -143,11 +147,15 @@ _LISTS: Mapping[str, object] = {
         ]
     },
 }
-_FILTERS: Mapping[str, object] = {"type": "object", "propertyNames": NAMES, "additionalProperties": {"type": "string"}}
+_FILTERS: Mapping[str, object] = {
+    "type": ["object", "null"],
+    "propertyNames": NAMES,
+    "additionalProperties": {"type": "string"},
+}
 
 INCLUDE = _table(
     Key(
-        "include", _ONE_OR_MORE,
+        "include", {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]},
         "Other files, whose rules stand exactly here: a file, a folder, a pattern such as `mocks/**/*.yaml`, or a pack "
         "as `pack:NAME`. Paths are relative to this file.",
     ),
@@ -178,7 +186,7 @@ TOP = _table(
     Key(
         "profiles",
         {
-            "type": "object",
+            "type": ["object", "null"],
             "additionalProperties": {
                 "type": ["object", "null"],
                 "properties": {"vars": _VARS, "lists": _LISTS, "filters": _FILTERS},
@@ -200,7 +208,7 @@ TOP = _table(
         "The rules. They run from top to bottom, and every matching rule applies, until one answers.",
     ),
     Key(
-        "tests", tuple[Case, ...],
+        "tests", list[Case],
         "Tests of the rules, for `rulesproxy test`: a request, what the server answers, and what is expected.",
     ),
     Key(
@@ -209,7 +217,7 @@ TOP = _table(
         project=True,
     ),
     Key(
-        "addons", {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
+        "addons", {"anyOf": [TEXT, {"type": "array", "items": TEXT}, {"type": "null"}]},
         "Files of Python addons, in the project file `rulesproxy.yaml` only; the word `rules` marks the place of the "
         "rules among them.",
         project=True,

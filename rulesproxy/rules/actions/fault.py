@@ -62,6 +62,7 @@ class Fault(Action):
 
     key: ClassVar = "fault"
     events: ClassVar = REQUEST | RESPONSE
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {
         "limit": "truncate", "cut": "truncate", "malformed_chunk": "malformed-chunk", "slow_close": "slow-close",
         "slow": "dribble", "chunked-dribble": "dribble",
