@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rulesproxy.engine.commands import command as command
     from rulesproxy.engine.context import ctx as ctx
     from rulesproxy.engine.dispatch import AddonHalt as AddonHalt
-    from rulesproxy.engine.options import OptionsError as OptionsError
+    from rulesproxy.engine.option import OptionsError as OptionsError
     from rulesproxy.filters.library import FilterError as FilterError
     from rulesproxy.filters.library import compile_filter as compile_filter
     from rulesproxy.flow.headers import Headers as Headers
@@ -53,7 +53,7 @@ _WHERE = {
     "HTTPResponse": "flow.http",
     "Headers": "flow.headers",
     "Layer": "layers.layer",
-    "OptionsError": "engine.options",
+    "OptionsError": "engine.option",
     "Proxy": "app",
     "Result": "rules.trace",
     "Route": "flow.route",

@@ -9,14 +9,14 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.addons.har import Har
 from rulesproxy.addons.hits import Hits
 from rulesproxy.engine.manager import Engine
-from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.options import Options
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.layer import Services
@@ -26,11 +26,12 @@ from rulesproxy.limits import Limits
 from rulesproxy.live import Live
 from rulesproxy.net.dial import OWN_TRAFFIC, Dialer
 from rulesproxy.net.memory import Returner
-from rulesproxy.net.original import SUPPORTED, original_destination
+from rulesproxy.net.original import original_destination
 from rulesproxy.net.server import Server
 from rulesproxy.net.stream import SocketStream
+from rulesproxy.options import check_options, declare_options
 from rulesproxy.tls.authority import Authority, state_dir
-from rulesproxy.tls.context import ClientContexts, ContextError, ServerContexts, check_files
+from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 if TYPE_CHECKING:
     from rulesproxy.engine.commands import Commands
@@ -93,24 +94,6 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run for so many seconds."""
         await asyncio.sleep(seconds)
-
-
-def declare_options(options: Options) -> None:
-    """Add the options that the proxy itself reads."""
-    add = options.add
-    add("intercept", str, "auto", "which TLS connections to decrypt: what a rule or addon may touch, all, or none",
-        choices=("auto", "all", "none"))  # fmt: skip
-    add("http1_codec", str, "native", "the parser behind HTTP/1.1: ours alone, or h11 beside it as a second opinion",
-        choices=("native", "h11"))  # fmt: skip
-    add("verify_upstream", bool, True, "verify the certificates of servers")
-    add("upstream_ca", Sequence[str], (), "files with further authorities that servers may be vouched for by")
-    add("keep_host", bool, False, "reverse mode: send the client's Host header on instead of the target's")
-    add("tcp_events_in_tunnels", bool, False, "fire the tcp_* events for TLS that is passed through")
-    add("host_mismatch", str, "allow", "requests for another host than CONNECT or TLS have named: allow or block them",
-        choices=("allow", "block"))  # fmt: skip
-    add("auth", str, "", "user:password that clients of regular, upstream and socks5 modes have to give")
-    add("allow_public", bool, False, "listen on addresses that other machines can reach, without authentication")
-    add("shutdown_grace", float, 5.0, "seconds that flows have to finish at shutdown")
 
 
 def settle() -> None:
@@ -194,7 +177,7 @@ class Proxy:
         Raises:
             OptionsError: an option is bad, or a public address is not allowed.
         """
-        self._check_options(set(self.options.keys()))
+        check_options(self.options, self.wanted, set(self.options.keys()))
 
     async def start(self) -> None:
         """Load the rules and addons, bind the addresses, start the addons, accept clients.
@@ -230,7 +213,7 @@ class Proxy:
                 self.dialer.own.add(listener.address)
                 self.dialer.redirected |= mode.name == "transparent"
             # What an option may not be at start it may not become later, whoever changes it.
-            self.options.guard = self._check_options
+            self.options.guard = partial(check_options, self.options, self.wanted)
             await self.engine.startup([*chain, self.hits, Har()])
         except BaseException:
             self.options.guard = None
@@ -390,55 +373,6 @@ class Proxy:
             if self._check_tunnels:
                 await self._end_tunnels()
 
-    def _check_options(self, changed: set[str]) -> None:
-        """Refuse values of options that no type can tell are wrong."""
-        if not changed.isdisjoint({"allow_public", "auth"}):
-            self._check_addresses()
-        if "auth" in changed:
-            self._check_auth()
-        if "upstream_ca" in changed:
-            self._check_upstream_ca()
-        if self.options.shutdown_grace < 0:
-            about = [("shutdown_grace", self.options.source("shutdown_grace"))]
-            raise OptionsError("option `shutdown_grace`: it must be a number of seconds, not negative", about)
-        if "verify_upstream" in changed and not self.options.verify_upstream:
-            _log.warning("verify_upstream is off: nobody can tell whether a server is who it claims to be")
-
-    def _check_upstream_ca(self) -> None:
-        """A bad file is found now, not at the first connection."""
-        try:
-            check_files(map(Path, self.options.upstream_ca))
-        except ContextError as exc:
-            about = [("upstream_ca", self.options.source("upstream_ca"))]
-            raise OptionsError(f"option `upstream_ca`: {exc}", about) from None
-
-    def _check_auth(self) -> None:
-        auth: str = self.options.auth
-        if not auth:
-            return
-        user, colon, password = auth.partition(":")
-        if not colon or not user or not password:
-            raise OptionsError(
-                "option `auth`: write user:password, both of them", [("auth", self.options.source("auth"))]
-            )
-        silent = sorted({mode.name for mode, _ in self.wanted if not mode.asks})
-        if silent:
-            _log.warning("auth: %s cannot ask anybody for a password: whoever reaches it may use it", ", ".join(silent))
-
-    def _check_addresses(self) -> None:
-        if not SUPPORTED and any(mode.name == "transparent" for mode, _ in self.wanted):
-            raise OptionsError("transparent mode needs Linux: no other system says where a connection was going")
-        if self.options.allow_public:
-            return
-        for mode, (host, port) in self.wanted:
-            protected = self.options.auth and mode.asks
-            if mode.open and not protected and not _is_loopback(host):
-                way = "say --auth user:password or --allow-public" if mode.asks else "say --allow-public"
-                raise OptionsError(
-                    f"other machines can reach {format_authority(host, port, '')}, and through it all that this one "
-                    f"can reach: listen on 127.0.0.1, or {way}"
-                )
-
 
 def counted(rules: int) -> str:
     """A number of rules, in words."""
@@ -449,10 +383,3 @@ def _say_unverified(rules: RuleSet) -> None:
     names = rules.unverified
     if names:
         _log.warning("the certificates of servers are not verified where these rules apply: %s", ", ".join(names))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from rulesproxy.flow.connection import ClientConn, ServerConn
@@ -252,7 +252,7 @@ class TCP:
         """Bytes arrived from either side: `flow.messages[-1]`, which may be changed; empty content drops it."""
 
     def tcp_error(self, flow: TCPFlow) -> None:
-        """The connection broke or could not be made. `tcp_end` follows."""
+        """The connection broke, could not be made, or was refused before it was. `tcp_end` follows."""
 
     def tcp_end(self, flow: TCPFlow) -> None:
         """It ended. Exactly once per `tcp_start`, or per `tcp_error` without one."""
@@ -299,8 +299,6 @@ def _declared() -> dict[str, Event]:
 
 EVENTS: Mapping[str, Event] = MappingProxyType(_declared())
 """Every event by name, in the order of the documentation."""
-
-Lifecycle: TypeAlias = Literal["start", "load", "configure", "running", "tick", "log", "update", "done"]
 
 LIFECYCLE: frozenset[str] = frozenset(name for name, event in EVENTS.items() if event.group == "General")
 """The events of an addon's own life; all others belong to traffic."""

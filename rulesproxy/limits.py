@@ -39,6 +39,11 @@ HAR_ENTRIES = 100_000
 """Exchanges in one recording; a browser's session of an hour has some thousands."""
 
 
+TCP_HOLD_SHARES = 64
+"""Each wait of `tcp_hold` that was in vain halves the next one of its direction, down to this part of it: a protocol of
+requests and answers is slowed at its beginning at most, and the segments of one write are still seen together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of one proxy. The defaults suit a proxy that hostile peers can reach."""
@@ -68,10 +73,10 @@ class Limits:
     event: int = 1 * MIB
     """An event of an event stream that rules look at; a bigger one passes unread."""
     tcp_hold: float = 0.05
-    """How long the beginning of a text that a rule looks for in TCP waits for its rest. Segments of one write arrive
-    within microseconds; a person does not notice the wait."""
+    """How long the beginning of what a rule looks for in TCP waits for its rest. Segments of one write arrive within
+    microseconds; a person does not notice the wait."""
     tcp_look_behind: int = 256
-    """Bytes of such a beginning: longer texts are not found where they are split so late."""
+    """Bytes of such a beginning. A longer match, such as one of `\\w+`, is not found where it is split so late."""
 
     state_clients: int = 10_000
     """Clients that rules remember something for. A proxy of a whole office has fewer."""
@@ -90,6 +95,10 @@ class Limits:
     drain_request: int = 64 * KIB
     """What is still read of a request body that was answered early, to keep the connection."""
 
+    repeat: float = 0.1
+    """The shortest time between two messages that are sent again and again. Heartbeats take seconds."""
+    repeats: int = 100
+    """Such messages of one conversation. One or two are usual."""
     injected: int = 1 * MIB
     """What an addon has injected into a conversation and a peer has not read yet."""
 
@@ -134,6 +143,25 @@ class Limits:
     """Idle pooled connections to one server. Active ones are never limited."""
     idle_pooled: float = 30.0
     """How long a server connection may wait in the pool: most servers close theirs after 60 s or more."""
+    http2_streams: int = 100
+    """Requests at once on one HTTP/2 connection; the next one gets another connection. Servers allow 100 to 250."""
+    http2_stream_window: int = 64 * KIB
+    """What a server may send of one answer before its client has taken it: at first, and where the client is slow."""
+    http2_stream_window_most: int = 1 * MIB
+    """The same where the client takes all at once: 64 KiB on the way are 2 MB/s at 30 ms, this is 35 MB/s."""
+    http2_buffer: int = 4 * MIB
+    """What the windows of one connection may have grown together: many clients may stop reading at once."""
+    http2_connection_window: int = 1 * MIB
+    """What a server may send on one connection before it hears of us."""
+    http2_control_frames: int = 1000
+    """PING, SETTINGS and other frames that carry nothing: in a second, and answers to them that wait. A server that is
+    well sends a few in a minute."""
+    http2_empty_frames: int = 100
+    """DATA frames without data, one after the other. Nobody needs more than one, which ends the stream."""
+    http2_interim: int = 16
+    """Interim responses of one request that wait for a client that reads slowly. One or two are usual."""
+    http2_settings: float = 10.0
+    """From the beginning of an HTTP/2 connection to the server's settings, which it sends unasked."""
     contexts: int = 1000
     """TLS contexts of intercepted hosts kept at once, the least recently used goes first."""
     trusts: int = 32

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
+from rulesproxy.aside import aside
 from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.manager import Engine
-from rulesproxy.engine.options import OptionsError
-from rulesproxy.engine.script import ScriptError, Scripts
-from rulesproxy.net.watch import Watch
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.script import ScriptError
+from rulesproxy.live_addons import LiveAddons
+from rulesproxy.net.watch import Watch, changed_at
 
 if TYPE_CHECKING:
-    from rulesproxy.engine.dispatch import Chain
+    from rulesproxy.engine.chain import Chain
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
     from rulesproxy.rules.project import Project
@@ -33,10 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rulesproxy")
 
 Part: TypeAlias = Literal["project", "rules", "addons"]
-_T = TypeVar("_T")
 
-_SWITCH = 0.0005
-"""While rules are loaded in a thread, the loop gets its turn after this long, instead of the interpreter's 5 ms."""
 _REMIND = 60.0
 """Seconds between two reminders that something is wrong with the files."""
 _COARSE = 0.02
@@ -79,7 +75,7 @@ class Live:
         engine: Engine,
         clock: _Clock,
         rules: RuleSet | str | Path | Sequence[str | Path] | None,
-        addons: Iterable[object],
+        addons: Iterable[object] | None,
         profiles: Sequence[str],
         project: Project | None,
         outside: Outside | None,
@@ -91,6 +87,7 @@ class Live:
             engine: whose addons and options they are.
             clock: the time.
             rules: see `Proxy`, as for all up to `outside`.
+            addons: None where they are in other processes, those of the project file too.
             loader: loads the rule files, in any thread; by default `load_rules` does.
             server: who serves by the rules, where it is not this engine.
         """
@@ -102,15 +99,15 @@ class Live:
         self.on_rules_error: Callable[[RulesError], None] = _log_rules_error
         self.on_swap: Callable[[], Awaitable[None]] | None = None
         if isinstance(rules, (str, Path)):
-            self.rule_files = (Path(rules),)
-        elif isinstance(rules, Sequence):
-            self.rule_files = tuple(Path(path) for path in rules)
+            rules = (rules,)
+        if isinstance(rules, Sequence):
+            self.rule_files = tuple(map(Path, rules))
         else:
             self.rules = rules
         self.disabled: set[str] = set()
         self.reloads = {"ok": 0, "failed": 0, "unchanged": 0}
         self._revisions: WeakKeyDictionary[RuleSet, int] = WeakKeyDictionary()
-        self._addons = list(addons)
+        self._addons = LiveAddons(engine, addons)
         self._profiles = tuple(profiles)
         self._project = project
         self._outside = outside
@@ -119,7 +116,6 @@ class Live:
         self._engine = engine
         self._server: Server = server or engine
         self._clock = clock
-        self._scripts = Scripts(())
         self._watcher: Watch | None = None
         self._began = 0.0
         self._postponed = False
@@ -130,11 +126,6 @@ class Live:
     def profiles(self) -> tuple[str, ...]:
         """The profiles that are switched on."""
         return self._profiles
-
-    @property
-    def rules_error(self) -> Exception | None:
-        """Why the rule files as they are now are not in force; None where they are."""
-        return self.problems.get("rules")
 
     def load(self) -> list[object]:
         """Load everything for the first time; the addons in order, with the rules in their place.
@@ -150,22 +141,7 @@ class Live:
             self._loaded = self.rules
             self.rules = self._loaded.without(self.disabled)
             self._revisions[self.rules] = self.first_revision
-        addons = self._listed(self._project)
-        self._scripts = Scripts([addon for addon in addons if isinstance(addon, Path)])
-        return self._in_place(addons)
-
-    def _listed(self, project: Project | None) -> list[object]:
-        listed = () if project is None else project.addons
-        return [*[name if name == "rules" else Path(name) for name in listed], *self._addons]
-
-    def _in_place(self, addons: list[object]) -> list[object]:
-        """The addons themselves for what is listed, with the rules in their place."""
-        rules: list[object] = [] if self.rules is None else [self.rules]
-        found = [self._scripts.modules[addon] if isinstance(addon, Path) else addon for addon in addons]
-        if "rules" not in found:
-            return [*rules, *found]
-        at = found.index("rules")
-        return [*found[:at], *rules, *found[at + 1 :]]
+        return self._addons.load(self._project, self.rules)
 
     # Watching
 
@@ -175,8 +151,8 @@ class Live:
         self._watcher.start()
         # Who was saved while it was read: nobody knows which version that was. Addons are loaded again only where that
         # is certain, since it shows; for rules a second look costs nothing.
-        doubtful = [path for path in self._rule_closure() if _changed(path) >= self._began - _COARSE]
-        doubtful += [path for path in self._scripts.files if _changed(path) > self._began]
+        doubtful = [path for path in self._rule_closure() if changed_at(path) >= self._began - _COARSE]
+        doubtful += [path for path in self._addons.files if changed_at(path) > self._began]
         self._watcher.doubt(doubtful)
 
     async def follow(self) -> None:
@@ -188,8 +164,8 @@ class Live:
                 async with asyncio.timeout(_REMIND if self.problems else None):
                     changed = await watcher.changed()
             except TimeoutError:
-                what = " and ".join(self.problems)
-                _log.warning("the files of the %s still have errors: revision %d is in force", what, self.revision)
+                what = "the files of the %s still have errors: revision %d is in force"
+                _log.warning(what, " and ".join(self.problems), self.revision)
             else:
                 try:
                     await self.reload(changed)
@@ -207,12 +183,12 @@ class Live:
         if not self.rule_files:
             return {}
         files = dict.fromkeys(self.rule_files)
-        for source in (self.rules, self.rules_error):
+        for source in (self.rules, self.problems.get("rules")):
             files.update(dict.fromkeys(getattr(source, "watch", ())))
         return files
 
     def _watched(self) -> Iterable[Path]:
-        return dict.fromkeys([*self._project_files(), *self._rule_closure(), *self._scripts.files])
+        return dict.fromkeys([*self._project_files(), *self._rule_closure(), *self._addons.files])
 
     def _project_files(self) -> list[Path]:
         if self._project is None or self._project.path is None:
@@ -237,11 +213,11 @@ class Live:
             good = await self._reload_project(self._project)
         if self.rule_files and (files is None or not files.isdisjoint(self._rule_closure())):
             good = await self._reload_rules(files is None) and good
-        if files is None or not files.isdisjoint(self._scripts.files):
-            good = await self._reload_scripts(files) and good
+        if files is None or not files.isdisjoint(self._addons.files):
+            good = await self._reload_addons(files) and good
         if self._watcher is not None:
             # An addon that was read for the first time is no change of it.
-            await self._watcher.learn([path for path in self._scripts.files if _changed(path) < began])
+            await self._watcher.learn([path for path in self._addons.files if changed_at(path) < began])
         return good
 
     async def _reload_project(self, known: Project) -> bool:
@@ -252,7 +228,7 @@ class Live:
         if path is None:
             return True
         try:
-            found = await self.aside(lambda: read_project(path))
+            found = await aside(lambda: read_project(path))
             await self._take_project(found)
         except RulesError as exc:
             return self._failed("project", exc)
@@ -270,31 +246,16 @@ class Live:
 
     async def _take_project(self, project: Project) -> None:
         if self._project is None or project.addons != self._project.addons:
-            await self._rearrange(project)
+            await self._addons.rearrange(self._project, project, self.rules)
         self._project = project
         self._engine.options.replace_values(project.options)
-
-    async def _rearrange(self, project: Project) -> None:
-        """Load the addons that the project file has gained, and end those that it has lost."""
-        before, after = self._listed(self._project), self._listed(project)
-        old = self._in_place(before)
-        added = [addon for addon in after if isinstance(addon, Path) and addon not in before]
-        self._scripts.add(added)
-        try:
-            await self._engine.rearrange(old, self._in_place(after))
-        except (AddonError, OptionsError):
-            self._scripts.remove(added)
-            raise
-        gone = [addon for addon in before if isinstance(addon, Path) and addon not in after]
-        self._scripts.remove(gone)
-        _log.info("addons: +%d -%d", len(added), len(gone))
 
     async def _reload_rules(self, forced: bool) -> bool:
         from rulesproxy.rules.load import RulesError
 
         started = self._clock.now()
         try:
-            rules = await self.aside(self._load)
+            rules = await aside(self._load)
         except RulesError as exc:
             if not forced and await self._is_being_written() and not self._postponed:
                 # It was read while it was written, and will be read again: once, for who never stops writing.
@@ -342,33 +303,8 @@ class Live:
 
         return load_rules(*self.rule_files, profiles=self._profiles, outside=self._outside)
 
-    async def aside(self, work: Callable[[], _T]) -> _T:
-        """Do something long about rules in a thread, in small turns: the loop must not wait for it."""
-
-        def do() -> _T:
-            with _small_turns():
-                return work()
-
-        return await asyncio.get_running_loop().run_in_executor(None, do)
-
-    async def _reload_scripts(self, changed: frozenset[Path] | None) -> bool:
-        """Import addons again, each in its own place of the chain."""
-        try:
-            modules = self._scripts.again(changed)
-        except ScriptError as exc:
-            _log.error("%s; what was loaded before goes on", exc)
-            return self._failed("addons", exc)
-        error: Exception | None = None
-        for path, module in modules.items():
-            try:
-                await self._engine.replace(self._scripts.modules[path], module)
-            except (AddonError, OptionsError) as exc:
-                _log.error("%s; what was loaded before goes on", exc)
-                self._scripts.refuse(module)
-                error = exc
-            else:
-                self._scripts.take(path, module)
-                _log.info("addon %s was loaded again", path)
+    async def _reload_addons(self, files: frozenset[Path] | None) -> bool:
+        error = await self._addons.reload(files)
         if error is not None:
             return self._failed("addons", error)
         self.problems.pop("addons", None)
@@ -462,39 +398,6 @@ class Live:
         return found
 
 
-def _changed(path: Path) -> float:
-    """When contents or place of a file have changed last: what is moved here, or copied with its date, may look old."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0.0
-    return max(found.st_mtime, found.st_ctime)
-
-
-@contextmanager
-def _small_turns() -> Iterator[None]:
-    """While somebody is in here, the loop gets its turn after `_SWITCH` seconds, not after the interpreter's 5 ms."""
-    global _inside, _usual
-    with _counting:
-        if not _inside:
-            _usual = sys.getswitchinterval()
-            sys.setswitchinterval(_SWITCH)
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _counting:
-            _inside -= 1
-            if not _inside:
-                sys.setswitchinterval(_usual)
-
-
-_inside = 0
-_usual = 0.0
-_counting = threading.Lock()
-
-
 def _log_rules_error(error: RulesError) -> None:
-    for diagnostic in error.diagnostics:
-        _log.error("%s", diagnostic)
-    _log.error("the rules have errors: the last good ones stay in force")
+    for line in (*error.diagnostics, "the rules have errors: the last good ones stay in force"):
+        _log.error("%s", line)

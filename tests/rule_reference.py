@@ -21,7 +21,7 @@ from rulesproxy.rules.actions.record import NewFile
 from rulesproxy.rules.actions.respond import Answer
 from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
-from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy
+from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy, Version
 from rulesproxy.rules.amounts import Duration, Number, Octets, Size, Speed, Wait
 from rulesproxy.rules.bodies import BodyEdits
 from rulesproxy.rules.cases import Case, Exchange, Expect, Request, Response
@@ -52,6 +52,7 @@ KINDS: dict[type, str] = {
     CookieEdits: "[edits](#edits-by-name)", SetCookieEdits: "[edits](#edits-by-name)",
     BodyEdits: "text, or [edits](#edits-of-bodies)", JSONEdits: "[edits](#edits-of-json)",
     Proxy: "URL of a proxy, or `direct`", HostPort: "host:port", HostName: "host",
+    Version: "`1.1`, `2`, `auto`",
     Identity: "file, or `{cert: …, key: …}`",
     Octets: "hexadecimal digits",
     Wait: "time, or two: `200ms..2s`", Duration: "time", Speed: "rate", Size: "size", Number: "number",

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 USAGE = 2
@@ -17,7 +18,8 @@ USAGE = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names; its exit code."""
-    args = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    args = _parser(given[0] if given else None).parse_args(given)
     try:
         code: int = args.run(args)
     except BrokenPipeError:
@@ -36,13 +38,27 @@ def fail(message: str, code: int = USAGE) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Files may stand before and behind options: by itself argparse takes only those that stand together."""
+        namespace, rest = super().parse_known_args(args, namespace)
+        action = next((each for each in self._get_positional_actions() if each.nargs in ("*", "+")), None)
+        if action is not None and rest and not any(word.startswith("-") for word in rest):
+            getattr(namespace, action.dest).extend(rest)
+            rest = []
+        return namespace, rest
+
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"rulesproxy: {message}\n(see `{self.prog} --help`)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+_COMMANDS = (
+    "run", "init", "check", "test", "try", "explain", "fmt", "packs", "config", "ctl", "ca", "schema", "completion",
+)  # fmt: skip
+
+
+def _parser(named: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; where `named` is one of them, of that one alone."""
     from rulesproxy import __version__
-    from rulesproxy.cli import ca, check, completion, config, ctl, explain, fmt, init, packs, run, schema, test, try_
 
     parser = _Parser(
         prog="rulesproxy",
@@ -51,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rulesproxy {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, init, check, test, try_, explain, fmt, packs, config, ctl, ca, schema, completion):
-        command.register(commands)
+    for name in (named,) if named in _COMMANDS else _COMMANDS:
+        # `try` is a keyword, so its module cannot be called that.
+        module = import_module(f"rulesproxy.cli.{'try_' if name == 'try' else name}")
+        module.register(commands)
     return parser

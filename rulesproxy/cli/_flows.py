@@ -68,6 +68,15 @@ def add_har(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--har", type=Path, metavar="FILE", help="take requests and answers from a HAR file")
 
 
+def without_files(args: argparse.Namespace, words: list[str], least: int = 1) -> list[str]:
+    """What is asked about. Beside it rule files may be named as with other commands; `least` words are none."""
+    asked = [word for word in words if not _is_file(word)]
+    if len(asked) < least:
+        asked = words[:least]
+    args.files = [*args.files, *(word for word in words if word not in asked)]
+    return asked
+
+
 def load(args: argparse.Namespace, files: list[str] | None = None) -> RuleSet:
     """The rules that the arguments name, or those that `run` would find.
 
@@ -169,6 +178,10 @@ def heard() -> Iterator[list[logging.LogRecord]]:
             yield records
     finally:
         logger.setLevel(level)
+
+
+def _is_file(word: str) -> bool:
+    return word.startswith("pack:") or word.endswith((".yaml", ".yml")) or ("://" not in word and Path(word).exists())
 
 
 def _headers(texts: list[str]) -> list[tuple[str, str]]:

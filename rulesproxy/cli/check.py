@@ -98,7 +98,8 @@ def _standard_input(profiles: list[str]) -> Loaded:
 
 def check_project(path: Path) -> tuple[Diagnostic, ...]:
     """What is wrong in the options and addons that a project file names."""
-    from rulesproxy.engine.options import Options, OptionsError
+    from rulesproxy.engine.option import OptionsError
+    from rulesproxy.engine.options import Options
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import read_project
 
@@ -108,7 +109,7 @@ def check_project(path: Path) -> tuple[Diagnostic, ...]:
         return error.diagnostics
     if not project.options:
         return ()
-    from rulesproxy.app import declare_options
+    from rulesproxy.options import declare_options
 
     options = Options()
     declare_options(options)

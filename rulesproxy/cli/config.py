@@ -40,10 +40,11 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
     import sys
 
-    from rulesproxy.app import declare_options
     from rulesproxy.cli import fail
     from rulesproxy.diagnostics import render
-    from rulesproxy.engine.options import Options, OptionsError
+    from rulesproxy.engine.option import OptionsError
+    from rulesproxy.engine.options import Options
+    from rulesproxy.options import declare_options
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.project import RULES, look_at_project
@@ -94,7 +95,7 @@ async def _add_options(paths: Sequence[str], options: Options) -> tuple[dict[str
     from rulesproxy.engine.bind import AddonError
     from rulesproxy.engine.lifecycle import Node
     from rulesproxy.engine.manager import Engine
-    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.option import OptionsError
     from rulesproxy.engine.script import ScriptError, load_script
 
     engine = Engine(options)

@@ -25,7 +25,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         " the first term that is false. Nothing is sent. Exit status: 0, 1 unknown, or mistakes in the rules, 2 no file"
         " or wrong usage.",
     )
-    parser.add_argument("subject", nargs="+", metavar="CODE|RULE|'METHOD URL'", help="what to explain")
+    parser.add_argument(
+        "subject", nargs="+", metavar="CODE|RULE|'METHOD URL'",
+        help="what to explain; rule files may be named behind it",
+    )  # fmt: skip
     add_rules(parser)
     add_request(parser)
     add_har(parser)
@@ -35,8 +38,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Print the explanation; the exit code."""
     from rulesproxy.cli import fail
-    from rulesproxy.cli._flows import BadRules, UsageError, heard, load
+    from rulesproxy.cli._flows import BadRules, UsageError, heard, load, without_files
 
+    args.subject = without_files(args, args.subject)
     subject = " ".join(args.subject)
     request = " " in subject or "://" in subject
     if request and args.har is not None:

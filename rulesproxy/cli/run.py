@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.control.server import ControlError
     from rulesproxy.engine import log
-    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.option import OptionsError
     from rulesproxy.layers.modes import ModeError
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.load import RulesError
@@ -145,8 +145,9 @@ def make_proxy(
         ValueError: a mode or an address is none.
     """
     from rulesproxy.addons.access_log import AccessLog
-    from rulesproxy.app import Proxy, declare_options
+    from rulesproxy.app import Proxy
     from rulesproxy.engine.options import Options
+    from rulesproxy.options import declare_options
 
     options = Options()
     declare_options(options)
@@ -156,7 +157,8 @@ def make_proxy(
         rules,
         listen=args.listen or (),
         mode=args.mode or "regular",
-        addons=[*map(Path, args.addon), *besides, AccessLog()],
+        # Nobody sees its lines where only warnings are shown.
+        addons=[*map(Path, args.addon), *besides, *([] if args.quiet else [AccessLog()])],
         profiles=args.profile,
         watch=True,
         project=project,
@@ -179,7 +181,7 @@ async def said(serving: Coroutine[Any, Any, int], project: Project) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.control.server import ControlError
     from rulesproxy.engine.bind import AddonError
-    from rulesproxy.engine.options import OptionsError
+    from rulesproxy.engine.option import OptionsError
     from rulesproxy.engine.script import ScriptError
     from rulesproxy.net.server import BindError
     from rulesproxy.rules.load import RulesError

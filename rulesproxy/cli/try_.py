@@ -25,7 +25,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         " taken to answer 200 without a body, unless arguments say otherwise. Exit status: 0, 1 mistakes in the rules,"
         " 2 no file or wrong usage.",
     )
-    parser.add_argument("request", nargs="*", metavar="'METHOD URL'", help="such as 'GET https://api.example.com/v1'")
+    parser.add_argument(
+        "request", nargs="*", metavar="'METHOD URL'",
+        help="such as 'GET https://api.example.com/v1'; rule files may be named behind it",
+    )  # fmt: skip
     add_rules(parser)
     add_request(parser)
     add_har(parser)
@@ -38,9 +41,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Run the request or the recording through the rules; the exit code."""
     from rulesproxy.cli import fail
-    from rulesproxy.cli._flows import BadRules, UsageError, heard, load, recording_of, request_of
+    from rulesproxy.cli._flows import BadRules, UsageError, heard, load, recording_of, request_of, without_files
     from rulesproxy.cli._paint import Paint
 
+    args.request = without_files(args, args.request, 0 if args.har is not None else 1)
     try:
         if bool(args.request) == (args.har is not None):
             raise UsageError("give one request, such as 'GET https://api.example.com/v1', or a recording with --har")

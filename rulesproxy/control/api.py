@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from rulesproxy.aside import aside
 from rulesproxy.control.feed import Feed, Subscriber
 from rulesproxy.control.metrics import CONTENT_TYPE, metrics
 from rulesproxy.diagnostics import DiagnosticError
 from rulesproxy.diagnostics.machine import to_json
 from rulesproxy.engine.commands import CommandError, Commands
 from rulesproxy.engine.log import overheard
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import CONTROL_BODY, CONTROL_PATIENCE
 from rulesproxy.rules.packed import check_sent
@@ -141,7 +142,7 @@ class Api:
         data, files = await _body(request), request.query_params.getlist("file")
         proxy = self._proxy
         try:
-            found = await proxy.live.aside(lambda: check_sent(data, files, proxy.live.profiles, proxy.workers))
+            found = await aside(lambda: check_sent(data, files, proxy.live.profiles, proxy.workers))
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
         return _Answer({
@@ -154,7 +155,7 @@ class Api:
         if rules is None:
             raise HTTPException(409, "this proxy runs without rules")
         flow = _flow(await _json(request))
-        return _Answer(await self._proxy.live.aside(lambda: _dry(rules, flow)))
+        return _Answer(await aside(lambda: _dry(rules, flow)))
 
     # Options and commands
 

@@ -32,7 +32,7 @@ def metrics(live: Live, figures: Figures, feed: Feed) -> str:
     add("reloads_total", "counter", "Reloads of the rule files by result.",
         [({"result": result}, count) for result, count in live.reloads.items()])  # fmt: skip
     add("reload_success", "gauge", "Whether the rule files as they are now are in force.",
-        [({}, live.rules_error is None)])  # fmt: skip
+        [({}, "rules" not in live.problems)])  # fmt: skip
     add("flows_in_flight", "gauge", "Flows that are not over, by the revision of their rules.",
         [({"revision": str(revision)}, count) for revision, count in figures.in_flight.items()])  # fmt: skip
     add("connections", "gauge", "Open sockets to clients and servers.", [({}, figures.connections)])

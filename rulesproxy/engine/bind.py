@@ -13,7 +13,8 @@ from types import FunctionType, ModuleType
 from typing import cast
 
 from rulesproxy.diagnostics import suggest
-from rulesproxy.engine.dispatch import Bound, Chain, code_file
+from rulesproxy.engine.chain import Bound, Chain
+from rulesproxy.engine.failures import code_file
 from rulesproxy.engine.log import escape
 from rulesproxy.events import EVENTS, HTTP_EVENTS, Event, Handler
 from rulesproxy.limits import DEFAULT
@@ -42,6 +43,7 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
     response_bodies: list[Bound] = []
     routes: list[Bound] = []
     messages: list[Bound] = []
+    begins: list[Bound] = []
     every_host = every_request = every_response = False
     for addon in everyone:
         name = addon_name(addon)
@@ -54,6 +56,10 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
         routing = _question(addon, name, "route_tunnel", "(client_conn, address)")
         if routing:
             routes.append(routing)
+        beginning = _question(addon, name, "begin_tcp", "(flow, certain)")
+        if beginning:
+            beginning.closed = fails_closed
+            begins.append(beginning)
         if getattr(addon, "observes", False) is True:
             continue
         decrypts = any(event in _DECRYPTED for event in found)
@@ -80,6 +86,7 @@ def bind(everyone: tuple[object, ...], timeout: float = DEFAULT.handler, closed:
         (_ALWAYS,) if every_response else tuple(response_bodies),
         tuple(routes),
         tuple(messages),
+        tuple(begins),
     )
 
 

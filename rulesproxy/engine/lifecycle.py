@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from rulesproxy.engine.bind import AddonError, addon_name, children_of, handler_of, handlers_of, misspelt, takes
+from rulesproxy.engine.chain import Bound
 from rulesproxy.engine.commands import CommandError, Commands, decorated
-from rulesproxy.engine.dispatch import AddonHalt, Bound, dispatch, failure_text
+from rulesproxy.engine.dispatch import AddonHalt, dispatch
+from rulesproxy.engine.failures import failure_text
 from rulesproxy.engine.log import logger
-from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Options
 from rulesproxy.events import EVENTS, Handler
 from rulesproxy.limits import DEFAULT
 
@@ -182,3 +185,15 @@ class Node:
 
     def _failure(self, handler: Handler, event: str, error: Exception) -> str:
         return failure_text(Bound(handler, self.addon, addon_name(self.addon), event), error)
+
+
+def parts(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Every addon of these nodes, in the order of the chain."""
+    for node in nodes:
+        yield from node.walk()
+
+
+async def end(node: Node, timeout: float) -> None:
+    """End an addon and its children. `timeout` is that of an `async` handler, in seconds."""
+    for part in list(node.walk()):
+        await part.end(timeout)

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Literal
 
 from rulesproxy.engine import context, watchdog
 from rulesproxy.engine.bind import AddonError, addon_name, bind
+from rulesproxy.engine.chain import Chain
 from rulesproxy.engine.commands import Commands
-from rulesproxy.engine.dispatch import AddonHalt, Chain, dispatch
+from rulesproxy.engine.departures import Departures
+from rulesproxy.engine.dispatch import AddonHalt, dispatch
 from rulesproxy.engine.later import Later
-from rulesproxy.engine.lifecycle import Node
+from rulesproxy.engine.lifecycle import Node, end, parts
 from rulesproxy.engine.log import EntryHandler, LogEntry, logger
-from rulesproxy.engine.options import Options, OptionsError, Undo
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Options, Undo
 
 if TYPE_CHECKING:
     from rulesproxy.engine.context import Flow
@@ -57,8 +60,7 @@ class Engine:
         self.stop_requested = asyncio.Event()
         self._nodes: list[Node] = []
         self._chain = Chain()
-        self._retired: list[Chain] = []
-        self._leaving: list[_Leaving] = []
+        self._departures = Departures(self._bind)
         self._state: Literal["new", "starting", "started", "running", "ended"] = "new"
         self._unheard: set[str] = set()
         self._ticker: asyncio.Task[None] | None = None
@@ -72,7 +74,7 @@ class Engine:
     @property
     def chains(self) -> list[Chain]:
         """The current snapshot, and the earlier ones that flows still hold."""
-        return [self._chain, *self._retired]
+        return [self._chain, *self._departures.chains]
 
     async def startup(self, addons: Sequence[object]) -> None:
         """Load the addons, in order, and configure them once.
@@ -173,7 +175,7 @@ class Engine:
     # The chain
 
     def _walk(self) -> Iterator[Node]:
-        return _parts(self._nodes)
+        return parts(self._nodes)
 
     def _find(self, addon: object) -> Node:
         for node in self._nodes:
@@ -182,16 +184,14 @@ class Engine:
         raise AddonError(f"addon {addon_name(addon)} is not in the chain, so it cannot be replaced")
 
     def _bind_nodes(self, nodes: list[Node]) -> Chain:
-        return self._bind(tuple([part.addon for part in _parts(nodes)]))
+        return self._bind(tuple([part.addon for part in parts(nodes)]))
 
     def _bind(self, addons: tuple[object, ...]) -> Chain:
         return bind(addons, self.options.limits.handler, self.options.on_error == "closed")
 
     def _publish(self, chain: Chain) -> None:
         old, self._chain = self._chain, chain
-        if old.users:
-            old.on_idle = self._chain_idle
-            self._retired.append(old)
+        self._departures.retire(old)
         self._set_ticker()
         self._set_entry_handler()
         if watchdog.needed(chain):
@@ -221,26 +221,26 @@ class Engine:
         self._publish(chain)
         try:
             if self._state == "running":
-                new_ones = {id(part.addon) for part in _parts(fresh)}
+                new_ones = {id(part.addon) for part in parts(fresh)}
                 await dispatch(tuple([bound for bound in chain.running if id(bound.owner) in new_ones]))
         finally:
             for node in leaving:
-                await self._let_go(node)
+                await self._departures.let_go(node, self.options.limits)
 
     async def _begin(
         self, nodes: list[Node], fresh: list[Node], leaving: list[Node], updated: AbstractSet[str]
     ) -> Chain:
         """Make the chain of `nodes`, of which `fresh` begin now; where that fails, everything is as before."""
         options, commands = self.options.state(), self.commands.state()
-        lost = {name for part in _parts(leaving) for name in part.options}
+        lost = {name for part in parts(leaving) for name in part.options}
         try:
             # The new version may declare its options and commands in another way than the old one.
             self.options.remove(lost)
-            self.commands.remove({path for part in _parts(leaving) for path in part.commands})
+            self.commands.remove({path for part in parts(leaving) for path in part.commands})
             seen = {id(part.addon): part.addon for part in self._walk()}
             for node in fresh:
                 node.begin(self.options, self.commands, seen)
-            for part in _parts(fresh):
+            for part in parts(fresh):
                 self._configure_first(part)
             self._bind_nodes(nodes)
             self._tell(set(updated), lambda: self.options.restore(options) - lost, besides=leaving)
@@ -250,50 +250,8 @@ class Engine:
             # What the new addon changed by itself is told back too.
             self._tell_back(self._nodes, self.options.restore(options) - lost)
             for node in fresh:
-                await _end(node, self.options.limits.handler)
+                await end(node, self.options.limits.handler)
             raise
-
-    # Leaving
-
-    def _holders(self, node: Node) -> list[Chain]:
-        """The earlier snapshots that are in use and have an addon of this node."""
-        ids = {id(part.addon) for part in node.walk()}
-        return [chain for chain in self._retired if not ids.isdisjoint(map(id, chain.addons))]
-
-    def _chain_idle(self, chain: Chain) -> None:
-        self._retired.remove(chain)
-        for leaving in self._leaving:
-            if not self._holders(leaving.node):
-                leaving.free.set()
-
-    async def _let_go(self, node: Node) -> None:
-        limits = self.options.limits
-        if not node.has_done or not self._holders(node):
-            # Where nothing waits for its end, it may serve the flows that began with it for as long as they last.
-            await _end(node, limits.handler)
-            return
-        leaving = _Leaving(node)
-        leaving.task = self._loop.create_task(self._wait_and_end(leaving, limits.replaced_addon, limits.handler))
-        self._leaving.append(leaving)
-
-    async def _wait_and_end(self, leaving: _Leaving, patience: float, handler: float) -> None:
-        try:
-            async with asyncio.timeout(patience):
-                await leaving.free.wait()
-        except TimeoutError:
-            for chain in self._holders(leaving.node):
-                chain.follow(self._without(chain, leaving.node))
-        await _end(leaving.node, handler)
-        self._leaving.remove(leaving)
-
-    def _without(self, chain: Chain, node: Node) -> Chain:
-        """An earlier snapshot with the version of today in the place of a node; all else in it stays as it was."""
-        gone = {id(part.addon) for part in node.walk()}
-        kept = [addon for addon in chain.addons if id(addon) not in gone]
-        at = next(index for index, addon in enumerate(chain.addons) if id(addon) in gone)
-        latest = node.latest
-        today = [] if latest is node else [part.addon for part in latest.walk() if not part.ended]
-        return self._bind((*kept[:at], *today, *kept[at:]))
 
     async def _shutdown(self) -> None:
         limits = self.options.limits
@@ -306,11 +264,9 @@ class Engine:
         await self._logs.flush(limits.replaced_addon)
         self._chain = Chain()
         self._set_entry_handler()
-        for leaving in self._leaving:
-            leaving.free.set()
-        await asyncio.gather(*[leaving.task for leaving in self._leaving])
+        await self._departures.end()
         for node in self._nodes:
-            await _end(node, limits.handler)
+            await end(node, limits.handler)
         self._nodes = []
 
     # Configuration
@@ -335,7 +291,7 @@ class Engine:
             return
         nodes = [node for node in self._nodes if node not in besides]
         try:
-            for part in _parts(nodes):
+            for part in parts(nodes):
                 try:
                     part.configure(self.options, updated)
                 except AddonError as error:
@@ -350,7 +306,7 @@ class Engine:
 
     def _tell_back(self, nodes: list[Node], names: set[str]) -> None:
         """A change was undone: everybody hears of the old values. Nobody can refuse these."""
-        for part in _parts(nodes) if names else ():
+        for part in parts(nodes) if names else ():
             try:
                 part.configure(self.options, names)
             except AddonHalt:
@@ -417,23 +373,4 @@ class Addons:
         return isinstance(name, str) and self.get(name) is not None
 
 
-class _Leaving:
-    """A replaced addon whose flows still run."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.free = asyncio.Event()
-        self.task: asyncio.Task[None]
-
-
 _in_log: ContextVar[bool] = ContextVar("inside the log event", default=False)
-
-
-def _parts(nodes: Iterable[Node]) -> Iterator[Node]:
-    for node in nodes:
-        yield from node.walk()
-
-
-async def _end(node: Node, timeout: float) -> None:
-    for part in list(node.walk()):
-        await part.end(timeout)

@@ -7,55 +7,27 @@ reads no files: values come from the caller, as text or typed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rulesproxy import limits
-from rulesproxy.diagnostics import suggest
 from rulesproxy.engine.log import escape
-from rulesproxy.engine.option_types import OptionType, Unit, Value, limit_helps, option_type
+from rulesproxy.engine.option import (
+    ENVIRONMENT,
+    SOURCES,
+    Given,
+    Option,
+    OptionsError,
+    Source,
+    check_value,
+    did_you_mean,
+    unknown_option,
+)
+from rulesproxy.engine.option_types import Unit, Value, limit_helps, option_type
 from rulesproxy.limits import Limits
 
-Source: TypeAlias = Literal["default", "project file", "environment", "command line", "run time"]
-
-SOURCES: tuple[Source, ...] = ("default", "project file", "environment", "command line", "run time")
-"""Where values come from. A later source wins over an earlier one, in whatever order they are read."""
-
-ENVIRONMENT = "RULESPROXY_"
 NOT_OPTIONS = frozenset({"RULESPROXY_HOME", "RULESPROXY_RULES"})
-
-
-class OptionsError(Exception):
-    """An option cannot be set: `str()` names it and says what it must be. Raised in `configure`, it undoes a change.
-
-    Attributes:
-        about: the options that it is about, in the order of its lines, each with the source of its value; empty where
-            that is not known.
-    """
-
-    def __init__(self, text: str = "", about: Iterable[tuple[str, Source]] = ()) -> None:
-        super().__init__(text)
-        self.about = tuple(about)
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What is known of one option.
-
-    Attributes:
-        name: lower-case words with `_`.
-        type: what it holds.
-        default: its value where nobody sets it.
-        help: one sentence.
-        choices: the values it may have; None for all of its type.
-    """
-
-    name: str
-    type: OptionType
-    default: Value
-    help: str
-    choices: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +48,7 @@ class State:
     """Everything that `Options` holds at one moment, to go back to."""
 
     options: Mapping[str, Option]
-    given: Mapping[str, Mapping[Source, _Given]]
+    given: Mapping[str, Mapping[Source, Given]]
 
 
 Undo: TypeAlias = Callable[[], set[str]]
@@ -98,7 +70,7 @@ class Options:
     guard: Callable[[set[str]], None] | None
     on_change: Callable[[set[str], Undo], None] | None
     _options: dict[str, Option]
-    _given: dict[str, dict[Source, _Given]]
+    _given: dict[str, dict[Source, Given]]
 
     if TYPE_CHECKING:
 
@@ -109,7 +81,7 @@ class Options:
         def __getattr__(self, name: str) -> object:
             if name.startswith("_"):
                 raise AttributeError(name)
-            raise AttributeError(f"no option `{name}`{_did_you_mean(name, self._options)}")
+            raise AttributeError(f"no option `{name}`{did_you_mean(name, self._options)}")
 
     def __init__(self) -> None:
         # Values live in the instance's dictionary: reading one is a plain attribute access.
@@ -172,12 +144,12 @@ class Options:
         Raises:
             OptionsError: an unknown name, a value of another type, or an addon refused; nothing has changed.
         """
-        given: dict[str, _Given] = {}
+        given: dict[str, Given] = {}
         for name, value in values.items():
             option = self._options.get(name)
             if option is None:
-                raise OptionsError(_unknown(name, "run time", self._options))
-            given[name] = _Given(_checked(option, "run time", value), ())
+                raise OptionsError(unknown_option(name, "run time", self._options))
+            given[name] = Given(check_value(option, "run time", value), ())
         self._commit(given, "run time")
 
     def set_text(self, text: str, source: Source = "command line", later: bool = False) -> None:
@@ -192,12 +164,12 @@ class Options:
         Raises:
             OptionsError: an unknown name or a bad value, or an addon refused; nothing has changed.
         """
-        given: dict[str, _Given] = {}
+        given: dict[str, Given] = {}
         for text in texts:
             written, equals, value = text.partition("=")
             name = _normal(written)
             parts = given[name].parts if name in given else ()
-            given[name] = _Given(None, (*parts, value if equals else None))
+            given[name] = Given(None, (*parts, value if equals else None))
         self._set(given, source, later)
 
     def set_values(self, values: Mapping[str, object], source: Source = "project file", later: bool = False) -> None:
@@ -206,7 +178,7 @@ class Options:
         A mapping inside stands for the names that begin with its own: `limits: {body: 5MB}` is `limits_body`. For
         `later` and errors see `set_texts`.
         """
-        given: dict[str, _Given] = {}
+        given: dict[str, Given] = {}
         _flatten("", values, given)
         self._set(given, source, later)
 
@@ -216,7 +188,7 @@ class Options:
         Raises:
             OptionsError: an unknown name or a bad value, or an addon refused; nothing has changed.
         """
-        given: dict[str, _Given] = {}
+        given: dict[str, Given] = {}
         _flatten("", values, given)
         gone = [name for name, by in self._given.items() if source in by and name not in given]
         self._set(given, source, False, gone)
@@ -224,7 +196,7 @@ class Options:
     def set_environment(self, environment: Mapping[str, str], later: bool = False) -> None:
         """Set options from the variables `RULESPROXY_<NAME>`, all or none. For `later` and errors see `set_texts`."""
         given = {
-            _normal(variable.removeprefix(ENVIRONMENT)): _Given(None, (value,))
+            _normal(variable.removeprefix(ENVIRONMENT)): Given(None, (value,))
             for variable, value in environment.items()
             if variable.startswith(ENVIRONMENT) and variable not in NOT_OPTIONS
         }
@@ -238,7 +210,9 @@ class Options:
         """
         unknown = [(name, source) for name, by in self._given.items() if name not in self._options for source in by]
         if unknown:
-            raise OptionsError("\n".join([_unknown(name, source, self._options) for name, source in unknown]), unknown)
+            raise OptionsError(
+                "\n".join([unknown_option(name, source, self._options) for name, source in unknown]), unknown
+            )
 
     # Looking
 
@@ -285,17 +259,17 @@ class Options:
 
     # Inside
 
-    def _set(self, given: dict[str, _Given], source: Source, later: bool, gone: Iterable[str] = ()) -> None:
+    def _set(self, given: dict[str, Given], source: Source, later: bool, gone: Iterable[str] = ()) -> None:
         unknown = [name for name in given if name not in self._options]
         if unknown and not later:
-            lines = [_unknown(name, source, self._options) for name in unknown]
+            lines = [unknown_option(name, source, self._options) for name in unknown]
             raise OptionsError("\n".join(lines), [(name, source) for name in unknown])
         for name, value in given.items():
             if name in self._options:
                 value.read(self._options[name], source)
         self._commit(given, source, gone)
 
-    def _commit(self, given: Mapping[str, _Given], source: Source, gone: Iterable[str] = ()) -> None:
+    def _commit(self, given: Mapping[str, Given], source: Source, gone: Iterable[str] = ()) -> None:
         state = self.state()
         for name in gone:
             del self._given[name][source]
@@ -329,38 +303,11 @@ class Options:
         return option.default, "default"
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What somebody gave for a name: a value, or texts to be read once the type is known; None is a bare name."""
-
-    value: object
-    parts: tuple[str | None, ...]
-
-    def read(self, option: Option, source: Source) -> Value:
-        if not self.parts:
-            return _checked(option, source, self.value)
-        items: list[str] = []
-        value: Value = None
-        for part in self.parts:
-            if part is None and option.type.base is not bool:
-                text = f"{_label(option.name, source)}: write {option.name}=VALUE"
-                raise OptionsError(text, [(option.name, source)])
-            try:
-                value = option.type.parse("true" if part is None else part)
-            except ValueError as error:
-                text = f"{_label(option.name, source)}: {error}, not `{escape(str(part))}`"
-                raise OptionsError(text, [(option.name, source)]) from None
-            if isinstance(value, tuple):
-                items += value
-                value = tuple(items)
-        return _checked(option, source, value)
-
-
 _LIMITS = "limits_"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _COUNTS = {
     "header_count", "decoded_ratio", "messages_kept", "client_hello_records", "client_connections", "idle_per_key",
-    "contexts", "trusts",
+    "contexts", "trusts", "http2_streams", "http2_control_frames", "http2_empty_frames", "http2_interim",
 }  # fmt: skip
 
 
@@ -374,44 +321,10 @@ def _normal(written: str) -> str:
     return written.strip().lower().replace("-", "_").replace(".", "_")
 
 
-def _flatten(prefix: str, values: Mapping[str, object], into: dict[str, _Given]) -> None:
+def _flatten(prefix: str, values: Mapping[str, object], into: dict[str, Given]) -> None:
     for written, value in values.items():
         name = prefix + _normal(str(written))
         if isinstance(value, Mapping):
             _flatten(f"{name}_", value, into)
         else:
-            into[name] = _Given(None, (value,)) if isinstance(value, str) else _Given(value, ())
-
-
-def _checked(option: Option, source: Source, value: object) -> Value:
-    try:
-        checked = option.type.check(value)
-    except ValueError as error:
-        text = f"{_label(option.name, source)}: {error}, not {escape(repr(value))}"
-        raise OptionsError(text, [(option.name, source)]) from None
-    if option.choices is not None and checked is not None:
-        chosen: Sequence[object] = checked if isinstance(checked, tuple) else (checked,)
-        for item in chosen:
-            if item not in option.choices:
-                hint = _did_you_mean(str(item), option.choices)
-                known = ", ".join(option.choices)
-                text = f"{_label(option.name, source)}: it must be one of {known}, not `{escape(str(item))}`{hint}"
-                raise OptionsError(text, [(option.name, source)])
-    return checked
-
-
-def _label(name: str, source: Source) -> str:
-    return f"{ENVIRONMENT}{name.upper()}" if source == "environment" else f"option `{escape(name)}`"
-
-
-def _unknown(name: str, source: Source, known: Iterable[str]) -> str:
-    if source != "environment":
-        return f"no option `{escape(name)}`{_did_you_mean(name, known)}"
-    meant = suggest(name, known)
-    hint = f"; did you mean {ENVIRONMENT}{meant.upper()}?" if meant else ""
-    return f"{ENVIRONMENT}{escape(name).upper()} is set, but there is no option `{escape(name)}`{hint}"
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    meant = suggest(name, known)
-    return f"; did you mean `{meant}`?" if meant else ""
+            into[name] = Given(None, (value,)) if isinstance(value, str) else Given(value, ())

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from rulesproxy.engine.bind import AddonError, handlers_of, near_misses, own_functions
-from rulesproxy.engine.dispatch import SCRIPT
+from rulesproxy.engine.failures import SCRIPT
 from rulesproxy.engine.log import escape
 
 

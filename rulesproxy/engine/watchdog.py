@@ -11,7 +11,9 @@ import threading
 import time
 from types import FrameType
 
-from rulesproxy.engine.dispatch import RUNNING, Bound, Chain, code_file, dispatch, dispatch_layer, run_guarded
+from rulesproxy.engine.chain import RUNNING, Bound, Chain
+from rulesproxy.engine.dispatch import dispatch, dispatch_layer, run_guarded
+from rulesproxy.engine.failures import code_file
 from rulesproxy.engine.log import escape, logger
 from rulesproxy.events import EVENTS, LIFECYCLE
 

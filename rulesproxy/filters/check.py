@@ -92,7 +92,9 @@ def _clash(tree: typed.Node) -> Problem | None:
             if not other.read.field.phases & kind:
                 shown = " or ".join(word for phase, word in _KINDS.items() if kind & phase)
                 title = f"`{other.read.field.name}` is not known for {shown}, which `{one.read.field.name}` reads"
-                help = "TCP has no request: it has `server.ip`, `client.ip`, `listen.port`, `~dst` and its own fields"
+                help = (
+                    "TCP has no request: it has `connect.host`, `client.ip`, `listen.port`, `~dst` and its own fields"
+                )
                 if not kind & Phase.X:
                     help = "a message has its own fields, and those of the request that began its conversation"
                 return error("RP406", title, other.start, other.end, help)

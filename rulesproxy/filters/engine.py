@@ -25,6 +25,14 @@ LONG = 1024
 class Searching(Protocol):
     """A pattern as far as replacements need it."""
 
+    @property
+    def pattern(self) -> str:
+        """The regex."""
+
+    @property
+    def flags(self) -> int:
+        """Its flags, as `re` has them."""
+
     def sub(self, repl: str | Callable[[re.Match[str]], str], string: str) -> str:
         """The text with every match replaced."""
 
@@ -122,6 +130,14 @@ class Replacer:
         self._pattern = pattern.compiled
         self._automaton = Automaton(pattern.tree, pattern.flags, reverse=True)
         self._most = REGEX_SHORT if degree == 2 else 0
+
+    @property
+    def pattern(self) -> str:
+        return self._pattern.pattern
+
+    @property
+    def flags(self) -> int:
+        return self._pattern.flags
 
     def sub(self, repl: str | Callable[[re.Match[str]], str], string: str) -> str:
         """The text with every match replaced."""

@@ -108,7 +108,10 @@ def _about_case(read: Read, op: str, value: str, node: ast.Operand | ast.Item, w
 
 def _about_host(read: Read, op: str, value: str, node: ast.Operand | ast.Item, warn: Callable[[Problem], None]) -> None:
     name = read.field.name
-    if "://" in value or "/" in value:
+    if any(character.isspace() for character in value):
+        title = f"a host has no blanks: `{name}` never has this value"
+        warn(warning("RP309", title, node.start, node.end, f"several hosts are a set: `{name} in {{…}}`"))
+    elif "://" in value or "/" in value:
         title = f"`{name}` has no scheme and no path"
         warn(warning("RP309", title, node.start, node.end, "use `url`, or give the host alone"))
     elif op in ("==", "in", "under", "endswith") and value.count(":") == 1 and value.rpartition(":")[2].isdigit():

@@ -12,14 +12,12 @@ from rulesproxy.filters import ast, hints
 from rulesproxy.filters.fields import FIELDS, NUMBERS, TEXTUAL, Kind, public_names
 from rulesproxy.filters.functions import AS_BOOL, AS_NUMBER, AS_TEXT
 from rulesproxy.filters.normal import normal_address
+from rulesproxy.filters.path_pattern import path_pattern
 from rulesproxy.filters.problem import FilterError, Problem, error
 from rulesproxy.filters.quantities import INT_RANGE, QUANTITY, UNITS, as_bytes, numbers_in, quantity
 from rulesproxy.filters.regex import Regex, regex
-from rulesproxy.filters.shape import Pattern
 from rulesproxy.filters.typed import Function, Members, Network, Read, Scalar
 
-_GROUP = re.compile(r"\{([^{}]*)\}")
-_GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _PARTIAL = frozenset({"contains", "startswith", "endswith", "glob"})
 
 
@@ -122,7 +120,7 @@ class Operands:
 
     def like(self, read: Read, right: ast.Operand) -> Regex:
         """The operand of `like`: a pattern of a whole path, as a regex."""
-        return _like(self.one_text(read, right), read)
+        return path_pattern(self.one_text(read, right), read)
 
     def glob(self, read: Read, right: ast.Operand) -> tuple[str, ...]:
         """The operand of `glob`: the pieces between the stars."""
@@ -376,41 +374,3 @@ def _top(read: Read, text: str, node: ast.Operand | ast.Item) -> str:
     if not top:
         raise _bad("RP303", "`under` wants a host name", node, 'such as `"example.com"`')
     return top
-
-
-def _like(text: ast.Text, read: Read) -> Regex:
-    """The regex of a path pattern: literal text, `{name}` for a part of a segment."""
-    if not text.value.startswith("/"):
-        raise _bad("RP500", "a path pattern starts with `/`", text, f'write `"/{text.value}"`')
-    normal = read.field.normal or str
-    parts: list[str] = []
-    # Texts and names take turns, so that there is a text, perhaps an empty one, on both sides of each name.
-    pieces = _GROUP.split(text.value)
-    at = 0
-    for index, piece in enumerate(pieces):
-        place = text.place(at)
-        if index % 2:
-            if not _GROUP_NAME(piece):
-                help = "a capture is like `{id}`: letters, digits and `_`"
-                end = text.place(at + len(piece) + 2)
-                raise FilterError([error("RP500", f"`{{{piece}}}` is not a capture", place, end, help)])
-            parts.append(f"(?P<{piece}>[^/]+)")
-            at += len(piece) + 2
-            continue
-        brace = re.search("[{}]", piece)
-        if brace:
-            start = text.place(at + brace.start())
-            help = "a capture is like `{id}`"
-            raise FilterError([error("RP500", "this brace belongs to no capture", start, start + 1, help)])
-        if not piece and 0 < index < len(pieces) - 1:
-            end = text.place(at + len(pieces[index + 1]) + 2)
-            raise FilterError([error("RP500", "two captures need something between them", place, end)])
-        parts.append(re.escape(normal(piece)))
-        at += len(piece)
-    try:
-        pattern = Pattern.of(rf"\A{''.join(parts)}\Z", re.ASCII)
-    except re.error as exc:
-        raise _bad("RP500", f"bad path pattern: {exc.msg}", text) from None
-    first = normal(pieces[0])
-    texts = frozenset({max(map(normal, pieces[::2]), key=len)})
-    return Regex(text.value, pattern, ("==", first) if len(pieces) == 1 else None, first, texts=texts)

@@ -38,4 +38,6 @@ FROM_BODY = FROM_REQUEST & ~Phase.Q
 FROM_SERVER = Phase.R | Phase.S | Phase.W | Phase.X | Phase.V
 FROM_RESPONSE = FROM_SERVER & ~Phase.X
 BODIES = Phase.B | Phase.S
+CONNECTING = Phase.C | Phase.T | Phase.X
+"""What is known when a connection of raw TCP begins."""
 MESSAGES = Phase.W | Phase.X | Phase.V

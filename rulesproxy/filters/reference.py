@@ -49,7 +49,7 @@ def values_of(read: Read, flow: HTTPFlow | FlowView, element: object = _MISSING)
         values: list[Any] = [element]
     else:
         view = FlowView(flow) if isinstance(flow, HTTPFlow) else flow.again()
-        found: Any = read.field.read(view.at(view.flow.orig) if read.original else view)
+        found: Any = read.field.read(view.orig if read.original else view)
         if read.field.keyed:
             found = found[read.key]
         values = list(found) if read.field.multi else [] if found is None else [found]

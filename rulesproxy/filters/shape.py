@@ -71,6 +71,12 @@ def width(tree: Tree) -> int:
     return int(tree.getwidth()[0])  # type: ignore[attr-defined]
 
 
+def fixed_width(tree: Tree) -> int | None:
+    """The number of characters of everything that a regex matches; None where that differs."""
+    low, high = tree.getwidth()  # type: ignore[attr-defined]
+    return int(low) if low == high else None
+
+
 def empty_rounds(tree: Tree) -> bool:
     """Whether a group is inside a repeat one round of which may be empty."""
     return any(_empty_rounds(str(op), argument) for op, argument in tree)

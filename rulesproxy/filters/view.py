@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from rulesproxy.filters.fields import FIELDS, Side
+from rulesproxy.filters.normal import normal_address
+from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest
 from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.websocket import WebSocketFlow
@@ -92,7 +94,12 @@ class FlowView:
         if read is not None:
             value = read(self)
         elif name == "orig":
+            if isinstance(self.flow, TCPFlow):
+                # Nothing of it can be edited.
+                return self
             value = self.at(self.flow.orig)
+        elif name == "request":
+            value = _tunnel_request(cast(TCPFlow, self.flow))
         elif name == "message":
             value = None
         else:
@@ -141,3 +148,14 @@ class FlowView:
                 delattr(self, name)
             except AttributeError:
                 pass
+
+
+def _tunnel_request(flow: TCPFlow) -> HTTPRequest:
+    """What filters for hosts read of raw TCP: the request that would have asked for the connection.
+
+    Where a client has asked for an address, the name that it asks for in TLS says more.
+    """
+    (host, port), sni = flow.server_conn.address, flow.client_conn.sni
+    if sni and normal_address(host) is not None:
+        host = sni
+    return HTTPRequest("CONNECT", "https", host, port, "", "HTTP/1.1", Headers())

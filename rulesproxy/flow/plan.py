@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -21,19 +22,26 @@ _LARGEST = 64 * 1024
 class Plan:
     """What the layers shall do with a flow beyond its messages.
 
+    A WebSocket goes on with the plan of its handshake. Handlers of messages may add to it.
+
     Attributes:
         end: end the client's connection instead of answering: `close` it, `reset` it (TCP RST), or stay silent until
-            the client gives up (`timeout`).
+            the client gives up (`timeout`). In a conversation it ends that way in place of the message at hand: a
+            WebSocket without a Close frame. The server is told that the client has left.
         refuses_big: the sides whose body is refused, with 413 or 502, if it is over the limit; else it passes unread.
         delay: seconds to wait behind the event in which it is set. Several handlers add up; it is 0 again afterwards.
         throttles: how fast bytes may move from here on; with several of them every one holds.
-        fault: how the answer is spoiled on its way to the client.
+        fault: how the answer is spoiled on its way to the client, or what the client gets of a conversation. One that
+            is set after the conversation has begun comes too late: spoil a message instead.
+        repeats: what is sent again and again while a conversation or an event stream lasts.
         records: the files that this exchange is written to when it is over.
         keep_bodies: keep both bodies until the flow is over, as far as `limits.body` allows; set in the headers events.
         upstream: how the server is reached, where it is not as the mode and the options have it.
     """
 
-    __slots__ = ("delay", "end", "fault", "keep_bodies", "records", "refuses_big", "throttles", "upstream")
+    __slots__ = (
+        "delay", "end", "fault", "keep_bodies", "records", "refuses_big", "repeats", "throttles", "upstream",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.end: End | None = None
@@ -41,6 +49,7 @@ class Plan:
         self.delay = 0.0
         self.throttles: list[Throttle] = []
         self.fault: Fault | None = None
+        self.repeats: list[Repeat] = []
         self.records: list[Record] = []
         self.keep_bodies = False
         self.upstream: Route | None = None
@@ -107,19 +116,41 @@ class Dribble:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How an answer goes wrong. Responses that have no body, such as those to HEAD, keep only `slow_close`.
+    """How an answer goes wrong, a conversation, or one message of it.
+
+    Responses that have no body, such as those to HEAD, keep only `slow_close`. In a conversation the body is what
+    comes behind its beginning: frames, or bytes of TCP. A message is spoiled on its way to whoever gets it.
 
     Attributes:
         truncate: close the connection after so many bytes of the body, as a server does that dies.
-        malformed_chunk: send the first piece as a good chunk, then what is no chunk, and close the connection.
-        slow_close: end the connection with this answer, but only so many seconds later.
-        dribble: send the body slowly, in parts.
+        malformed_chunk: send the first piece as a good chunk, then what is no chunk, and close the connection. Behind a
+            message of a WebSocket comes a frame that is none; TCP has no such thing.
+        slow_close: end the connection with this answer, but only so many seconds later. Of a message it means nothing.
+        dribble: send the body slowly, in parts; in a conversation every message.
     """
 
     truncate: int | None = None
     malformed_chunk: bool = False
     slow_close: float | None = None
     dribble: Dribble | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repeat:
+    """What is sent again and again. It fires no event, and is left out where its receiver has not taken the last one.
+
+    Attributes:
+        every: the seconds between two; `limits.repeat` at least.
+        content: gives what is sent, anew each time: a message, bytes of TCP, or a part of the body of an event stream.
+            Empty bytes are left out. What it raises ends it.
+        to_client: who gets it; an event stream has one direction.
+        name: what messages call it.
+    """
+
+    every: float
+    content: Callable[[], str | bytes]
+    to_client: bool = True
+    name: str = "an addon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +160,20 @@ class Pause:
     seconds: float
 
 
+Break: TypeAlias = Literal["reset", "close", "malformed", "timeout"]
+"""How a body breaks off: with a reset, with an end that comes too early, behind a chunk that is none, or with silence
+until the client gives up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Among the pieces of a body that streams: it ends here, in order. What the server still sends goes nowhere."""
+    """Among the pieces of a body that streams: it ends here, in order. What the server still sends goes nowhere.
+
+    Attributes:
+        broken: how the client is left instead; None in order.
+    """
+
+    broken: Break | None = None
 
 
 END = Ending()

@@ -11,6 +11,7 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.url import format_authority, split_authority
 
 Scheme: TypeAlias = Literal["http", "https", "socks5"]
+HTTPVersion: TypeAlias = Literal["1.1", "2", "auto"]
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080}
 # `socks5h` says that the proxy resolves names, which is what we always let it do.
@@ -93,6 +94,8 @@ class Route:
         verify: whether the server's certificate is verified.
         ca: files with further authorities that may vouch for it.
         client_cert: our own certificate.
+        http_version: `2` for HTTP/2 and nothing else, with ALPN where TLS is spoken and without asking where it is not
+            (RFC 9113 section 3.3); `auto` for what the server chooses in TLS; `1.1`, which is the default.
     """
 
     via: Via | Literal["direct"] | None = None
@@ -101,6 +104,7 @@ class Route:
     verify: bool | None = None
     ca: tuple[Path, ...] | None = None
     client_cert: ClientCert | None = None
+    http_version: HTTPVersion | None = None
 
     def over(self, other: Route | None) -> Route:
         """This route, and what it leaves open as `other` has it."""
@@ -112,4 +116,5 @@ class Route:
     @property
     def blind(self) -> bool:
         """Whether it can be followed without seeing inside TLS."""
-        return self.sni is None and self.verify is None and self.ca is None and self.client_cert is None
+        inside = (self.sni, self.verify, self.ca, self.client_cert, self.http_version)
+        return all(one is None for one in inside)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.error import KILLED, FlowError
-from rulesproxy.flow.http import next_flow_id
-from rulesproxy.flow.plan import Throttle
+from rulesproxy.flow.http import HTTPFlow, next_flow_id
+from rulesproxy.flow.plan import Fault, Plan
 from rulesproxy.limits import DEFAULT, Limits
 
 
@@ -21,11 +21,13 @@ class TCPMessage:
         timestamp: when they arrived, in seconds since the epoch.
         delay: seconds that they wait before they go on, at most `limits.delay`; what comes behind them waits too.
         held: bytes that are kept back until more comes from this side: they are the beginning of its next message. If
-            nothing comes for `limits.tcp_hold`, or no more can come, they are a message of their own.
+            nothing comes for `limits.tcp_hold`, or no more can come, they are a message of their own. Each time that
+            nothing came halves the next wait.
         whole: whether it is such a message, of which nothing can be held.
+        fault: how it goes wrong on its way to its receiver, where it is meant to.
     """
 
-    __slots__ = ("content", "delay", "from_client", "held", "timestamp", "whole")
+    __slots__ = ("content", "delay", "fault", "from_client", "held", "timestamp", "whole")
 
     def __init__(self, from_client: bool, content: bytes, timestamp: float = 0.0) -> None:
         self.from_client = from_client
@@ -34,6 +36,11 @@ class TCPMessage:
         self.delay = 0.0
         self.held = b""
         self.whole = False
+        self.fault: Fault | None = None
+
+    def kill(self) -> None:
+        """Do not send it on."""
+        self.content = b""
 
 
 class TCPFlow:
@@ -47,14 +54,16 @@ class TCPFlow:
         metadata: free for addons.
         tags: words that rules and addons leave here.
         hits: the names of the rules that have matched.
+        handshake_flow: the exchange that it began with (an upgrade); None where it was TCP from its beginning.
+        unseen: whether its bytes pass unread, such as those of TLS that is not decrypted: they fire no event.
         rules: what the rule set keeps here.
-        throttles: how fast bytes may move; set at `tcp_start`. With several of them every one holds.
+        planned: the plan, if anybody has touched it: a look that makes none.
         on_change: called when something is asked for outside a handler; set by the layer.
     """
 
     __slots__ = (
-        "_limit", "client_conn", "closing", "error", "hits", "id", "injected", "messages", "metadata", "on_change",
-        "rules", "server_conn", "tags", "throttles", "timestamp_start",
+        "_limit", "client_conn", "closing", "error", "handshake_flow", "hits", "id", "injected", "messages",
+        "metadata", "on_change", "planned", "rules", "server_conn", "tags", "timestamp_start", "unseen",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +84,9 @@ class TCPFlow:
         self.hits: list[str] = []
         self.rules: object = None
         self.closing = False
-        self.throttles: list[Throttle] = []
+        self.handshake_flow: HTTPFlow | None = None
+        self.unseen = False
+        self.planned: Plan | None = None
         self.timestamp_start = timestamp_start
         self._limit = limits.injected
         self.on_change: Callable[[], None] | None = None
@@ -93,6 +104,13 @@ class TCPFlow:
         self.injected.append((to_client, content))
         if self.on_change is not None:
             self.on_change()
+
+    @property
+    def plan(self) -> Plan:
+        """What the layers shall do with it beyond its messages."""
+        if self.planned is None:
+            self.planned = Plan()
+        return self.planned
 
     @property
     def killed(self) -> bool:

@@ -22,6 +22,8 @@ def split_authority(authority: str, default: int) -> tuple[str, int]:
     Raises:
         ValueError: no host, userinfo, a character that no host has, or a port outside 1 to 65535.
     """
+    if "@" in authority:
+        raise ValueError(f"{authority!r} names a user before the `@`: only a host and a port may stand here")
     if authority.startswith("["):
         host, closed, rest = authority[1:].partition("]")
         if not closed or not _IPV6(host) or host.count(":") < 2 or (rest and not rest.startswith(":")):

@@ -12,6 +12,7 @@ from rulesproxy.limits import DEFAULT
 if TYPE_CHECKING:
     from rulesproxy.flow.error import FlowError
     from rulesproxy.flow.http import HTTPFlow
+    from rulesproxy.flow.plan import Fault, Plan
 
 MessageType: TypeAlias = Literal["TEXT", "BINARY"]
 
@@ -24,9 +25,10 @@ class WebSocketMessage:
         timestamp: when it was complete, in seconds since the epoch.
         dropped: whether it does not go on.
         before: other messages that go in front of it, also where it is dropped.
+        fault: how it goes wrong on its way to its receiver, where it is meant to.
     """
 
-    __slots__ = ("_content", "_delay", "before", "dropped", "from_client", "timestamp")
+    __slots__ = ("_content", "_delay", "before", "dropped", "fault", "from_client", "timestamp")
 
     def __init__(self, from_client: bool, content: str | bytes, timestamp: float = 0.0) -> None:
         self.from_client = from_client
@@ -34,6 +36,7 @@ class WebSocketMessage:
         self.dropped = False
         self._delay = 0.0
         self.before: tuple[str | bytes, ...] = ()
+        self.fault: Fault | None = None
         self._content = content
 
     @property
@@ -181,6 +184,11 @@ class WebSocketFlow:
     def kill(self) -> None:
         """End the conversation without a Close frame, as a broken connection does; `websocket_error` fires."""
         self._ask((1006, ""))
+
+    @property
+    def plan(self) -> Plan:
+        """What the layers shall do with it beyond its messages: the plan of its handshake."""
+        return self.handshake_flow.plan
 
     @property
     def killed(self) -> bool:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.plan import Ending, FileBody, Pause
-from rulesproxy.layers.effects import obey, unslowed
+from rulesproxy.layers.effects import obey, slow_down, unslowed
 from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, frame_response
-from rulesproxy.layers.outcome import FlowFailed, taken
+from rulesproxy.layers.outcome import BrokenOff, FlowFailed, taken
 from rulesproxy.layers.pacing import pause
+from rulesproxy.layers.repeats import Beats
+from rulesproxy.layers.server_side import bad_response
 from rulesproxy.layers.stream import FOREVER
+from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import (
     CHUNKED,
     NEED_DATA,
@@ -42,20 +45,21 @@ async def stream_response(exchange: Exchange, parts: list[bytes]) -> bool:
     assert response is not None
     assert upstream is not None
     response.body_source = None
-    framing = frame_response(exchange.flow, exchange.server.head, streamed=True)
-    if exchange.fault is not None:
-        return await _spoil(exchange, framing, _arriving(exchange, parts), whole=False)
+    framing = frame_response(exchange.flow, exchange.server.head, streamed=True, method=exchange.head.method)
+    if exchange.fault is not None or callable(response.stream):
+        return await _stream_watched(exchange, framing, parts)
     keep = keeps(exchange, framing)
-    chunked, plain = framing.length == CHUNKED, not callable(response.stream)
+    chunked = framing.length == CHUNKED
     out = [encode_head(exchange, framing, keep)]
     exchange.answered = True
-    if not plain:
-        return await _stream_changed(exchange, out, parts, keep, chunked)
     for part in parts:
         out.append(encode_chunk(part) if chunked else part)
     next_message = upstream.reader.next_message
     while True:
-        message = next_message()
+        try:
+            message = next_message()
+        except ProtocolError as exc:
+            raise bad_response(exchange, exc) from None
         if message is NEED_DATA or len(out) > _BATCH:
             if out:
                 await write(exchange, out)
@@ -74,10 +78,25 @@ async def stream_response(exchange: Exchange, parts: list[bytes]) -> bool:
     return await finish(exchange, keep)
 
 
-async def _stream_changed(exchange: Exchange, out: list[bytes], parts: list[bytes], keep: bool, chunked: bool) -> bool:
-    """The same with a function in the way of the body; `out` is what goes before it. What it gives is sent at once."""
+async def _stream_watched(exchange: Exchange, framing: Framing, parts: list[bytes]) -> bool:
+    """The same where the body goes wrong on purpose, or somebody has put a function in its way."""
+    try:
+        if exchange.fault is not None:
+            return await _spoil(exchange, framing, _arriving(exchange, parts), whole=False)
+        return await _stream_changed(exchange, framing, parts)
+    except BrokenOff as broken:
+        from rulesproxy.layers.faults import break_off
+
+        return await break_off(exchange, framing, broken.how)
+
+
+async def _stream_changed(exchange: Exchange, framing: Framing, parts: list[bytes]) -> bool:
+    """Pass on what a function makes of the body. What it gives is sent at once."""
     response = exchange.flow.response
     assert response is not None
+    keep, chunked = keeps(exchange, framing), framing.length == CHUNKED
+    out = [encode_head(exchange, framing, keep)]
+    exchange.answered = True
     await write(exchange, out)
     async with aclosing(_arriving(exchange, parts)) as body:
         async for piece in body:
@@ -106,7 +125,7 @@ async def send_held(exchange: Exchange) -> bool:
     response = flow.response
     if response is None:
         raise taken()
-    framing = frame_response(flow, exchange.server.head, streamed=False)
+    framing = frame_response(flow, exchange.server.head, streamed=False, method=exchange.head.method)
     if exchange.fault is not None:
         return await _spoil(exchange, framing, _held(exchange, response.body_source), whole=True)
     keep = keeps(exchange, framing)
@@ -231,32 +250,70 @@ async def _arriving(exchange: Exchange, parts: list[bytes]) -> AsyncGenerator[by
 
     Raises:
         FlowFailed: that function cannot go on.
+        BrokenOff: it wants the body to break off.
     """
+    flow, response = exchange.flow, exchange.flow.response
+    assert response is not None
+    stream = response.stream
+    waiting = [part for part in reversed(parts) if part]
+    beats = Beats(exchange.services)
+    # Some have something to say before the server has.
+    begin = getattr(stream, "opening", None)
+    message: bytes | End = b""
+    reading: asyncio.Task[bytes | End] | None = None
+    try:
+        while True:
+            if begin is not None:
+                made, begin = begin(), None
+            else:
+                if waiting:
+                    message = waiting.pop()
+                elif flow.planned is None or not flow.planned.repeats:
+                    message = await exchange.server.next_message(exchange)
+                else:
+                    beats.follow(flow.planned)
+                    reading = asyncio.ensure_future(exchange.server.next_message(exchange))
+                    while not reading.done():
+                        await beats.wait(reading)
+                        for beat in beats.due():
+                            yield beat
+                    message = reading.result()
+                if isinstance(message, End):
+                    finish_response(exchange, message)
+                data = message if isinstance(message, bytes) else b""
+                made = stream(data) if callable(stream) else data
+            for piece in (made,) if isinstance(made, bytes) else made:
+                if flow.planned is not None:
+                    slow_down(exchange, flow.planned)
+                if isinstance(piece, bytes):
+                    if piece:
+                        yield piece
+                elif await _ends(exchange, piece):
+                    return
+            if isinstance(message, End):
+                return
+    except ValueError as error:
+        raise FlowFailed("handler", f"the body cannot be changed while it streams: {error}") from None
+    finally:
+        await beats.stop(flow.planned)
+        if reading is not None and not reading.done():
+            reading.cancel()
+            await asyncio.wait({reading})
+
+
+async def _ends(exchange: Exchange, piece: Pause | Ending) -> bool:
+    """Do what stands between the pieces of a body; whether it ends there."""
+    if isinstance(piece, Pause):
+        await pause(exchange.services.clock, exchange.client, min(piece.seconds, exchange.limits.delay))
+        return False
+    # The connection is in the middle of a body, and of no use any more.
+    await exchange.server.drop(exchange)
     response = exchange.flow.response
     assert response is not None
-    waiting = [part for part in reversed(parts) if part]
-    while True:
-        message = waiting.pop() if waiting else await exchange.server.next_message(exchange)
-        if isinstance(message, End):
-            finish_response(exchange, message)
-        data = message if isinstance(message, bytes) else b""
-        stream = response.stream
-        try:
-            made = stream(data) if callable(stream) else data
-            for piece in (made,) if isinstance(made, bytes) else made:
-                if isinstance(piece, Pause):
-                    await pause(exchange.services.clock, exchange.client, min(piece.seconds, exchange.limits.delay))
-                elif isinstance(piece, Ending):
-                    # The connection is in the middle of a body, and of no use any more.
-                    await exchange.server.drop(exchange)
-                    response.timestamp_end = exchange.services.clock.wall()
-                    return
-                elif piece:
-                    yield piece
-        except ValueError as error:
-            raise FlowFailed("handler", f"the body cannot be changed while it streams: {error}") from None
-        if not isinstance(message, bytes):
-            return
+    response.timestamp_end = exchange.services.clock.wall()
+    if piece.broken is not None:
+        raise BrokenOff(piece.broken)
+    return True
 
 
 async def _held(exchange: Exchange, body: bytes | FileBody | None) -> AsyncGenerator[bytes, None]:

@@ -12,9 +12,9 @@ import re
 from rulesproxy.flow.url import default_port, format_authority
 from rulesproxy.layers.http import HTTPLayer
 from rulesproxy.layers.layer import Context, run_next
+from rulesproxy.layers.reach import DialError, close_stream, open_tunnel
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.layers.tcp import TCPLayer
-from rulesproxy.layers.upstream import DialError, close_stream, open_tunnel
 from rulesproxy.proto.clienthello import looks_like_tls
 
 _log = logging.getLogger("rulesproxy")
@@ -34,15 +34,22 @@ async def run_tunnel(context: Context) -> None:
     # Behind TLS on its port it is HTTPS: a client that has connected in advance must not make us dial the server.
     waits = server_conn.tls and server_conn.address[1] == default_port("https")
     first = await (peek if waits else peek_briefly)(context)
+    layer = TCPLayer(context)
     if first is None:
+        # The server would be dialled now: this is the moment to refuse it.
+        if not await layer.begin():
+            await run_next(layer)
+            return
         try:
             first, server = await _who_speaks_first(context)
         except DialError as exc:
-            await run_next(TCPLayer(context, failed=exc))
+            layer.failed = exc
+            await run_next(layer)
             return
     if server is not None:
+        layer.server = server
         try:
-            await run_next(TCPLayer(context, server))
+            await run_next(layer)
         finally:
             await close_stream(context.services, server, server_conn)
     elif looks_like_tls(first) and not server_conn.tls:
@@ -51,13 +58,14 @@ async def run_tunnel(context: Context) -> None:
         await run_next(TLSLayer(context))
     elif _is_http(first):
         await run_next(HTTPLayer(context))
-    elif first:
+    elif first or not waits:
+        # Who has ended its direction without a word may still want to hear the server.
         if first.startswith(_HTTP2):
             _log.info(
                 "%s speaks HTTP/2 without TLS: it is passed on as raw TCP, and no rule sees its requests",
                 format_authority(*server_conn.address, ""),
             )
-        await run_next(TCPLayer(context))
+        await run_next(layer)
 
 
 async def peek(context: Context) -> bytes:
@@ -120,7 +128,7 @@ async def _who_speaks_first(context: Context) -> tuple[bytes, Stream | None]:
             keep = True
             return b"", server
         first = client_task.result()
-        keep = not (looks_like_tls(first) or _is_http(first) or not first)
+        keep = not (looks_like_tls(first) or _is_http(first))
         return first, server if keep else None
     except (StreamClosed, StreamTimeout):
         return b"", None

@@ -32,13 +32,18 @@ async def obey(exchange: Exchange) -> None:
     if plan is None:
         return
     await wait_as_planned(exchange.services, exchange.client, plan)
+    slow_down(exchange, plan)
+    exchange.fault = plan.fault
+    if plan.end is not None:
+        raise FlowEnded(plan.end)
+
+
+def slow_down(exchange: Exchange, plan: Plan) -> None:
+    """Put the throttles in force that have come to the plan since."""
     throttles = plan.throttles
     if exchange.throttled < len(throttles):
         exchange.client = slowed(exchange.services, exchange.client, plan, exchange.throttled)
         exchange.throttled = len(throttles)
-    exchange.fault = plan.fault
-    if plan.end is not None:
-        raise FlowEnded(plan.end)
 
 
 async def wait_as_planned(services: Services, client: Stream, plan: Plan) -> None:

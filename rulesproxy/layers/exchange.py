@@ -11,15 +11,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from rulesproxy.engine.dispatch import Chain, dispatch
+from rulesproxy.engine.chain import Chain
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, bodiless
 from rulesproxy.flow.plan import Fault, Plan, Side
 from rulesproxy.layers.delivery import encode_head, finish_response, send_held, send_whole, stream_response
 from rulesproxy.layers.effects import obey, unslowed
 from rulesproxy.layers.framing import BODILESS, Framing, frame_response
+from rulesproxy.layers.http1_upstream import HTTP1Upstream
 from rulesproxy.layers.intake import take_request_body
 from rulesproxy.layers.layer import run_next
 from rulesproxy.layers.outcome import FlowEnded, FlowFailed, spoiled, taken, where
@@ -200,6 +202,10 @@ class Exchange:
                 response.body_source = b"".join(parts)
                 return await send_whole(self)
             self.too_big("response", 502)
+        if bodiless(self.head.method, response.status_code):
+            # The server was asked with another method, or its status was changed: its body is for nobody.
+            await self._leave_server()
+            return await send_whole(self)
         return await stream_response(self, parts)
 
     async def _respond_locally(self) -> bool:
@@ -254,7 +260,7 @@ class Exchange:
     async def _switch(self) -> bool:
         """101: the connection speaks another protocol from here on (RFC 9110 section 7.8)."""
         flow, upstream = self.flow, self.server.upstream
-        assert upstream is not None
+        assert isinstance(upstream, HTTP1Upstream), "HTTP/2 has no 101"
         assert self.server.head is not None
         await self._check_switch(self.server.head)
         terms = None if flow.websocket is None else server_terms(flow, self.server.head, self.chain)
@@ -273,7 +279,7 @@ class Exchange:
         if terms is not None:
             terms = client_terms(flow, terms)
         client = self.client
-        fields = frame_response(flow, self.server.head, streamed=False).fields
+        fields = frame_response(flow, self.server.head, streamed=False, method=self.head.method).fields
         named = flow.response.headers.first(b"upgrade") or b", ".join(self.server.asked)
         fields = [*fields, (b"connection", b"Connection", b"Upgrade"), (b"upgrade", b"Upgrade", named)]
         client.write(encode_head(self, Framing(fields, BODILESS), keep=True, switches=True))
@@ -290,7 +296,7 @@ class Exchange:
         # A line that is slow stays slow.
         context.stream = client
         if terms is None or flow.websocket is None:
-            await run_next(TCPLayer(context, upstream.stream, events=True))
+            await run_next(TCPLayer(context, upstream.stream, handshake=flow))
         else:
             await run_next(WebSocketLayer(context, upstream.stream, flow.websocket, self.chain, terms))
         return False
@@ -336,7 +342,7 @@ class Exchange:
         """
         plan = self.flow.planned
         if plan is not None and side in plan.refuses_big:
-            why = f"the {side} body is over {self.limits.body} bytes (limits_body), and whoever reads it refuses such"
+            why = f"the {side} body is over {self.limits.body} bytes (limits_body), and a rule or an addon refuses such"
             raise FlowFailed("handler", why, status)
         _log.warning(
             "%s %s: the %s body is over %d bytes (limits_body): it passes unread by what wanted to read it",
@@ -372,7 +378,7 @@ class Exchange:
 
     async def _send_fallback(self, response: HTTPResponse) -> None:
         """Send what an `error` handler answers in place of our page."""
-        framing = frame_response(self.flow, None, streamed=False)
+        framing = frame_response(self.flow, None, streamed=False, method=self.head.method)
         try:
             body = b"" if framing.length == BODILESS else response.raw_content or b""
             self.client.write(encode_head(self, framing, keep=False) + body)

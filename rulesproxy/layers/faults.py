@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from rulesproxy.flow.http import HTTPResponse
-from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.plan import Break, FileBody
 from rulesproxy.layers.delivery import encode_head, finish, keeps, write
 from rulesproxy.layers.framing import BODILESS, CLOSE, Framing, as_chunked
 from rulesproxy.layers.pacing import pause
@@ -53,14 +53,31 @@ async def send_spoiled(exchange: Exchange, framing: Framing, body: AsyncGenerato
     if not whole:
         await exchange.fire_response()
     if broken and framing.length == CLOSE:
-        # An orderly close would be the end of this body: only a reset says that something is missing.
-        exchange.client.on_end(None)
-        exchange.client.abort()
-        return False
+        return _reset(exchange)
     if fault.slow_close is not None:
         await exchange.server.release(exchange)
         await _hold_open(exchange, fault.slow_close)
     return await finish(exchange, keep and not broken)
+
+
+async def break_off(exchange: Exchange, framing: Framing, how: Break) -> bool:
+    """A body that streams ends too early, as it was asked for. Gives what `send_spoiled` gives."""
+    chunked = framing.length == CHUNKED
+    await write(exchange, [_NO_CHUNK if how == "malformed" and chunked else b""])
+    await exchange.fire_response()
+    if how == "timeout":
+        await exchange.layer.end(how)
+        return False
+    if how == "reset" or framing.length == CLOSE:
+        return _reset(exchange)
+    return await finish(exchange, False)
+
+
+def _reset(exchange: Exchange) -> bool:
+    # An orderly close would be the end of a body without a length: only a reset says that something is missing.
+    exchange.client.on_end(None)
+    exchange.client.abort()
+    return False
 
 
 async def _send_body(exchange: Exchange, framing: Framing, parts: AsyncGenerator[bytes, None]) -> bool:

@@ -50,8 +50,14 @@ def frame_request(request: HTTPRequest, head: RequestHead, streamed: bool) -> Fr
     return Framing(_set_length(fields, length), length)
 
 
-def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) -> Framing:
-    """The framing of a response towards the client; `head` is the server's, None for a response made here."""
+def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool, method: str) -> Framing:
+    """The framing of a response towards the client.
+
+    Args:
+        head: the server's, None for a response made here.
+        streamed: whether the body is still to come from the server.
+        method: what the client has asked with, whatever the server was asked with: it decides whether there is a body.
+    """
     response = flow.response
     assert response is not None
     raw = response.headers.raw
@@ -61,7 +67,7 @@ def frame_response(flow: HTTPFlow, head: ResponseHead | None, streamed: bool) ->
     if status < 200 or status == 204:
         # Neither has a length (RFC 9110 section 8.6), nor a coding.
         return Framing(without_framing(fields), BODILESS)
-    if status == 304 or flow.request.method == "HEAD":
+    if status == 304 or method == "HEAD":
         return Framing(_without_coding(fields) if old else fields, BODILESS)
     if streamed:
         assert head is not None

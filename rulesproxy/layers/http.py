@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import Address, ServerConn
-from rulesproxy.flow.headers import Headers
+from rulesproxy.flow.headers import Field, Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.url import format_authority, split_authority
 from rulesproxy.flow.websocket import WebSocketFlow
@@ -22,8 +22,9 @@ from rulesproxy.layers.layer import Context, Layer
 from rulesproxy.layers.names import mismatch
 from rulesproxy.layers.outcome import FlowFailed
 from rulesproxy.layers.pages import error_page
+from rulesproxy.layers.reach import Key
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import Key, Upstream
+from rulesproxy.layers.upstream import Upstream
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto.http1 import CODECS, NEED_DATA, NO_BODY, RequestHead, encode_response_head
 
@@ -43,10 +44,11 @@ class HTTPLayer(Layer):
             mode. None for a client that speaks to us as its proxy.
         scheme: that of these requests.
         private: idle connections to servers that this client alone may use.
+        harmless: the fields of the last request that were found to prove nothing about the whole connection.
         reverse: whether every request is for `target`, whatever it names.
     """
 
-    __slots__ = ("_auth", "_names", "client", "private", "reader", "reverse", "scheme", "target")
+    __slots__ = ("_auth", "_names", "client", "harmless", "private", "reader", "reverse", "scheme", "target")
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -60,6 +62,7 @@ class HTTPLayer(Layer):
         self._auth = options.auth if self.target is None else ""
         self._names = context.names if options.host_mismatch == "block" and not self.reverse else ()
         self.private: dict[Key, Upstream] = {}
+        self.harmless: list[Field] = []
         self.reader = CODECS[options.http1_codec][0](options.limits)
 
     async def run(self) -> None:

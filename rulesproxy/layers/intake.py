@@ -37,8 +37,8 @@ async def take_request_body(exchange: Exchange) -> None:
         return await exchange.fire_request()
     upstream = await exchange.server.connect(exchange)
     framing = frame_request(request, head, streamed=True)
-    upstream.stream.write(exchange.server.encode_head(exchange, framing))
-    exchange.upload = Upload(upstream, framing)
+    upstream.send_request(exchange, framing, whole=False)
+    exchange.upload = Upload(upstream)
     return await exchange.upload.start(exchange, parts)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
-from rulesproxy.engine.dispatch import Chain, dispatch_layer
+from rulesproxy.engine.chain import Chain
+from rulesproxy.engine.dispatch import dispatch_layer
 from rulesproxy.flow.connection import Address, ClientConn, ServerConn
 from rulesproxy.flow.route import Route
 from rulesproxy.flow.websocket import WebSocketFlow
@@ -18,8 +19,6 @@ from rulesproxy.tls.context import ClientContexts, ServerContexts
 if TYPE_CHECKING:
     from rulesproxy.layers.tcp import TCPLayer
     from rulesproxy.layers.upstream import Upstreams
-
-Intercept: TypeAlias = Literal["auto", "all", "none"]
 
 
 class Clock(Protocol):

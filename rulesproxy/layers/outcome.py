@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import Kind
+from rulesproxy.flow.headers import Field, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
+from rulesproxy.flow.plan import Break
+from rulesproxy.flow.url import split_authority
 
 
 class FlowFailed(Exception):
@@ -22,6 +25,26 @@ class FlowEnded(Exception):
     def __init__(self, how: str) -> None:
         super().__init__(how)
         self.how = how
+
+
+class BrokenOff(Exception):
+    """A body that streams breaks off on purpose."""
+
+    def __init__(self, how: Break) -> None:
+        super().__init__(how)
+        self.how: Break = how
+
+
+class Unanswered(Exception):
+    """A server's connection is gone, and nothing of an answer has come."""
+
+
+class Refused(Unanswered):
+    """The server has said that it did nothing with the request, which can be sent again (RFC 9113 section 8.7)."""
+
+
+class NeedsHTTP1(Exception):
+    """The server does not take this request over HTTP/2 (RFC 9113 section 7, HTTP_1_1_REQUIRED)."""
 
 
 def taken() -> FlowFailed:
@@ -50,3 +73,18 @@ def where(address: Address) -> str:
     """A server as messages name it."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_host(fields: list[Field], received: str) -> bytes:
+    """The one Host of a request that a handler has edited (RFC 9112 section 3.2); `received` has been found good.
+
+    Raises:
+        ValueError: it is missing, there are several, or it is no host.
+    """
+    hosts = [field[2] for field in fields if field[0] == b"host"]
+    if len(hosts) != 1:
+        raise ValueError(f"it has {len(hosts)} Host fields instead of one")
+    host = to_str(hosts[0])
+    if host != received:
+        split_authority(host, 0)
+    return hosts[0]

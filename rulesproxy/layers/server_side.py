@@ -9,35 +9,22 @@ from typing import TYPE_CHECKING
 
 from rulesproxy.flow.headers import Field, Headers, to_str
 from rulesproxy.flow.http import HTTPRequest, HTTPResponse
-from rulesproxy.flow.url import format_authority, split_authority
-from rulesproxy.layers.framing import Framing, frame_request, without_framing
-from rulesproxy.layers.outcome import FlowFailed, where
-from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import DialError, Key, Upstream
-from rulesproxy.layers.via import authorization, refused
+from rulesproxy.flow.url import split_authority
+from rulesproxy.layers.framing import frame_request, without_framing
+from rulesproxy.layers.outcome import FlowFailed, NeedsHTTP1, Refused, Unanswered, where
+from rulesproxy.layers.reach import EITHER, HTTP1, DialError, Key
+from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamReset, StreamTimeout
+from rulesproxy.layers.via import refused
 from rulesproxy.proto import ProtocolError
-from rulesproxy.proto.http1 import (
-    CHUNKED,
-    NEED_DATA,
-    End,
-    ResponseHead,
-    encode_chunk,
-    encode_last_chunk,
-    encode_request_head,
-    encode_response_head,
-    end_to_end,
-)
+from rulesproxy.proto.http1 import NEED_DATA, End, RequestHead, ResponseHead, encode_response_head, end_to_end
 
 if TYPE_CHECKING:
     from rulesproxy.flow.connection import Address
     from rulesproxy.layers.exchange import Exchange
+    from rulesproxy.layers.upstream import Upstream
 
 # RFC 9110 section 9.2.2: sending these twice asks for nothing else than sending them once.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-
-
-class _Stale(Exception):
-    """A connection turned out to be closed before the server said a word."""
 
 
 class ServerSide:
@@ -53,11 +40,12 @@ class ServerSide:
         asked: the protocols that the server has been asked to switch to, in lower case.
     """
 
-    __slots__ = ("_address", "_received", "asked", "head", "sent", "upstream")
+    __slots__ = ("_address", "_only_http1", "_received", "asked", "head", "sent", "upstream")
 
     def __init__(self, request: HTTPRequest, address: Address) -> None:
         self._address = address
         self._received = (request.scheme, request.host, request.port)
+        self._only_http1 = False
         self.upstream: Upstream | None = None
         self.head: ResponseHead | None = None
         self.sent = False
@@ -70,12 +58,18 @@ class ServerSide:
             FlowFailed: the server cannot be reached.
         """
         services = exchange.services
+        if exchange.flow.request.method == "CONNECT":
+            # What it asks for is a tunnel, and what follows the answer is no response (RFC 9110 section 9.3.6).
+            raise FlowFailed("handler", "a rule or an addon made a request that cannot be sent: its method is CONNECT")
         key = self._key(exchange)
         private = exchange.layer.private
         upstream = private.pop(key, None) if private else None
-        if upstream is not None and (fresh or not services.upstreams.usable(upstream)):
-            await services.upstreams.discard(upstream)
-            upstream = None
+        if upstream is not None:
+            if fresh or not upstream.usable:
+                await services.upstreams.discard(upstream)
+                upstream = None
+            else:
+                upstream = upstream.again()
         if upstream is None and not fresh:
             upstream = services.upstreams.take(key)
         if upstream is None:
@@ -110,37 +104,12 @@ class ServerSide:
             route = plan.upstream.over(route)
         if route is not None:
             key = key.along(route)
+            if key.alpn is not HTTP1 and (self._only_http1 or _has_only_http1(exchange.head)):
+                key = key._replace(alpn=HTTP1)
         if key.via is not None and not key.tls and key.via.scheme != "socks5":
-            key = key._replace(forward=not exchange.head.upgrade and _names(request, key.address))
+            plain = key.alpn is HTTP1 and not exchange.head.upgrade
+            key = key._replace(forward=plain and _names(request, key.address))
         return key
-
-    def encode_head(self, exchange: Exchange, framing: Framing, asked: bool = False) -> bytes:
-        """The request head for the wire; `asked` where we have answered the client's Expect ourselves."""
-        request, head = exchange.flow.request, exchange.head
-        fields = framing.fields
-        options = [b"TE" for field in fields if field[0] == b"te"][:1]
-        if head.upgrade:
-            wanted = _upgrades(request.headers.raw)
-            self.asked = tuple([name.lower() for name in wanted])
-            if wanted:
-                options.append(b"Upgrade")
-                fields = [*fields, (b"upgrade", b"Upgrade", b", ".join(wanted))]
-        if options:
-            fields = [*fields, (b"connection", b"Connection", b", ".join(options))]
-        if head.expect and asked:
-            fields = [field for field in fields if field[0] != b"expect"]
-        try:
-            if request.headers.raw is not head.fields:
-                _check_host(fields, head.host)
-            target = request.path
-            via = None if self.upstream is None else self.upstream.forward
-            if via is not None:
-                target = _absolute(request)
-                auth = authorization(via)
-                fields = fields if auth is None else [*fields, auth]
-            return encode_request_head(request.method, target, fields)
-        except ValueError as exc:
-            raise FlowFailed("handler", f"a rule or an addon made a request that cannot be sent: {exc}") from None
 
     async def fetch(self, exchange: Exchange) -> None:
         """Send a request that is in hand, and read the response head. Once more where a pooled connection was stale.
@@ -152,23 +121,19 @@ class ServerSide:
         for attempt in (1, 2):
             upstream = await self.connect(exchange, fresh=attempt == 2)
             self.sent = True
-            framing = frame_request(request, exchange.head, streamed=False)
-            data = self.encode_head(exchange, framing, asked=True)
-            if framing.length:
-                body = request.raw_content or b""
-                if framing.length == CHUNKED:
-                    trailers = None if request.trailers is None else request.trailers.raw
-                    body = encode_chunk(body) + encode_last_chunk(trailers)
-                data += body
-            upstream.stream.write(data)
+            upstream.send_request(exchange, frame_request(request, exchange.head, streamed=False), whole=True)
             try:
                 return await self._read_head(exchange)
-            except _Stale as stale:
-                exchange.client.on_end(None)
-                await exchange.services.upstreams.discard(upstream, abort=True)
-                self.upstream = None
-                if attempt == 2 or not upstream.uses or request.method not in _IDEMPOTENT:
-                    raise _gone(exchange, str(stale)) from None
+            except Unanswered as none:
+                await self._give_up(exchange, upstream)
+                again = isinstance(none, Refused) or (upstream.uses and request.method in _IDEMPOTENT)
+                if attempt == 2 or not again:
+                    raise _gone(exchange, str(none)) from None
+            except NeedsHTTP1:
+                await self._give_up(exchange, upstream)
+                if attempt == 2 or upstream.key.alpn is not EITHER:
+                    raise _needs_http1(exchange) from None
+                self._only_http1 = True
         return None
 
     async def read_head(self, exchange: Exchange) -> None:
@@ -179,8 +144,15 @@ class ServerSide:
         """
         try:
             await self._read_head(exchange)
-        except _Stale as stale:
-            raise _gone(exchange, str(stale)) from None
+        except Unanswered as none:
+            raise _gone(exchange, str(none)) from None
+        except NeedsHTTP1:
+            raise _needs_http1(exchange) from None
+
+    async def _give_up(self, exchange: Exchange, upstream: Upstream) -> None:
+        exchange.client.on_end(None)
+        await exchange.services.upstreams.discard(upstream, abort=True)
+        self.upstream = None
 
     async def _read_head(self, exchange: Exchange) -> None:
         """Read response heads up to the final one, or 101. Interim ones go to the client as they come."""
@@ -195,24 +167,26 @@ class ServerSide:
                 while (message := reader.next_message()) is NEED_DATA:
                     data = await stream.read()
                     if data:
-                        reader.feed(data)
-                    elif reader.started:
-                        reader.feed_eof()
+                        # Each of the two readers is fed with what its own stream reads.
+                        reader.feed(data)  # type: ignore[arg-type]
                     else:
-                        raise _Stale("")
+                        upstream.at_end()
                 if isinstance(message, ResponseHead):
                     if message.status >= 200 or message.status == 101:
                         break
                     await _interim(exchange, message)
         except StreamClosed as exc:
             if reader.started:
-                raise _broke_off(exchange) from None
-            raise _Stale(str(exc)) from None
+                raise _broke_off(exchange, str(exc)) from None
+            if isinstance(exc, StreamReset):
+                why = f"{_name(exchange)} ended the stream without an answer ({exc})"
+                raise exchange.client_failure() or FlowFailed("disconnected", why) from None
+            raise Unanswered(str(exc)) from None
         except StreamTimeout:
             why = f"{_name(exchange)} did not answer within {exchange.limits.response_head:g} s"
             raise FlowFailed("timeout", why, 504) from None
         except ProtocolError as exc:
-            raise _bad(exchange, exc) from None
+            raise bad_response(exchange, exc) from None
         if message.status == 407 and upstream.forward is not None:
             # It asks us, not the client, who could do nothing about it.
             raise FlowFailed("refused", refused(upstream.forward, 407, message.reason))
@@ -235,19 +209,16 @@ class ServerSide:
                 stream.deadline = exchange.now() + exchange.limits.body_stall
                 data = await stream.read()
                 if data:
-                    reader.feed(data)
-                elif stream.ended_cleanly:
-                    reader.feed_eof()
+                    reader.feed(data)  # type: ignore[arg-type]
                 else:
-                    # Without close_notify somebody may have cut the body short (RFC 9112 section 9.8).
-                    raise StreamClosed
-        except StreamClosed:
-            raise _broke_off(exchange) from None
+                    upstream.at_end()
+        except StreamClosed as exc:
+            raise _broke_off(exchange, str(exc)) from None
         except StreamTimeout:
             why = f"{_name(exchange)} sent nothing of its answer for {exchange.limits.body_stall:g} s"
             raise FlowFailed("timeout", why, 504) from None
         except ProtocolError as exc:
-            raise _bad(exchange, exc) from None
+            raise bad_response(exchange, exc) from None
         return message  # type: ignore[return-value]
 
     async def release(self, exchange: Exchange) -> None:
@@ -257,7 +228,7 @@ class ServerSide:
             return
         if head is not None and head.keep_alive and self.sent and upstream.reader.idle:
             self.upstream = None
-            if upstream.private or _belongs_to_client(exchange.head.fields, head):
+            if upstream.private or (upstream.belongs and _belongs_to_client(exchange, head)):
                 # Also for good: what has been proved on a connection stays with it.
                 upstream.private = True
                 upstream.uses += 1
@@ -298,11 +269,18 @@ def _gone(exchange: Exchange, why: str) -> FlowFailed:
     return exchange.client_failure() or FlowFailed("disconnected", words)
 
 
-def _broke_off(exchange: Exchange) -> FlowFailed:
-    return exchange.client_failure() or FlowFailed("disconnected", f"{_name(exchange)} broke off its answer")
+def _broke_off(exchange: Exchange, why: str) -> FlowFailed:
+    words = f"{_name(exchange)} broke off its answer{why and f' ({why})'}"
+    return exchange.client_failure() or FlowFailed("disconnected", words)
 
 
-def _bad(exchange: Exchange, exc: ProtocolError) -> FlowFailed:
+def _needs_http1(exchange: Exchange) -> FlowFailed:
+    why = f"{_name(exchange)} wants HTTP/1.1 for this request: `http-version: 1.1` or `auto` lets it have that"
+    return FlowFailed("protocol", why)
+
+
+def bad_response(exchange: Exchange, exc: ProtocolError) -> FlowFailed:
+    """The server broke the protocol."""
     return FlowFailed("protocol", f"{_name(exchange)} sent a bad response: {exc}")
 
 
@@ -320,40 +298,27 @@ def _names(request: HTTPRequest, address: Address) -> bool:
         return False
 
 
-def _absolute(request: HTTPRequest) -> str:
-    """The absolute-form of a request's target (RFC 9112 section 3.2.2)."""
-    path = "" if request.path == "*" else request.path
-    return f"{request.scheme}://{format_authority(request.host, request.port, request.scheme)}{path}"
+def _has_only_http1(head: RequestHead) -> bool:
+    """Whether a request asks for something that HTTP/2 does not have: another protocol, or a connection of its own."""
+    return bool(head.upgrade) or _proves_once(head.fields, b"authorization")
 
 
-def _belongs_to_client(asked: list[Field], head: ResponseHead) -> bool:
+def _belongs_to_client(exchange: Exchange, head: ResponseHead) -> bool:
     """Whether a connection has, or is about to have, the rights of one user: NTLM and Negotiate prove them once for it.
 
-    (RFC 4559 section 6: a proxy must not share such a connection.)
+    (RFC 4559 section 6: a proxy must not share such a connection. HTTP/2 has none that is not shared.)
     """
-    name, fields = (b"www-authenticate", head.fields) if head.status == 401 else (b"authorization", asked)
-    for field in fields:  # noqa: SIM110  (a generator would cost more than the loop)
-        if field[0] == name and field[2][:9].lower().startswith((b"ntlm", b"negotiate")):
-            return True
+    if head.status == 401:
+        return _proves_once(head.fields, b"www-authenticate")
+    layer, fields = exchange.layer, exchange.head.fields
+    # A client sends the same fields again and again, and its reader then gives the same list.
+    if fields is layer.harmless:
+        return False
+    if _proves_once(fields, b"authorization"):
+        return True
+    layer.harmless = fields
     return False
 
 
-def _upgrades(fields: list[Field]) -> list[bytes]:
-    """What Upgrade asks for, but for HTTP/2 without TLS: it carries requests that nobody here can read."""
-    values = b",".join([field[2] for field in fields if field[0] == b"upgrade"])
-    names = [name.strip(b" \t") for name in values.split(b",")]
-    return [name for name in names if name and name.lower() != b"h2c"]
-
-
-def _check_host(fields: list[Field], received: str) -> None:
-    """One Host, and one that a server reads as we do (RFC 9112 section 3.2); `received` has been found good already.
-
-    Raises:
-        ValueError: it is missing, there are several, or it is no host.
-    """
-    hosts = [field[2] for field in fields if field[0] == b"host"]
-    if len(hosts) != 1:
-        raise ValueError(f"it has {len(hosts)} Host fields instead of one")
-    host = to_str(hosts[0])
-    if host != received:
-        split_authority(host, 0)
+def _proves_once(fields: list[Field], name: bytes) -> bool:
+    return any(field[0] == name and field[2][:9].lower().startswith((b"ntlm", b"negotiate")) for field in fields)

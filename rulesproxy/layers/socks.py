@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 
 from rulesproxy.flow.connection import Address
+from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.url import format_authority
 from rulesproxy.layers.auth import accepts
 from rulesproxy.layers.layer import Context
 from rulesproxy.layers.stream import FOREVER, StreamClosed, StreamTimeout
+from rulesproxy.layers.tcp_refusal import ask, end_client, how_refused, tell_refused
 from rulesproxy.layers.via import read_message
 from rulesproxy.proto import ProtocolError, socks5
 
@@ -60,5 +62,14 @@ async def _negotiate(context: Context) -> Address | None:
         if not accepted:
             raise ProtocolError("refused: wrong user or password")
     address = await read_message(stream, socks5.parse_request)
-    stream.write(socks5.encode_reply(socks5.SUCCEEDED))
-    return address
+    flow = TCPFlow(context.client_conn, context.server(address), context.services.clock.wall(), context.options.limits)
+    await ask(context, flow, certain=False)
+    if how_refused(flow) is None:
+        stream.write(socks5.encode_reply(socks5.SUCCEEDED))
+        return address
+    how = await tell_refused(context, flow)
+    if how == "close":
+        stream.write(socks5.encode_reply(socks5.NOT_ALLOWED))
+    context.services.resting.discard(stream)
+    await end_client(context, how)
+    return None

@@ -26,6 +26,10 @@ class StreamClosed(Exception):
     """The connection is broken: the peer reset it, or it was aborted here."""
 
 
+class StreamReset(StreamClosed):
+    """The peer ended one of many streams on a connection (RFC 9113 section 5.4.2). The message is the error's name."""
+
+
 class Stream(Protocol):
     """One direction pair of bytes.
 

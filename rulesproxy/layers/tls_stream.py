@@ -364,6 +364,7 @@ _REASONS = {
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the peer found no common settings, or it wants a client certificate",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _CLIENT_CERT,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": _CLIENT_CERT,
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "the peer takes none of the versions of HTTP that it was offered (ALPN)",
     "TLSV1_UNRECOGNIZED_NAME": "the server does not know the host that it was asked for",
 }
 

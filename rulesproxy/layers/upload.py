@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from rulesproxy.layers.framing import Framing, pieces
+from rulesproxy.layers.framing import pieces
 from rulesproxy.layers.outcome import FlowEnded, FlowFailed
 from rulesproxy.layers.stream import StreamClosed, StreamTimeout
 from rulesproxy.proto import ProtocolError
-from rulesproxy.proto.http1 import CHUNKED, NEED_DATA, End, encode_chunk, encode_last_chunk
+from rulesproxy.proto.http1 import NEED_DATA, End
 
 if TYPE_CHECKING:
     from rulesproxy.layers.exchange import Exchange
@@ -27,11 +27,10 @@ class Upload:
         task: the second task; None where all of it was there at once.
     """
 
-    __slots__ = ("_chunked", "_upstream", "error", "task")
+    __slots__ = ("_upstream", "error", "task")
 
-    def __init__(self, upstream: Upstream, framing: Framing) -> None:
+    def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._chunked = framing.length == CHUNKED
         self.error: Exception | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -66,9 +65,8 @@ class Upload:
         while (message := reader.next_message()) is not NEED_DATA:
             if isinstance(message, End):
                 for piece in pieces(exchange.flow.request, b""):
-                    self._write(piece)
-                if self._chunked:
-                    self._upstream.stream.write(encode_last_chunk(message.trailers))
+                    self._upstream.send(piece)
+                self._upstream.finish(message.trailers)
                 exchange.finish_request(message)
                 exchange.server.sent = True
                 return True
@@ -77,10 +75,7 @@ class Upload:
 
     def _send(self, exchange: Exchange, data: bytes) -> None:
         for piece in pieces(exchange.flow.request, data):
-            self._write(piece)
-
-    def _write(self, data: bytes) -> None:
-        self._upstream.stream.write(encode_chunk(data) if self._chunked else data)
+            self._upstream.send(piece)
 
     async def _send_rest(self, exchange: Exchange) -> None:
         server = self._upstream.stream

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from rulesproxy.flow.error import FlowError, Kind
+from rulesproxy.flow.plan import End as HowItEnds
 from rulesproxy.flow.websocket import WebSocketFlow
+from rulesproxy.layers.conversation import BY_RULE
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.proto.websocket import Close, encode_close
 
@@ -45,6 +47,15 @@ class Asked(Exception):
     """A handler has asked for the end."""
 
 
+class Spoiled(Exception):
+    """A connection ends on purpose: that of the client, or with `to_server` that of the server."""
+
+    def __init__(self, how: HowItEnds, to_server: bool = False) -> None:
+        super().__init__(BY_RULE)
+        self.how: HowItEnds = how
+        self.to_server = to_server
+
+
 class End:
     """An end.
 
@@ -57,9 +68,11 @@ class End:
         to_server: the same for the server.
         kind: of the flow's error; None without one.
         why: its message.
+        spoiled: whether a side is left in the middle of a frame on purpose.
+        silent: whether the client is told nothing until it gives up.
     """
 
-    __slots__ = ("by_client", "code", "kind", "reason", "to_client", "to_server", "why")
+    __slots__ = ("by_client", "code", "kind", "reason", "silent", "spoiled", "to_client", "to_server", "why")
 
     def __init__(self, code: int, reason: str, by_client: bool | None = None) -> None:
         self.code = code
@@ -70,6 +83,8 @@ class End:
         self.to_server: Close | None = self.to_client
         self.kind: Kind | None = None
         self.why = ""
+        self.spoiled = False
+        self.silent = False
 
     def failed(self, kind: Kind, why: str, offender: Close | None, other: Close | None) -> End:
         """The same as an error: `offender` is told one thing, the other side another."""
@@ -107,6 +122,8 @@ def how_it_ended(flow: WebSocketFlow, error: BaseException | None) -> End:
     if flow.close_code is not None and (error is None or isinstance(error, (Lost, Idle))):
         # The answer to a Close frame is a courtesy.
         return End(flow.close_code, flow.close_reason, bool(flow.closed_by_client))
+    if isinstance(error, Spoiled):
+        return _on_purpose(error)
     if isinstance(error, Broken):
         side = _SIDES[error.from_client]
         end = End(error.code, str(error), error.from_client)
@@ -126,14 +143,26 @@ def how_it_ended(flow: WebSocketFlow, error: BaseException | None) -> End:
     raise error
 
 
-def farewell(stream: Stream, close: Close | None, key: bytes | None) -> None:
-    """End our direction towards one side, with a Close frame where it gets one."""
+def _on_purpose(spoiled: Spoiled) -> End:
+    """One side gets what was asked for; the other one is told that it is gone."""
+    end = End(1006, "")
+    end.kind, end.why, end.spoiled, end.silent = "killed", BY_RULE, True, spoiled.how == "timeout"
+    end.to_client = RESET if spoiled.how == "reset" else None
+    end.to_server = _gone(True, "has left")
+    if spoiled.to_server:
+        end.to_client, end.to_server = _gone(False, "is gone"), end.to_client
+    return end
+
+
+def farewell(stream: Stream, close: Close | None, key: bytes | None, ends: bool = True) -> None:
+    """End our direction towards one side, with a Close frame where it gets one; without `ends` the frame alone."""
     if close == RESET:
         stream.abort()
         return
     if close is not None:
         stream.write(encode_close(close, key))
-    stream.write_eof()
+    if ends:
+        stream.write_eof()
 
 
 async def drain_off(stream: Stream, until: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rulesproxy.engine.dispatch import Chain
+from rulesproxy.engine.chain import Chain
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.layers.outcome import FlowFailed

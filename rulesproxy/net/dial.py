@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from rulesproxy.flow.connection import Address
-from rulesproxy.layers.upstream import DialError
+from rulesproxy.layers.reach import DialError
 from rulesproxy.limits import Limits
 from rulesproxy.net.stream import SocketStream
 

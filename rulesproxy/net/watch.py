@@ -126,6 +126,15 @@ async def _aside(look: Callable[[list[Path]], _T], files: list[Path]) -> _T:
     return await asyncio.get_running_loop().run_in_executor(None, look, files)
 
 
+def changed_at(path: Path) -> float:
+    """When contents or place of a file have changed last: what is moved here, or copied with its date, may look old."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0.0
+    return max(found.st_mtime, found.st_ctime)
+
+
 def _stamp(files: Iterable[Path]) -> _Stamp:
     """What `stat` says of every file, links followed; zeros for one that is not there. A folder stands for its list."""
     stamps = []

@@ -45,13 +45,20 @@ class Block:
     event: Event | None = None
 
     def encode(self, data: str, lines: bool) -> bytes:
-        """The same block with other data. Its other lines stay as they are; `lines` for NDJSON."""
+        """The same block with other data; `lines` for NDJSON.
+
+        Its other lines stay as they are. Only where their ends differ all get the same: a CR that came to stand before
+        an LF would be one end of a line with it.
+        """
         if lines:
             end = b"\r\n" if self.raw.endswith(b"\r\n") else b"\n" if self.raw.endswith(b"\n") else b""
             return _one_line(data) + end
         out: list[bytes] = []
         placed = False
-        for line, end in _LINE.findall(self.raw):
+        found = _LINE.findall(self.raw)
+        if len({end for _, end in found if end}) > 1:
+            found = [(line, end and b"\n") for line, end in found]
+        for line, end in found:
             if _field(line)[0] != b"data":
                 out += (line, end)
             elif not placed:
@@ -86,6 +93,11 @@ class EventReader:
         self._passing = False
         self._fresh = True
 
+    @property
+    def between(self) -> bool:
+        """Whether what has come out so far ends where an event may begin."""
+        return not self._passing
+
     def feed(self, data: bytes) -> None:
         """More of the stream."""
         self._buffer += data
@@ -103,7 +115,7 @@ class EventReader:
         if end:
             passing, self._passing = self._passing, False
             raw = self._take(end)
-            return Block(raw) if passing else self._read(raw)
+            return Block(raw) if passing or len(raw) > self._limit else self._read(raw)
         self._searched = len(buffer)
         if self._passing or len(buffer) > self._limit:
             self._passing = True
@@ -125,7 +137,7 @@ class EventReader:
         if self._fresh and buffer.startswith(_BOM):
             self._fresh = False
             return len(_BOM)
-        self._fresh = self._fresh and len(buffer) < len(_BOM)
+        self._fresh = self._fresh and _BOM.startswith(buffer)
         if buffer.startswith(b"\r\n"):
             return 2
         return 1 if buffer[0] in b"\r\n" else 0

@@ -27,7 +27,7 @@ _NAMES_MAX = 1024
 _HOSTS: dict[bytes, str] = {}
 _HOSTS_MAX = 1024
 
-_CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
+CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
 _DIGITS = re.compile(rb"[0-9]{1,18}").fullmatch
 _CODING = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*;[^,]*)?").fullmatch
 
@@ -49,7 +49,7 @@ _NEVER_NAMED = frozenset(
 )
 
 # What a trailer must not say (RFC 9110 section 6.5.1): framing, routing, connection, access, and how to read content.
-_NOT_IN_TRAILERS = _SPECIAL | frozenset(
+NOT_IN_TRAILERS = _SPECIAL | frozenset(
     (
         *(b"trailer", b"te", b"keep-alive", b"proxy-connection", b"content-encoding", b"content-type"),
         *(b"content-range", b"authorization", b"proxy-authorization", b"www-authenticate", b"proxy-authenticate"),
@@ -99,7 +99,7 @@ class Section:
                 elif self.length != UNFRAMED:
                     raise ProtocolError("more than one Content-Length or Transfer-Encoding field")
                 elif lower == b"content-length":
-                    self.length = _content_length(value)
+                    self.length = content_length(value)
                 else:
                     self.length = _transfer_encoding(value)
         if options:
@@ -133,7 +133,7 @@ def parse_trailers(block: bytes, limit: int) -> list[Field]:
     """
     fields = parse_fields(block, limit)
     for lower, name, _ in fields:
-        if lower in _NOT_IN_TRAILERS:
+        if lower in NOT_IN_TRAILERS:
             raise ProtocolError(f"{show(name)} in the trailers: it has to come before the body")
     return fields
 
@@ -190,7 +190,7 @@ def end_to_end(fields: list[Field]) -> list[Field]:
 def _parse_line(line: bytes) -> Field:
     name, found, value = line.partition(b":")
     lower = _NAMES.get(name) or _parse_name(name)
-    if lower is None or not found or len(value.translate(None, _CONTROLS)) != len(value):
+    if lower is None or not found or len(value.translate(None, CONTROLS)) != len(value):
         raise ProtocolError(f"bad header line {show(line)}")
     field = (lower, name, value.strip(b" \t"))
     if len(line) <= _LINE_MAX:
@@ -222,7 +222,7 @@ def _members(value: bytes) -> list[bytes]:
     return [member.strip(b" \t") for member in value.lower().split(b",")]
 
 
-def _content_length(value: bytes) -> int:
+def content_length(value: bytes) -> int:
     if _DIGITS(value) is None:
         raise ProtocolError(f"Content-Length {show(value)} is not one number of at most 18 digits")
     return int(value)

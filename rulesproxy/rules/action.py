@@ -21,6 +21,7 @@ from rulesproxy.rules.template import names_in
 from rulesproxy.rules.template_fields import field_of
 
 if TYPE_CHECKING:
+    from rulesproxy.filters.engine import Searching
     from rulesproxy.rules.schema import Reader
     from rulesproxy.rules.turn import Turn
 
@@ -92,6 +93,8 @@ class Action:
         events: the events of an exchange at which it is legal.
         on_messages: the kinds of messages on which it is legal: of a WebSocket (W), of TCP (X), of an event stream (V).
         at_open: on those it acts once, before the first message.
+        begins: where the filter is decided at one of these moments and reads no message, it acts once on a connection
+            of raw TCP: before its server is dialled.
         answers: it ends the request pass, and therefore runs last in its rule.
         may_answer: it answers some requests by itself, and leaves the others to the rest of its rule.
         bare: it may stand without a value.
@@ -113,6 +116,7 @@ class Action:
     events: ClassVar[frozenset[str]]
     on_messages: ClassVar[Phase] = NONE
     at_open: ClassVar[bool] = False
+    begins: ClassVar[Phase] = NONE
     answers: ClassVar[bool] = False
     may_answer: ClassVar[bool] = False
     bare: ClassVar[bool] = False
@@ -137,6 +141,11 @@ class Action:
     def shares(self) -> tuple[str, str] | None:
         """What its flows share, so that several processes cannot act for one: a code and words. None for nothing."""
         return None
+
+    @property
+    def of_whole(self) -> bool:
+        """Whether it makes sense for conversations as a whole only, and not for one message."""
+        return False
 
     @property
     def route(self) -> Route | None:
@@ -165,8 +174,8 @@ class Action:
         return phases
 
     @property
-    def looks_for(self) -> tuple[str, ...]:
-        """The plain texts that it looks for in a message."""
+    def looks_for(self) -> tuple[str | Searching, ...]:
+        """The plain texts and the regexes that it looks for in a message."""
         return ()
 
     @property

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 
-from rulesproxy.engine.dispatch import Bound, run_guarded
+from rulesproxy.engine.chain import Bound
+from rulesproxy.engine.dispatch import run_guarded
 from rulesproxy.engine.log import logger
 from rulesproxy.filters.fields.graphql import BATCH
 from rulesproxy.filters.view import FlowView
@@ -52,7 +53,7 @@ def answer_matching(flow: HTTPFlow, batch: Batch | None, rule: Compiled, bound: 
         if not rule.matches(view):
             continue
         matched = True
-        run_guarded(bound, item, rule.captures(view) if rule.captures is not None else {})
+        run_guarded(bound, item, rule.captures(view))
         if item.response is None:
             # The rule has failed, and this request goes on to the server.
             continue

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from rulesproxy.filters.keys import Key
-from rulesproxy.rules.compile import Compiled, on_request, on_response
-from rulesproxy.rules.plan import decrypted_hosts
+from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.moments import acts_on_each, begins, on_request, on_response, opens
+from rulesproxy.rules.plan import CARRIERS, decrypted_hosts
 
 _SHOWN = 6
 """Names in one line; more are counted."""
@@ -55,6 +56,14 @@ def _acts(rule: Compiled) -> Iterator[str]:
             moments.append("on the request" + (", when its body is there" if rule.holds_request else ""))
         if on_response(action, rule.rule.filter):
             moments.append("on the response" + (", when its body is there" if rule.holds_response else ""))
+        if begins(action, rule.rule.filter):
+            moments.append("when a raw TCP connection begins")
+        shown = [words for phase, words in CARRIERS.items() if acts_on_each(action, rule.rule.filter) & phase]
+        if shown:
+            moments.append(f"on messages of {', '.join(shown)}")
+        shown = [words for phase, words in CARRIERS.items() if opens(action, rule.rule.filter) & phase]
+        if shown:
+            moments.append(f"before the first message of {', '.join(shown)}")
         yield f"{action.key} {' and '.join(moments)}"
 
 

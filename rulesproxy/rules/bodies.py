@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rulesproxy.flow import forms
 from rulesproxy.flow.coding import SUPPORTED
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules import multipart, nodes
-from rulesproxy.rules.edits import Pattern, QueryEdits
+from rulesproxy.rules.edits import QueryEdits
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.local_path import AnyFile
+from rulesproxy.rules.replacements import Pattern
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class BodyEdits:
         append: text behind.
     """
 
+    needs: ClassVar = ("*",)
+
     set: Template | None = None
     file: AnyFile | None = None
     replace: tuple[Pattern, ...] = ()
@@ -56,7 +59,10 @@ class BodyEdits:
         if isinstance(node, nodes.Scalar):
             # An empty body is a wish of its own; here nothing else could be meant by it.
             return cls(set=Template.of("") if node.null else Template.read(node, reader, name))
-        edits = reader.record(cls, reader.mapping(node, name), name)
+        mapping = reader.mapping(node, name)
+        if not mapping.entries:
+            reader.note("RP106", node, f"`{name}` changes nothing", "add one of set, file, replace, prepend, append")
+        edits = reader.record(cls, mapping, name)
         if edits.set is not None and edits.file is not None:
             reader.fail("RP607", node, f"`{name}` has both `set` and `file`", "keep one of them")
         return edits
@@ -207,8 +213,3 @@ def prepare_for_body_edit(request: HTTPRequest) -> None:
     kept = ",".join(known).strip()
     if kept != accepted.strip():
         request.headers["accept-encoding"] = kept or "identity"
-
-
-def bodiless(method: str, status: int) -> bool:
-    """Whether a response with this status to this method has no body (RFC 9110 section 6.4.1)."""
-    return method == "HEAD" or status < 200 or status in (204, 304)

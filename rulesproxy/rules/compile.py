@@ -5,77 +5,44 @@ It knows one rule at a time. The order of rules is the business of `passes`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rulesproxy.engine.dispatch import Bound
+from rulesproxy.engine.chain import Bound
 from rulesproxy.filters.analysis import reads, request_only
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.compile import Filter, compile_captures, compile_filter, compile_node
 from rulesproxy.filters.keys import Key, host_decision, index_key, index_keys
-from rulesproxy.filters.phases import MESSAGES, NONE
-from rulesproxy.filters.reference import values_of
+from rulesproxy.filters.phases import CONNECTING, MESSAGES, NONE
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.route import Route
 from rulesproxy.rules.action import Action, Captures, Handler, MessageHandler, is_of_message
 from rulesproxy.rules.gates import Gate
+from rulesproxy.rules.made import making
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.moments import (
+    REQUEST_SIDE,
+    RESPONSE_SIDE,
+    acts_on_each,
+    begins,
+    begins_with,
+    on_error,
+    on_messages,
+    on_request,
+    on_response,
+    opens,
+)  # fmt: skip
 from rulesproxy.rules.outside import Outside, the_machine
-from rulesproxy.rules.template_fields import read_of, text_of
-from rulesproxy.rules.template_filters import Instant
-from rulesproxy.rules.template_names import COUNTER, MADE, NOW, UUID
+from rulesproxy.rules.template_names import MADE
 
 if TYPE_CHECKING:
     from rulesproxy.rules.turn import Subject, Turn
 
-PHASES = {
-    "http_connect": Phase.C, "clienthello": Phase.T, "requestheaders": Phase.Q, "request": Phase.B,
-    "responseheaders": Phase.R, "response": Phase.S, "error": Phase.E,
-}  # fmt: skip
-"""The phase of a filter at each event that rules are bound to."""
-
-REQUEST_SIDE = Phase.Q | Phase.B
-RESPONSE_SIDE = Phase.R | Phase.S
-
-
-def mask(action: Action) -> Phase:
-    """The phases in which an action is legal."""
-    phases = Phase(0)
-    for event in action.legal:
-        phases |= PHASES[event]
-    return phases | action.legal_messages
-
-
-def on_request(action: Action, checked: Checked) -> bool:
-    """Whether an action runs in the request pass under this filter: wherever it may and the filter is decided there."""
-    return bool(mask(action) & REQUEST_SIDE) and bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
-
-
-def on_response(action: Action, checked: Checked) -> bool:
-    """Whether an action runs in the response pass: where it is legal there only, or the filter is decided there only.
-
-    A filter that reads whichever side is there is tried in both passes.
-    """
-    if not (mask(action) & RESPONSE_SIDE and checked.phases & RESPONSE_SIDE):
-        return False
-    return checked.either_side or not on_request(action, checked)
-
-
-def on_error(action: Action, checked: Checked) -> bool:
-    """Whether an action runs for a flow that has failed, under a filter that names the error: it needs no response."""
-    return bool(mask(action) & Phase.E) and not on_request(action, checked)
-
-
-def on_messages(action: Action, checked: Checked) -> Phase:
-    """The kinds of messages on which an action acts: those for which it could not act on the exchange before."""
-    if on_request(action, checked) or on_response(action, checked):
-        return NONE
-    return action.legal_messages & checked.phases
-
 
 _MESSAGE_EVENTS = {Phase.W: "websocket_message", Phase.X: "tcp_message", Phase.V: "response"}
+_NO_CAPTURES: Captures = {}
 _ERRORS = frozenset({"error.kind", "error.message", "~e"})
 """The fields that name an error."""
 
@@ -86,9 +53,6 @@ class Compiled:
     Attributes:
         number: its place among all rules.
         name: what hits, logs and messages call it.
-        matches: its filter.
-        may: what is known of its filter without bodies.
-        captures: its captures, None where it has none.
         memory: what it remembers from flow to flow.
         gate: which of the flows that its filter matches it acts on; None for all.
         refuses_overflow: a body over the limit is refused where it needs that body.
@@ -119,22 +83,21 @@ class Compiled:
         uses_state: it reads or sets what rules remember under a name.
         messages: the kinds of messages on which it acts, or behind which no rule below it does.
         opens: the kinds of conversations on which it acts before their first message.
+        begins: it acts when a connection of raw TCP begins, or ends the pass over the rules there.
+        begins_unseen: also where its bytes pass unread: its filter is about any connection, and not about raw TCP.
         awaits_messages: the pass over the rules waits for what it does on a message.
     """
 
     __slots__ = (
-        "_bounds", "_editors", "_error", "_host_may", "_host_must", "_made", "_near", "_request", "_response",
-        "_talking", "_uses_response", "acts_on_error", "acts_on_request", "acts_on_response", "answers_batches",
-        "awaits_messages", "awaits_request", "awaits_response", "captures", "connect", "decides_connect",
+        "_beginning", "_bounds", "_captures", "_editors", "_error", "_host_may", "_host_must", "_made", "_matches",
+        "_may", "_near", "_request", "_response", "_talking", "_uses_response", "acts_on_error", "acts_on_request",
+        "acts_on_response", "answers_batches", "awaits_messages", "awaits_request", "awaits_response", "begins",
+        "begins_unseen", "connect", "decides_connect",
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
-        "holds_response", "matches", "may", "memory", "messages", "name", "number", "only_passes", "only_routes",
-        "opens", "outside", "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule",
-        "shadows_connect", "stop", "uses_request_late", "uses_response", "uses_state",
+        "holds_response", "memory", "messages", "name", "number", "only_passes", "only_routes", "opens", "outside",
+        "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule", "shadows_connect", "stop",
+        "uses_request_late", "uses_response", "uses_state",
     )  # fmt: skip
-
-    matches: Filter
-    may: Filter
-    captures: Callable[[FlowView], Captures] | None
 
     def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
         checked = rule.filter
@@ -165,6 +128,9 @@ class Compiled:
             name for action in actions for name in action.names if name in MADE or is_of_message(name)
         )
         self._bounds: dict[str, Bound] = {}
+        self._matches: Filter | None = None
+        self._may: Filter | None = None
+        self._captures: Callable[[FlowView], Captures] | None = None
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
         self._host_must: Callable[[str], bool] | None = None
@@ -183,22 +149,33 @@ class Compiled:
         self._bind_messages(checked, actions)
         self._bind_connect(checked, actions)
 
-    def __getattr__(self, name: str) -> object:
-        # Compiled when a flow first comes to this rule: of thousands of rules most never see one.
-        checked = self.rule.filter
-        value: object
-        if name == "matches":
-            value = compile_filter(checked)
-        elif name == "may":
-            value = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
-        elif name == "captures":
-            value = compile_captures(checked) if checked.captures else None
+    # The filter is compiled when a flow first comes to this rule: of thousands of rules most never see one.
+
+    @property
+    def matches(self) -> Filter:
+        """Its filter."""
+        if self._matches is None:
+            self._matches = compile_filter(self.rule.filter)
+        return self._matches
+
+    @property
+    def may(self) -> Filter:
+        """What is known of its filter without bodies."""
+        if self._may is None:
+            checked = self.rule.filter
+            self._may = compile_filter(checked, head_only=True) if checked.needs_body else self.matches
+        return self._may
+
+    @property
+    def captures(self) -> Callable[[FlowView], Captures]:
+        """Gives its captures, and what is made for it beside them."""
+        if self._captures is None:
+            checked = self.rule.filter
+            found: Callable[[FlowView], Captures] | None = compile_captures(checked) if checked.captures else None
             if self._made:
-                value = _making(self._made, value, self.memory, self.outside)
-        else:
-            raise AttributeError(name)
-        setattr(self, name, value)
-        return value
+                found = making(self._made, found, self.memory, self.outside)
+            self._captures = found or _no_captures
+        return self._captures
 
     def _bind_request(self, checked: Checked, request: list[Action], response: list[Action]) -> None:
         decidable = bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
@@ -213,16 +190,18 @@ class Compiled:
         self.edits_request = any(action.edits_request for action in request)
 
     def _bind_messages(self, checked: Checked, actions: list[Action]) -> None:
-        self._talking = tuple([(kinds, each) for each in actions if (kinds := on_messages(each, checked))])
+        talking = [action for action in actions if on_messages(action, checked)]
+        self._talking = tuple([(acts_on_each(action, checked), opens(action, checked), action) for action in talking])
         self.messages = self.opens = NONE
-        for kinds, action in self._talking:
-            if action.at_open:
-                self.opens |= kinds
-            else:
-                self.messages |= kinds
+        for kinds, opened, _ in self._talking:
+            self.messages |= kinds
+            self.opens |= opened
+        self._beginning = tuple([action for action in actions if begins(action, checked)])
+        self.begins = bool(self._beginning) or (self.stop and begins_with(checked, CONNECTING))
+        self.begins_unseen = self.begins and bool(checked.phases & (CONNECTING & ~Phase.X))
         if self.stop and not (self.acts_on_request or self.acts_on_response):
             self.messages |= checked.phases & MESSAGES
-        self.awaits_messages = any(action.awaits for _, action in self._talking)
+        self.awaits_messages = any(action.awaits for kinds, _, action in self._talking if kinds)
 
     def on_message(self, phase: Phase) -> Bound:
         """What this rule does with a message of this kind."""
@@ -232,16 +211,25 @@ class Compiled:
         """What this rule does before the first one."""
         return self._of_messages(phase, True)
 
+    def on_begin(self) -> Bound:
+        """What this rule does when a connection of raw TCP begins."""
+        bound = self._bounds.get("begin")
+        if bound is None:
+            bound = self._bounds["begin"] = self._talk("tcp_message", self._beginning)
+        return bound
+
     def _of_messages(self, phase: Phase, at_open: bool) -> Bound:
         event = _MESSAGE_EVENTS[phase]
         key = f"{event} open" if at_open else f"{event} message"
         bound = self._bounds.get(key)
         if bound is None:
-            chosen = [action for kinds, action in self._talking if kinds & phase and action.at_open is at_open]
-            call = _in_turn([action.bind_message(self.memory) for action in chosen], self.awaits_messages)
-            bound = Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
-            self._bounds[key] = bound
+            chosen = [act for each, opened, act in self._talking if phase & (opened if at_open else each)]
+            bound = self._bounds[key] = self._talk(event, chosen, self.awaits_messages and not at_open)
         return bound
+
+    def _talk(self, event: str, actions: Sequence[Action], awaits: bool = False) -> Bound:
+        call = _in_turn([action.bind_message(self.memory) for action in actions], awaits)
+        return Bound(call, self.rule, self.name, event, closed=self.rule.on_error == "closed", kind="rule")
 
     def _bind_connect(self, checked: Checked, actions: list[Action]) -> None:
         passing = [action for action in actions if "clienthello" in action.events]
@@ -324,6 +312,10 @@ class Compiled:
         return bound
 
 
+def _no_captures(view: FlowView) -> Captures:
+    return _NO_CAPTURES
+
+
 def _uses_state(rule: Rule, actions: list[Action]) -> bool:
     """Whether the actions or the gates of a rule read or set named state."""
     by = rule.gates.sample.by if rule.gates is not None and rule.gates.sample is not None else None
@@ -332,45 +324,6 @@ def _uses_state(rule: Rule, actions: list[Action]) -> bool:
     return any(
         action.key == "set-state" or any(name.startswith("state[") for name in action.names) for action in actions
     )
-
-
-class _Made(dict[str, str]):
-    """Captures beside values that are made for the rule. The time is that of the moment at which it is asked for."""
-
-    __slots__ = ("_outside",)
-
-    def __init__(self, captures: Captures, outside: Outside) -> None:
-        super().__init__(captures)
-        self._outside = outside
-
-    def get(self, name: str, default: object = None) -> str | None:  # type: ignore[override]
-        if name == f"${NOW}":
-            return Instant.of(self._outside.wall())
-        return super().get(name)
-
-
-def _making(
-    names: frozenset[str], captures: Callable[[FlowView], Captures] | None, memory: Memory, outside: Outside
-) -> Callable[[FlowView], Captures]:
-    """Captures with the values of `names`. They are asked for once per flow on which a rule acts, so they may count."""
-    of_message = [(f"${name}", read) for name in names if name not in MADE and (read := read_of(name)) is not None]
-
-    def make(view: FlowView) -> Captures:
-        found = _Made(captures(view) if captures is not None else {}, outside)
-        if COUNTER in names:
-            found[f"${COUNTER}"] = str(memory.next(COUNTER))
-        if UUID in names:
-            kept = view.flow.metadata
-            if UUID not in kept:
-                kept[UUID] = outside.uuid()
-            found[f"${UUID}"] = str(kept[UUID])
-        for key, read in of_message:
-            values = values_of(read, view)
-            if values:
-                found[key] = text_of(values[0], read.field.kind)
-        return found
-
-    return make
 
 
 def _together(handlers: list[Handler], awaits: bool = False) -> Callable[[HTTPFlow, Captures], object]:

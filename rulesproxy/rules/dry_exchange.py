@@ -14,7 +14,7 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, bodiless
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.flow.url import split_authority
 from rulesproxy.flow.websocket import WebSocketFlow
@@ -26,8 +26,6 @@ from rulesproxy.rules.trace import Given, Result
 
 if TYPE_CHECKING:
     from rulesproxy.rules.dry_run import DryRun
-
-_BODILESS = (204, 304)
 
 
 class DryExchange:
@@ -127,7 +125,7 @@ class DryExchange:
         flow, dry = self.flow, self.dry
         self.answered = answer.copy()
         body, answer.body_source = answer.raw_content or b"", b""
-        if flow.request.method == "HEAD" or answer.status_code in _BODILESS:
+        if bodiless(flow.request.method, answer.status_code):
             body = b""
         flow.response = answer
         dry.fire("responseheaders", flow)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 
-from rulesproxy.engine.dispatch import Bound
+from rulesproxy.engine.chain import Bound
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.changes import Moment
@@ -19,8 +19,9 @@ from rulesproxy.rules.dry_exchange import DryExchange
 from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
-from rulesproxy.rules.passes import Rest, Runner
+from rulesproxy.rules.passes import Rest
 from rulesproxy.rules.position import Pass
+from rulesproxy.rules.runner import Runner
 from rulesproxy.rules.state import Store
 from rulesproxy.rules.trace import Act, Result
 

@@ -15,12 +15,12 @@ from urllib.parse import quote_plus, unquote_plus
 from rulesproxy.flow.headers import Field, check_field, is_token, to_bytes, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest
 from rulesproxy.rules import nodes
+from rulesproxy.rules.replacements import Pattern
 from rulesproxy.rules.schema import Bad
 from rulesproxy.rules.secrets import is_secret
 from rulesproxy.rules.template import Captures, Template
 
 if TYPE_CHECKING:
-    from rulesproxy.filters.engine import Searching
     from rulesproxy.rules.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
@@ -29,88 +29,6 @@ VERBS: tuple[Verb, ...] = ("set", "add", "default", "remove", "replace")
 
 FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"})
 """Fields that say how a message is framed on one connection; they are ours to write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """What `replace` looks for: a text or a regular expression, and what stands there afterwards.
-
-    Attributes:
-        search: finds it.
-        replacement: what stands there afterwards.
-        groups: whether it is a regular expression, whose groups the replacement may name.
-        text: the text, where it is one.
-    """
-
-    search: Searching
-    replacement: Template
-    groups: bool
-    text: str | None = None
-
-    @classmethod
-    def json_schema(cls) -> dict[str, object]:
-        text = Template.json_schema()
-        return {
-            "type": "object",
-            "properties": {
-                "text": {**text, "description": "The text that is looked for."},
-                "regex": {**text, "description": "The regular expression that is looked for."},
-                "with": {**text, "description": "What stands there afterwards; \\1 and \\g<name> are groups."},
-            },
-            "required": ["with"],
-            "anyOf": [{"required": ["text"]}, {"required": ["regex"]}],
-            "additionalProperties": False,
-        }
-
-    @classmethod
-    def read(cls, node: Node, reader: Reader, name: str) -> Pattern:
-        mapping = reader.mapping(node, name, "`{text: old, with: new}`")
-        for key, _ in mapping.entries:
-            if key.text not in ("text", "regex", "with"):
-                reader.unknown(
-                    key, ("text", "regex", "with"), f"in `{name}`", {"to": "with", "pattern": "regex", "from": "text"}
-                )
-                raise Bad
-        text, regex, new = mapping.get("text"), mapping.get("regex"), mapping.get("with")
-        if new is None or (text is None) == (regex is None):
-            reader.fail("RP103", node, f"`{name}` needs `with` and either `text` or `regex`")
-        plain = None
-        if text is not None:
-            plain = reader.text(text, "text")
-            search: Searching = re.compile(re.escape(plain))
-        else:
-            assert regex is not None
-            search = _regex(reader.scalar(regex, "regex", "a regular expression"), reader)
-        replacement = Template.read(new, reader, "with")
-        if regex is not None and replacement.constant is not None:
-            _check_references(search, replacement.constant, new, reader)
-        return cls(search, replacement, regex is not None, plain)
-
-    def apply(self, text: str, flow: HTTPFlow, captures: Captures) -> str:
-        """The text with every match replaced; `\\1` and `\\g<name>` mean groups of the regular expression."""
-        new = self.replacement.fill(flow, captures)
-        # A value that comes from the message must never be read as a reference to a group.
-        fixed = self.replacement.constant is not None and self.groups
-        return self.search.sub(new if fixed else lambda match: new, text)
-
-
-def _check_references(search: Searching, replacement: str, node: Node, reader: Reader) -> None:
-    try:
-        search.sub(replacement, "")
-    except (re.error, IndexError) as error:
-        reader.fail(
-            "RP500",
-            node,
-            f"the replacement cannot be used: {error}",
-            "groups are `\\1` and `\\g<name>`; a backslash is `\\\\`",
-        )
-
-
-def _regex(scalar: Scalar, reader: Reader) -> Searching:
-    """A regular expression of the filter language's dialect, so that both run in linear time."""
-    from rulesproxy.rules.regex import compile_regex
-
-    return compile_regex(scalar, reader)
 
 
 Value: TypeAlias = tuple[Template, ...] | Pattern

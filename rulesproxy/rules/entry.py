@@ -126,6 +126,8 @@ def _identity(node: Mapping, reader: Reader, scope: Scope) -> tuple[str, str | N
                 else "every rule needs an id of its own, over all files",
                 labels=[] if again else [Label(first, "first used here")],
             )
+        elif not identity:
+            reader.note("RP111", child, "this id is empty", "name the rule, or remove the key")
         elif not _ID(identity):
             reader.note(
                 "RP111",
@@ -202,6 +204,9 @@ def _gates(node: Mapping, steps: list[Step], reader: Reader) -> Gates | None:
         _value(node, "every", 1, reader), _value(node, "times", 0, reader),
         tuple([(key.text, key.span) for key in keys]),
     )  # fmt: skip
+    numbers = node.get("nth")
+    if isinstance(numbers, nodes.Sequence) and not numbers.items:
+        reader.note("RP103", numbers, "`nth` names no flow", "give a number, or remove the key")
     nth, every = node.key("nth"), node.key("every")
     if nth is not None and every is not None:
         reader.note(

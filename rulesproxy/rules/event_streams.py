@@ -6,20 +6,19 @@ It knows how a stream becomes events and events a stream. Which rules act, and i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from rulesproxy.engine.log import logger
 from rulesproxy.filters.fields.message import content_type, is_event_stream
 from rulesproxy.filters.fields.stream import StreamEvent
-from rulesproxy.filters.phases import Phase
-from rulesproxy.filters.view import FlowView
-from rulesproxy.flow.http import HTTPFlow, HTTPResponse
-from rulesproxy.flow.plan import END, Ending, Pause
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse, bodiless
+from rulesproxy.flow.plan import END, Break, Ending, Fault, Pause
 from rulesproxy.flow.stream_coding import StreamDecoder
 from rulesproxy.proto.event_stream import Block, EventReader, encode_event
-from rulesproxy.rules.bodies import bodiless, body_changed
+from rulesproxy.rules.bodies import body_changed
+from rulesproxy.rules.event_turn import EventTurn, text_of
 from rulesproxy.rules.messages import Messages, Talk
-from rulesproxy.rules.turn import Turn
+from rulesproxy.rules.turn import merged
 
 if TYPE_CHECKING:
     from rulesproxy.rules.position import Pass
@@ -65,10 +64,12 @@ def watch(messages: Messages, flow: HTTPFlow, state: Pass, talk: Talk, limit: in
 def _edit_whole(flow: HTTPFlow, response: HTTPResponse, stream: EventStream, body: bytes) -> None:
     """A stream that a rule has made has its end: its events are edited together, and their delays are one."""
     out: list[bytes] = []
-    for piece in (*stream(body), *stream(b"")):
+    for piece in (*stream.opening(), *stream(body), *stream(b"")):
         if isinstance(piece, Pause):
             flow.plan.delay += piece.seconds
         elif isinstance(piece, Ending):
+            if piece.broken is not None:
+                out.append(_break_off(flow, piece.broken, sum(map(len, out))))
             break
         else:
             out.append(piece)
@@ -76,10 +77,22 @@ def _edit_whole(flow: HTTPFlow, response: HTTPResponse, stream: EventStream, bod
     response.headers["content-length"] = str(len(response.body_source))
 
 
+def _break_off(flow: HTTPFlow, how: Break, size: int) -> bytes:
+    """Let an answer that is in hand break off behind so many bytes; what has to follow, so that there is more."""
+    if how == "malformed":
+        flow.plan.fault = merged(flow.plan.fault, Fault(malformed_chunk=True))
+        return b""
+    if how == "close":
+        flow.plan.fault = merged(flow.plan.fault, Fault(truncate=size))
+        return b"\n"
+    flow.plan.end = how
+    return b""
+
+
 class EventStream:
     """A function for `response.stream`: takes the body piece by piece, and gives what goes on."""
 
-    __slots__ = ("_decoder", "_first", "_lines", "_messages", "_over", "_reader", "_talk", "_turn")
+    __slots__ = ("_decoder", "_lines", "_messages", "_over", "_reader", "_talk", "_turn")
 
     def __init__(
         self, messages: Messages, flow: HTTPFlow, state: Pass, talk: Talk, decoder: StreamDecoder, limit: int
@@ -91,9 +104,15 @@ class EventStream:
         self._talk = talk
         self._decoder = decoder
         self._reader = EventReader(self._lines, limit)
-        self._turn: EventTurn | None = EventTurn(flow, talk.base, state)
-        self._first = bool(talk.openers)
+        self._turn: EventTurn | None = EventTurn(flow, talk.base, state, self._beat)
         self._over = False
+
+    def opening(self) -> Iterable[bytes | Pause | Ending]:
+        """What goes before all that the server sends."""
+        turn = self._turn
+        if turn is not None and self._talk.openers:
+            self._messages.open(self._talk, turn)
+            yield from self._injected(turn)
 
     def __call__(self, data: bytes) -> Iterable[bytes | Pause | Ending]:
         return _joined(self._edited(data))
@@ -102,10 +121,6 @@ class EventStream:
         turn = self._turn
         if turn is None or self._over:
             return
-        if self._first:
-            self._first = False
-            self._messages.open(self._talk, turn)
-            yield from self._injected(turn)
         if data:
             for piece in self._decoder.feed(data):
                 self._reader.feed(piece)
@@ -136,17 +151,48 @@ class EventStream:
             yield encode_event(content, self._lines)
         if not turn.dropped:
             changed = turn.event.data != event.data
-            yield block.encode(turn.event.data, self._lines) if changed else block.raw
-        yield from self._injected(turn)
-        if turn.closing:
+            raw = block.encode(turn.event.data, self._lines) if changed else block.raw
+            yield from _spoiled(raw, turn.fault) if turn.fault is not None else (raw,)
+            if turn.fault is not None and (ending := _ending(raw, turn.fault)) is not None:
+                turn.broken = ending
+        if turn.broken is None:
+            yield from self._injected(turn)
+        if turn.over_all:
             self._over = True
             self._turn = None
-            yield END
+            yield END if turn.broken is None else Ending(turn.broken)
+
+    def _beat(self, content: str | bytes) -> bytes:
+        """Something that is sent again and again, as the stream spells it; nothing in the middle of an event."""
+        if self._over or self._turn is None or not self._reader.between:
+            return b""
+        return encode_event(text_of(content), self._lines)
 
     def _injected(self, turn: EventTurn) -> Iterator[bytes]:
         for content in turn.after:
             yield encode_event(content, self._lines)
         turn.after.clear()
+
+
+def _spoiled(raw: bytes, fault: Fault) -> Iterator[bytes | Pause]:
+    """An event as its fault lets it through."""
+    if fault.truncate is not None:
+        raw = raw[: fault.truncate]
+    if fault.dribble is None:
+        yield raw
+        return
+    size = max(1, -(-len(raw) // fault.dribble.chunks))
+    for at in range(0, len(raw), size):
+        if at:
+            yield Pause(fault.dribble.over / (fault.dribble.chunks - 1))
+        yield raw[at : at + size]
+
+
+def _ending(raw: bytes, fault: Fault) -> Break | None:
+    """How the stream breaks off behind an event that has gone wrong."""
+    if fault.truncate is not None and len(raw) > fault.truncate:
+        return "close"
+    return "malformed" if fault.malformed_chunk else None
 
 
 def _joined(pieces: Iterator[bytes | Pause | Ending]) -> Iterator[bytes | Pause | Ending]:
@@ -166,69 +212,3 @@ def _joined(pieces: Iterator[bytes | Pause | Ending]) -> Iterator[bytes | Pause 
             yield piece
     if out:
         yield b"".join(out)
-
-
-class EventTurn(Turn):
-    """An event of an event stream; one object for all events of a stream, one after the other.
-
-    Attributes:
-        event: the event as it is now.
-        before: what goes in front of it; `after` behind it.
-        pause: seconds that it waits.
-        dropped: whether it does not go on.
-        closing: whether the stream ends behind it.
-    """
-
-    __slots__ = ("_at_open", "_index", "after", "before", "closing", "dropped", "event", "pause")
-
-    phase: ClassVar = Phase.V
-
-    def __init__(self, flow: HTTPFlow, base: FlowView, state: Pass) -> None:
-        super().__init__(flow, flow, False, base, state)
-        self.after: list[str] = []
-        self.closing = False
-        self.begin(None, 0)
-
-    def begin(self, event: StreamEvent | None, index: int) -> None:
-        """The next event; None for the moment before the first."""
-        self.event = event or StreamEvent("")
-        self._at_open = event is None
-        self.refresh()
-        self._index = index
-        self.before: list[str] = []
-        self.pause = 0.0
-        self.dropped = False
-
-    def _shown(self) -> FlowView:
-        return self._base if self._at_open else self._base.about(self.event, self._index)
-
-    @property
-    def content(self) -> str | bytes:
-        return self.event.data
-
-    @content.setter
-    def content(self, content: str | bytes) -> None:
-        self.event = StreamEvent(_text(content), self.event.name, self.event.id)
-
-    @property
-    def over(self) -> bool:
-        return self.dropped or self.closing
-
-    def drop(self) -> None:
-        self.dropped = True
-
-    def wait(self, seconds: float) -> None:
-        self.pause += seconds
-
-    def inject(self, to_client: bool, content: str | bytes, before: bool) -> None:
-        (self.before if before else self.after).append(_text(content))
-
-    def close(self, code: int, reason: str) -> None:
-        self.closing = True
-
-    def kill(self) -> None:
-        self.closing = True
-
-
-def _text(content: str | bytes) -> str:
-    return content if isinstance(content, str) else content.decode("utf-8", "surrogateescape")

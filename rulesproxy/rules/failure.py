@@ -16,8 +16,6 @@ from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.hosts import hit
 from rulesproxy.rules.position import Pass
 
-_NO_CAPTURES: Captures = {}
-
 
 async def failure_pass(rules: Sequence[Compiled], flow: HTTPFlow, state: Pass) -> None:
     """Let the rules act on a flow whose `error` is set."""
@@ -55,4 +53,4 @@ def _captures(rule: Compiled, state: Pass, at: int, view: FlowView) -> Captures 
     seen = state.view(view, rule.number)
     if not rule.matches(seen) or not state.opens(rule, seen):
         return None
-    return rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
+    return rule.captures(seen)

@@ -5,7 +5,6 @@ What a value may not do depends on the type of the file: in JSON it stays inside
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from typing import TYPE_CHECKING
 from rulesproxy.diagnostics import Source
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.compose import MAX_CHARACTERS
+from rulesproxy.rules.json_text import written
 from rulesproxy.rules.media import content_type
 from rulesproxy.rules.nodes import File, Scalar
 from rulesproxy.rules.template import Captures, Place, Template, parse
+from rulesproxy.rules.template_filters import html_escaped
 
 if TYPE_CHECKING:
     from rulesproxy.rules.local_path import LocalPath
@@ -78,7 +79,7 @@ class FileTemplate:
         """
         if self.template.constant is not None:
             return self.template.constant
-        safe = _inside_json if self._json else html.escape if _is_markup(self.kind) else str
+        safe = _inside_json if self._json else html_escaped if _is_markup(self.kind) else str
         return "".join([_filled(part, flow, captures, safe) for part in self.template.parts])
 
 
@@ -96,7 +97,7 @@ def _sample(part: str | Place) -> str:
 
 
 def _inside_json(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)[1:-1]
+    return written(value)[1:-1]
 
 
 def _is_markup(kind: str) -> bool:

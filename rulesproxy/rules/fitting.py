@@ -13,6 +13,7 @@ from rulesproxy.rules.action import Action
 from rulesproxy.rules.match import FilterText
 from rulesproxy.rules.message_fitting import about_messages
 from rulesproxy.rules.model import Step
+from rulesproxy.rules.moments import mask
 from rulesproxy.rules.schema import Reader
 
 _GROUP = re.compile(r"\(\?P?<([A-Za-z_]\w*)>")
@@ -40,8 +41,6 @@ _WITH_RESPONSE = Phase.R | Phase.S
 
 def check_phases(checked: Checked, text: FilterText, tree: ast.Node | None, steps: list[Step], reader: Reader) -> None:
     """Every action needs an event at which it is legal and the filter is decided (RP401)."""
-    from rulesproxy.rules.compile import mask
-
     if not checked.phases:
         return
     before = len(reader.problems)
@@ -121,7 +120,8 @@ def _first(phases: Phase) -> str:
 
 
 _ON_MESSAGES = (
-    "rewrite.message", "drop-message", "inject-message", "close", "block", "delay", "set-state", "tag", "log", "run",
+    "rewrite.message", "drop-message", "inject-message", "close", "block", "delay", "throttle", "fault",
+    "set-state", "tag", "log", "run",
 )  # fmt: skip
 _WAYS_OUT = {
     "passthrough": "nothing is decrypted yet: match on `host`, `port`, `sni` or `client.ip`",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -25,6 +26,7 @@ _DROPPED = frozenset({"content-encoding", "content-length", "transfer-encoding"}
 _ERRORS: tuple[tuple[str, Kind], ...] = (
     ("REFUSED", "refused"), ("TIMED_OUT", "timeout"), ("NAME_NOT", "dns"), ("CERT", "tls"), ("SSL", "tls"),
 )  # fmt: skip
+_USER = re.compile(r"(?<=://)[^/?#]*@")
 _VERSIONS = {"http/1.0": "HTTP/1.0", "h2": "HTTP/2.0", "http/2": "HTTP/2.0", "http/2.0": "HTTP/2.0"}
 
 
@@ -81,7 +83,8 @@ class _Reader:
         record = self.mapping(entry, at)
         request = self.mapping(record.get("request"), (*at, "request"))
         method = self.text(request.get("method"), (*at, "request", "method"))
-        url = self.text(request.get("url"), (*at, "request", "url"))
+        # A user and password in a URL are sent as a header field, which is recorded too.
+        url = _USER.sub("", self.text(request.get("url"), (*at, "request", "url")))
         if not url.lower().startswith(("http:", "https:", "ws:", "wss:")):
             return None
         try:

@@ -15,12 +15,10 @@ from rulesproxy.flow.connection import Address, ClientConn, ServerConn
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, reason_phrase
 from rulesproxy.flow.route import Route
-from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Index, Numbers
 from rulesproxy.rules.state import Store
 
-NO_CAPTURES: Captures = {}
 _HOSTS_KEPT = 4096
 
 
@@ -28,12 +26,10 @@ class Hosts:
     """The rules of a set by host.
 
     Attributes:
-        connects: some rule may refuse a CONNECT.
-        passes: some rule leaves TLS undecrypted.
         routes: some rule says how the server of a tunnel is reached.
     """
 
-    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "connects", "passes", "routes")
+    __slots__ = ("_index", "_known", "_numbers", "_rules", "_store", "routes")
 
     def __init__(self, rules: Sequence[Compiled], index: Index | None, store: Store | None) -> None:
         self._store = store
@@ -41,34 +37,47 @@ class Hosts:
         self._numbers: Numbers = tuple(range(len(self._rules)))
         self._index = index
         self._known: dict[str, bool] = {}
-        self.connects = any(rule.connect is not None for rule in self._rules)
-        self.passes = any(rule.passes for rule in self._rules)
         self.routes = any(rule.route is not None for rule in self._rules)
+
+    @property
+    def handlers(self) -> dict[str, object]:
+        """The events that some rule needs, each with its handler."""
+        found: dict[str, object] = {}
+        if any(rule.connect is not None for rule in self._rules):
+            found["http_connect"] = self.http_connect
+        if any(rule.passes for rule in self._rules):
+            found["clienthello"] = self.clienthello
+        return found
 
     def http_connect(self, flow: HTTPFlow) -> None:
         if over(flow):
             return
         if self._store is not None:
             self._store.attach(flow)
-        host = flow.request.host
         view = FlowView(flow)
-        for number in self._of_host(host):
+        rule = self.refusing(flow.request.host, view)
+        if rule is not None:
+            self._refuse(flow, rule, view)
+
+    def refusing(self, host: str, view: FlowView) -> Compiled | None:
+        """The rule that refuses a tunnel to a host, whatever will be spoken inside."""
+        for number in self.of_host(host):
             rule = self._rules[number]
             if not rule.decides_connect:
                 if rule.shadows_connect and rule.host_may(host):
-                    return
+                    return None
                 continue
             if not rule.matches(view):
                 continue
             if rule.connect is not None:
-                self._refuse(flow, rule, view)
-                return
+                return rule
             if rule.shadows_connect:
-                return
+                return None
+        return None
 
     def _refuse(self, flow: HTTPFlow, rule: Compiled, view: FlowView) -> None:
         hit(flow, rule)
-        captures = rule.captures(view) if rule.captures is not None else NO_CAPTURES
+        captures = rule.captures(view)
         run_guarded(rule.bound("http_connect"), flow, captures)
         response = flow.response
         if response is not None and response.status_code < 400:
@@ -91,7 +100,7 @@ class Hosts:
 
     def _passes(self, host: str, conn: ClientConn) -> bool:
         view = self._view_of(conn, (host, conn.connect_port or 443))
-        for number in self._of_host(host):
+        for number in self.of_host(host):
             rule = self._rules[number]
             if rule.passes and rule.matches(view):
                 return True
@@ -107,7 +116,7 @@ class Hosts:
         host = conn.sni if conn.sni and normal_address(address[0]) is not None else address[0]
         route: Route | None = None
         view = self._view_of(conn, (host, address[1]))
-        for number in self._of_host(host):
+        for number in self.of_host(host):
             rule = self._rules[number]
             if rule.route is not None and rule.matches(view):
                 route = rule.route.over(route)
@@ -133,7 +142,7 @@ class Hosts:
         return wanted
 
     def _wants(self, host: str) -> bool:
-        for number in self._of_host(host):
+        for number in self.of_host(host):
             rule = self._rules[number]
             if not rule.host_may(host):
                 continue
@@ -145,16 +154,19 @@ class Hosts:
                 return False
         return False
 
-    def _of_host(self, host: str) -> Numbers:
+    def of_host(self, host: str) -> Numbers:
+        """The rules that may be about a host."""
         return self._numbers if self._index is None else self._index.by_host(host)
 
 
 def over(flow: HTTPFlow) -> bool:
     """Whether the request has its answer, or will get none."""
-    return flow.response is not None or ended(flow)
+    plan = flow.planned
+    return flow.response is not None or flow.error is not None or (plan is not None and plan.end is not None)
 
 
 def ended(flow: HTTPFlow) -> bool:
+    """Whether it was killed, has failed, or its plan ends the connection."""
     plan = flow.planned
     return (plan is not None and plan.end is not None) or flow.error is not None
 

@@ -40,12 +40,16 @@ class NoSchemaError(TypeError):
 def key_schema(key: Key) -> Fragment:
     """The schema of a key of a rule file or of a rule."""
     fragment = dict(key.kind) if isinstance(key.kind, Mapping) else kind_schema(key.kind)
+    if key.filled:
+        fragment = _filled(fragment)
     fragment["description"] = plain(key.doc)
     fragment["markdownDescription"] = key.doc + (f"\n\nDefault: `{key.default}`" if key.default else "")
     if key.default:
         fragment["default"] = json.loads(core_scalar(key.default) or json.dumps(key.default))
     if key.words:
-        fragment["enumDescriptions"] = [key.words[str(word)] for word in _choices(key.kind)]
+        # They belong beside the words, which stand beside a constant.
+        words = {"enumDescriptions": [key.words[str(word)] for word in _choices(key.kind)]}
+        fragment["anyOf"] = [{**arm, **words} if "enum" in arm else arm for arm in _arms(fragment)]
     return fragment
 
 
@@ -95,10 +99,13 @@ def record_schema(cls: type) -> Fragment:
 
 def _field_schema(cls: type, key: str) -> Fragment:
     fragment = kind_schema(schema_of(cls)[key].kind)
-    if key in getattr(cls, "filled", ()):
-        arms = [{**arm, "minItems": 1} if arm.get("type") == "array" else arm for arm in _arms(fragment)]
-        return {**fragment, "anyOf": arms}
-    return fragment
+    return _filled(fragment) if key in getattr(cls, "filled", ()) else fragment
+
+
+def _filled(fragment: Fragment) -> Fragment:
+    """The same without empty lists."""
+    arms = [{**arm, "minItems": 1} if arm.get("type") == "array" else arm for arm in _arms(fragment)]
+    return {**fragment, "anyOf": arms}
 
 
 def kind_schema(kind: Any) -> Fragment:

@@ -14,9 +14,20 @@ from typing import NamedTuple, TypeAlias
 
 from rulesproxy.rules.json_path import Every, Step
 
+_LONE = re.compile("[\ud800-\udfff]")
 _BLANK = re.compile(r"[ \t\n\r]*")
 _COMPACT = re.compile(r'"\s*:(\s*)')
 _skip = json.JSONDecoder(parse_int=str, parse_float=str, strict=True).raw_decode
+
+
+def written(value: object) -> str:
+    """A value as JSON, in letters of every script.
+
+    Bytes that are no UTF-8, and halves of surrogate pairs, are written as escapes: as they are they would be no JSON
+    (RFC 8259 section 8.1).
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() else _LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class JSONError(ValueError):
@@ -154,7 +165,7 @@ def insertion(text: str, container: Container, at: int, name: str | None, value:
     if name is not None:
         first = entries[0] if entries else None
         colon = text[first.name_end : first.start] if first is not None else f":{'' if is_compact(text) else ' '}"
-        value = f"{json.dumps(name, ensure_ascii=False)}{colon}{value}"
+        value = f"{written(name)}{colon}{value}"
     if not entries:
         return container.start + 1, container.end - 1, value
     if at < len(entries):
@@ -227,7 +238,7 @@ def _made(text: str, container: Container, path: Sequence[Step], number: int, va
     for step in reversed(path[number + 1 :]):
         if isinstance(step, Every) or (isinstance(step, int) and step != 0):
             raise JSONError(f"there is nothing at {shown(path[: number + 1])}")
-        value = f"[{value}]" if isinstance(step, int) else f"{{{json.dumps(step, ensure_ascii=False)}{colon}{value}}}"
+        value = f"[{value}]" if isinstance(step, int) else f"{{{written(step)}{colon}{value}}}"
     step = path[number]
     if isinstance(step, int) and step != len(container.entries):
         raise JSONError(f"{shown(path[:number])} has {len(container.entries)} items, so there is no [{step}]")

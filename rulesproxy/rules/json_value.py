@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules import nodes
+from rulesproxy.rules.json_text import written
 from rulesproxy.rules.template import Captures, Place, Template
 
 if TYPE_CHECKING:
@@ -77,11 +77,6 @@ class JSONValue:
     def read(cls, node: Node, reader: Reader, name: str) -> JSONValue:
         return cls(_read(node, reader, name))
 
-    @property
-    def object(self) -> Object | None:
-        """The value where it is an object."""
-        return self.part if isinstance(self.part, Object) else None
-
     def fill(self, flow: HTTPFlow, captures: Captures, compact: bool = False) -> str:
         """The JSON text for one flow.
 
@@ -99,20 +94,15 @@ def render(part: Part, flow: HTTPFlow, captures: Captures, compact: bool = False
         # A value that is missing is null: nothing would not be JSON.
         return part.template.fill(flow, captures) or "null"
     if isinstance(part, Text):
-        return quoted(part.template.fill(flow, captures))
+        return written(part.template.fill(flow, captures))
     comma, colon = (",", ":") if compact else (", ", ": ")
     if isinstance(part, Array):
         return f"[{comma.join([render(item, flow, captures, compact) for item in part.items])}]"
     entries = [
-        f"{quoted(key.fill(flow, captures))}{colon}{render(value, flow, captures, compact)}"
+        f"{written(key.fill(flow, captures))}{colon}{render(value, flow, captures, compact)}"
         for key, value in part.entries
     ]
     return f"{{{comma.join(entries)}}}"
-
-
-def quoted(text: str) -> str:
-    """A text as a JSON string."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _read(node: Node, reader: Reader, name: str) -> Part:

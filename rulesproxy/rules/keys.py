@@ -31,6 +31,7 @@ class Key:
         default: what holds where it is missing, as YAML; empty where that is nothing.
         words: for a choice of words, what each of them means.
         project: it is for the project file only.
+        filled: a list of it has at least one item.
     """
 
     name: str
@@ -39,13 +40,14 @@ class Key:
     default: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     project: bool = False
+    filled: bool = False
 
 
 def _table(*keys: Key) -> dict[str, Key]:
     return {key.name: key for key in keys}
 
 
-_ONE_OR_MORE: Mapping[str, object] = {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
+_ONE_OR_MORE: Mapping[str, object] = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}
 _MATCH: dict[str, str] = {
     "method": "The method, such as GET; a list means any of them.",
     "scheme": "`http` or `https`.",
@@ -106,7 +108,10 @@ RULE = _table(
         'The share of the flows that the rule acts on: `30%`; with `by request.cookie["uid"]` the share of the values, '
         "so that flows with the same value are treated alike, after a restart too; `seed 42` takes others.",
     ),
-    Key("nth", tuple[Count, ...], "The numbers of the flows that the rule acts on, counted from 1: one, or a list."),
+    Key(
+        "nth", tuple[Count, ...], "The numbers of the flows that the rule acts on, counted from 1: one, or a list.",
+        filled=True,
+    ),
     Key("every", Count, "The rule acts on each flow whose number can be divided by this one.", "1"),
     Key("times", Count, "The rule acts on so many flows at most."),
     Key("stop", bool, "`true`: no rule below applies, for the request and for the response.", "false"),
@@ -155,7 +160,7 @@ _FILTERS: Mapping[str, object] = {
 
 INCLUDE = _table(
     Key(
-        "include", {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]},
+        "include", _ONE_OR_MORE,
         "Other files, whose rules stand exactly here: a file, a folder, a pattern such as `mocks/**/*.yaml`, or a pack "
         "as `pack:NAME`. Paths are relative to this file.",
     ),

@@ -30,7 +30,8 @@ Use: TypeAlias = tuple[Kind, str]
 
 _COMMENT = re.compile(r"(?:^|[ \t])#.*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]").search
-_NO_HOST = re.compile(r"[/\s]|^[^:]*:\d*$").search
+_NO_HOST = re.compile(r"""[/\\\s|^@!?#"'<>`{}(),;=&$%]|(?<!^)\*|^\*(?!\.)|^[^:]*:\d*$""").search
+"""Characters that no host has, or a port. `*.a.test` is what others write for `under`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,11 @@ def _read_file(mapping: nodes.Mapping, reader: Reader, closure: Closure) -> Item
         line = data.count(b"\n", 0, error.start) + 1
         title = f"the list `{path}` is not UTF-8: byte 0x{data[error.start]:02X} in line {line}"
         reader.fail("RP806", node, title, "save it as UTF-8")
-    return tuple(_lines(File(Source(str(path), text)), reader))
+    items = tuple(_lines(File(Source(str(path), text)), reader))
+    if not items:
+        title = f"the list `{path}` has no items"
+        reader.note("RP806", node, title, "put one item on each line", severity="warning")
+    return items
 
 
 def _lines(file: File, reader: Reader) -> Iterator[Item]:
@@ -237,12 +242,14 @@ def _network(text: str) -> Network | tuple[str, str] | None:
 
 
 def _host_help(text: str) -> str:
+    if text.startswith("!"):
+        return "a comment begins with `#`"
     words = text.split()
     if len(words) == 2 and normal_address(words[0]) is not None:
         return f"keep the name alone: `{words[1]}`"
-    host = text.partition("://")[2] or text
-    host = re.split(r"[/\s]|:\d*$", host, maxsplit=1)[0]
-    return f"keep the host alone: `{host}`" if host and host != text else "one host a line"
+    host = (text.partition("://")[2] or text).removeprefix("||")
+    host = re.split(r"[/\s^]|:\d*$", host, maxsplit=1)[0]
+    return f"keep the host alone: `{host}`" if host and not _NO_HOST(host) else "one host a line"
 
 
 def _short(text: str) -> str:

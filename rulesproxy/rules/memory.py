@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 from rulesproxy.rules.outside import Outside, fraction, the_machine
+
+T = TypeVar("T")
 
 
 class Memory:
-    """The counters of one rule, and the chances that depend on them.
+    """The counters of one rule, the chances that depend on them, and what all its flows share.
 
     Attributes:
         counts: the counters by name. A reload hands the same mapping to the rule that takes this one's place, so that
             flows that began with either of them count together.
+        shared: what is shared, by what it was made of; it is handed on likewise.
     """
 
-    __slots__ = ("_outside", "_rule", "counts")
+    __slots__ = ("_outside", "_rule", "counts", "shared")
 
     def __init__(self, rule: str = "", outside: Outside | None = None) -> None:
         self._rule = rule
         self._outside = outside
         self.counts: dict[str, int] = {}
+        self.shared: dict[object, object] = {}
 
     def count(self, name: str) -> int:
         """The last number that was given; 0 before the first."""
@@ -36,6 +43,13 @@ class Memory:
             return fraction(seed, self._rule, name, number)
         return (self._outside or the_machine()).chance(self._rule, name, number)
 
+    def share(self, key: object, make: Callable[[], T]) -> T:
+        """What all flows of this rule share under a key, made when the first one asks."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        return cast(T, self.shared[key])
+
     def follow(self, other: Memory) -> None:
         """Go on where another rule's memory is."""
         self.counts = other.counts
+        self.shared = other.shared

@@ -10,20 +10,19 @@ from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.match import FilterText
 from rulesproxy.rules.model import Step
+from rulesproxy.rules.moments import SENT, acts_on_each, on_messages, opens
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template_fields import field_of
 
 _KINDS = {Phase.W: "a WebSocket message", Phase.X: "a TCP message", Phase.V: "an event of a stream"}
-_SENT = frozenset({"~b", "~bq", "~bs"})
-"""Fields that read a message where there is one."""
-
 _FORMS = {
-    "block": "of a message it is `block:`, `block: close` or `block: reset`: nobody waits for an answer",
+    "block": "of a message it is `block:`, or with close, reset or timeout behind it: nobody waits for an answer",
     "close": "only a WebSocket has a code and a reason: write `close:` alone",
     "inject-message": "an event stream is text, and goes to the client only",
     "rewrite.message": "an event stream is text: use `text`, `json` or `replace`",
     "delay": "of a message it is a time alone, such as `delay: 200ms`",
-    "run": "leave `on` out; with the events of a stream no function can be called",
+    "fault": "there are no chunks: write `fault: {truncate: 1000}`, or `fault: reset`",
+    "run": "leave `on` out; a function that is called with the events of a stream is written without `async`",
 }
 """How actions look that act on messages in some of their forms only."""
 
@@ -51,16 +50,18 @@ def check_messages(
     checked: Checked, text: FilterText, tree: ast.Node | None, steps: list[Step], gates: Gates | None, reader: Reader
 ) -> None:
     """Record what does not go together in a rule about messages."""
-    from rulesproxy.rules.compile import on_messages
-
     talking = [(step, kinds) for step in steps if (kinds := on_messages(step.action, checked))]
     if not talking:
         return
     _check_lengths(talking, reader)
-    _check_open(checked, text, [step for step, _ in talking if step.action.at_open], reader)
+    _check_open(checked, text, [step for step, _ in talking if opens(step.action, checked)], reader)
+    each = [step for step, _ in talking if acts_on_each(step.action, checked)]
+    for step in each:
+        if step.action.of_whole:
+            title = f"this `{step.action.key}` is about the end of a connection, and the filter about one message"
+            reader.note("RP401", step.span, title, 'match on the conversation alone, such as `host == "feed.test"`')
     if gates is None:
         return
-    each = [step for step, _ in talking if not step.action.at_open]
     others = [step for step in steps if step not in each]
     if each and others:
         reader.note(
@@ -81,16 +82,14 @@ def _check_lengths(talking: list[tuple[Step, Phase]], reader: Reader) -> None:
     for step, kinds in talking:
         resized = getattr(step.action, "resized", None)
         if resized is not None and kinds & Phase.X:
-            title = f"`{resized.text}` gets another length, and many protocols over TCP count bytes"
+            title = f"`{resized}` gets another length, and many protocols over TCP count bytes"
             help = "use a text of the same length, unless lines or the end of the connection end a message here"
             reader.note("RP683", step.span, title, help, severity="warning")
 
 
 def _check_open(checked: Checked, text: FilterText, openers: list[Step], reader: Reader) -> None:
     """Before the first message there is none that a filter could read."""
-    read = next(
-        (read for read in reads(checked.node) if read.field.side == "message" or read.field.name in _SENT), None
-    )
+    read = next((read for read in reads(checked.node) if read.field.side == "message" or read.field.name in SENT), None)
     if read is None or not openers:
         return
     reader.note(

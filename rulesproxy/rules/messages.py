@@ -6,24 +6,28 @@ by its `Turn`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TypeAlias
 
-from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
+from rulesproxy.engine.chain import Bound
+from rulesproxy.engine.dispatch import dispatch, run_guarded
 from rulesproxy.filters.phases import NONE, Phase
 from rulesproxy.filters.view import FlowView
 from rulesproxy.rules.action import Captures
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.hosts import hit
 from rulesproxy.rules.index import Numbers
-from rulesproxy.rules.look_behind import LookBehind, texts_of
+from rulesproxy.rules.look_behind import Look, LookBehind, looked_for
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.turn import Turn
 
 Rest: TypeAlias = Coroutine[object, object, None] | None
 """The rest of a pass that has to wait for an `async` function."""
 
-_NO_CAPTURES: Captures = {}
+Behind: TypeAlias = tuple[LookBehind | None, LookBehind | None]
+_NOTHING: Behind = (None, None)
+_KINDS_OF_TALK = 64
+"""Choices of rules that conversations differ in, and of which it is kept what they look for: few sets have ten."""
 
 
 class Talk:
@@ -36,7 +40,7 @@ class Talk:
         counts: what `nth`, `every` and `times` have counted in it, by the number of the rule.
         base: what filters see of it beside the message; None where that is not kept.
         index: how many messages have come.
-        behind: what its rules look for in bytes that may be cut anywhere.
+        behind: what its rules look for in bytes that may be cut anywhere, in those of the server and of the client.
     """
 
     __slots__ = ("base", "behind", "counts", "index", "numbers", "openers", "owner")
@@ -48,7 +52,7 @@ class Talk:
         self.base = base
         self.counts: dict[int, Memory] = {}
         self.index = 0
-        self.behind: LookBehind | None = None
+        self.behind: Behind = _NOTHING
 
 
 class Messages:
@@ -59,10 +63,11 @@ class Messages:
         opens: the kinds of conversations that some rule acts on before their first message.
     """
 
-    __slots__ = ("_rules", "kinds", "opens")
+    __slots__ = ("_behind", "_rules", "kinds", "opens")
 
     def __init__(self, rules: Sequence[Compiled]) -> None:
         self._rules = tuple(rules)
+        self._behind: dict[Numbers, Behind] = {}
         self.kinds = self.opens = NONE
         for rule in self._rules:
             self.kinds |= rule.messages
@@ -78,11 +83,20 @@ class Messages:
         """Those of some rules that act on a conversation before its first message."""
         return tuple([number for number in numbers if self._rules[number].opens & phase])
 
-    def look_behind(self, numbers: Numbers, bound: int) -> LookBehind | None:
-        """What some rules look for in bytes that may be cut anywhere; None for nothing. `bound` as for `LookBehind`."""
-        rules = [self._rules[number].rule for number in numbers]
-        texts = [text for rule in rules for text in texts_of(rule.filter.node, [step.action for step in rule.steps])]
-        return LookBehind(texts, bound) or None
+    def look_behind(self, numbers: Numbers, bound: int) -> Behind:
+        """What some rules look for in bytes that may be cut anywhere, as in `Talk`. `bound` is that of `LookBehind`."""
+        behind = self._behind.get(numbers)
+        if behind is None:
+            if len(self._behind) >= _KINDS_OF_TALK:
+                self._behind.clear()
+            server, client = (LookBehind(self._looks(numbers, side), bound) or None for side in (False, True))
+            behind = self._behind[numbers] = server, client
+        return behind
+
+    def _looks(self, numbers: Numbers, from_client: bool) -> Iterator[Look]:
+        for number in numbers:
+            rule = self._rules[number].rule
+            yield from looked_for(rule.filter.node, [step.action for step in rule.steps], from_client)
 
     def open(self, talk: Talk, turn: Turn) -> None:
         """A conversation begins."""
@@ -92,7 +106,7 @@ class Messages:
             if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view)):
                 continue
             hit(turn.flow, rule)
-            captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+            captures = turn.acts(rule, view)
             run_guarded(rule.on_open(turn.phase), turn.subject, turn, captures)
 
     def run(self, talk: Talk, turn: Turn, at: int = 0) -> Rest:
@@ -106,7 +120,7 @@ class Messages:
             if not rule.matches(view) or (rule.gate is not None and not rule.gate.opens(view, _counts(talk, rule))):
                 continue
             hit(turn.flow, rule)
-            captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+            captures = turn.acts(rule, view)
             bound = rule.on_message(turn.phase)
             if rule.awaits_messages:
                 return self._wait(talk, turn, rule, bound, captures, at)

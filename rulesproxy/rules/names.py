@@ -202,8 +202,9 @@ class NameReader:
         self._others("filters", read)
         names = self.scope.names
         bad = [name for name, text, tree, on in written if not check_filter(text, tree, names, self.reader) and on]
-        # One with a mistake is not asked again by each rule that uses it.
-        names.update(dict.fromkeys(bad, parse_filter("~all")))
+        if bad:
+            # One with a mistake is not asked again by each rule that uses it.
+            names.update(dict.fromkeys(bad, parse_filter("~all")))
 
     # Values
 

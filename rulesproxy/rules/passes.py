@@ -12,71 +12,61 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import TypeAlias
 
-from rulesproxy.engine.dispatch import Bound, dispatch, run_guarded
-from rulesproxy.filters.phases import Phase
+from rulesproxy.engine.chain import Bound
+from rulesproxy.engine.dispatch import dispatch, run_guarded
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.flow.tcp import TCPFlow
-from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.batch import answer_matching, put_back
 from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
-from rulesproxy.rules.event_streams import has_events, watch
 from rulesproxy.rules.failure import failure_pass
-from rulesproxy.rules.hosts import Hosts, ended, hit, over
+from rulesproxy.rules.hosts import ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of
-from rulesproxy.rules.messages import Messages, Talk
 from rulesproxy.rules.position import Pass
 from rulesproxy.rules.state import Store
-from rulesproxy.rules.turn import TCPTurn, WebSocketTurn
 from rulesproxy.rules.waiting import Waiting
-
-INDEXED_FROM = 4
-"""With fewer rules their filters are tried one by one, which is cheaper than the index."""
-
-_NO_CAPTURES: Captures = {}
 
 Rest: TypeAlias = Coroutine[object, object, None] | None
 """The rest of a pass that has to wait for an `async` function; None where the pass is over or lacks a body."""
 
 
-class Runner:
-    """Runs the passes of one rule set. Nothing in it points back to itself, so that it dies when it is let go."""
+class Passes:
+    """The passes of one rule set: what to do at each event of an exchange.
+
+    Args:
+        rules: the rules, in order.
+        index: finds the candidates; without it every rule is one.
+        store: what rules remember under a name; None where none of them does.
+
+    Attributes:
+        owner: the identity of the rule set, by which it knows the positions that are its own.
+        nothing: the position of every flow that no rule may act on.
+    """
 
     __slots__ = (
-        "_bodies",
-        "_editors",
-        "_index",
-        "_kept",
-        "_messages",
-        "_nothing",
-        "_numbers",
-        "_responds",
-        "_rules",
-        "_store",
-        "hosts",
-        "owner",
-    )
+        "_bodies", "_editors", "_index", "_looks_back", "_numbers", "_responds", "_rules", "_store", "nothing", "owner",
+    )  # fmt: skip
 
-    def __init__(self, rules: Sequence[Compiled], store: Store) -> None:
+    def __init__(self, rules: Sequence[Compiled], index: Index | None, store: Store | None) -> None:
         self._rules = tuple(rules)
-        self._store = store if any(rule.uses_state for rule in self._rules) else None
+        self._store = store
         self._numbers: Numbers = tuple(range(len(self._rules)))
-        self._index = Index([rule.keys for rule in self._rules]) if len(self._rules) >= INDEXED_FROM else None
-        if self._index is not None and self._index.useless:
-            self._index = None
+        self._index = index
         self._editors = frozenset(rule.number for rule in self._rules if rule.edits_response_body)
-        # Whether anybody will ask what the request was when the response pass, or its stead, comes to a rule.
+        # Whether anybody will ask what the request was at the end of its pass.
         self._responds = any(
             rule.acts_on_response or rule.acts_on_error or rule.messages or rule.opens for rule in self._rules
         )
-        self._messages = Messages(self._rules)
-        self._kept = store
+        # Whether anybody will ask what it was when a rule saw it. A rule that the request pass decides alone does not.
+        self._looks_back = any(
+            rule.acts_on_error or rule.messages or rule.opens or rule.refuses_overflow or rule.edits_response_body
+            or (rule.acts_on_response and (rule.either_side or not rule.decides_on_request))
+            for rule in self._rules
+        )  # fmt: skip
         self._bodies = Waiting(self._rules)
-        self.hosts = Hosts(self._rules, self._index, self._store)
         self.owner = object()
-        self._nothing = Pass(self.owner, ())
+        self.nothing = Pass(self.owner, ())
 
     @property
     def handlers(self) -> dict[str, object]:
@@ -88,26 +78,12 @@ class Runner:
         if any(rule.holds_request for rule in rules):
             found["request"] = self.request
         batches = any(rule.answers_batches for rule in rules)
-        streams = bool((self._messages.kinds | self._messages.opens) & Phase.V)
-        if batches or streams or any(rule.acts_on_response for rule in rules):
+        if batches or any(rule.acts_on_response for rule in rules):
             found["responseheaders"] = self.responseheaders
         if batches or any(rule.holds_response for rule in rules):
             found["response"] = self.response
         if any(rule.acts_on_error for rule in rules):
             found["error"] = self.error
-        kinds, opens = self._messages.kinds, self._messages.opens
-        if kinds & Phase.W:
-            found["websocket_message"] = self.websocket_message
-        if opens & Phase.W:
-            found["websocket_start"] = self.websocket_start
-        if kinds & Phase.X:
-            found["tcp_message"] = self.tcp_message
-        if opens & Phase.X:
-            found["tcp_start"] = self.tcp_start
-        if self.hosts.connects:
-            found["http_connect"] = self.hosts.http_connect
-        if self.hosts.passes:
-            found["clienthello"] = self.hosts.clienthello
         return found
 
     # The request pass
@@ -116,7 +92,7 @@ class Runner:
         request = flow.request
         numbers = self._numbers if self._index is None else self._index.candidates(request)
         if not numbers:
-            flow.rules = self._nothing
+            flow.rules = self.nothing
             return None
         state = flow.rules = Pass(self.owner, numbers)
         if self._store is not None:
@@ -189,7 +165,7 @@ class Runner:
 
     def _answer_batch(self, flow: HTTPFlow, state: Pass, rule: Compiled, bound: Bound) -> bool:
         """Let a rule answer its part of a GraphQL batch, if it is one; the rest goes on to the rules below."""
-        before = flow.request.copy() if self._responds else None
+        before = flow.request.copy() if self._looks_back else None
         batch = answer_matching(flow, state.batch, rule, bound)
         if batch is None:
             return False
@@ -214,7 +190,7 @@ class Runner:
 
     def _enter_request(self, flow: HTTPFlow, state: Pass, view: FlowView, rule: Compiled) -> Captures | None:
         """A rule matches in the request pass: its captures, or None where it does nothing before the response."""
-        captures = rule.captures(view) if rule.captures is not None else _NO_CAPTURES
+        captures = rule.captures(view)
         if rule.acts_on_response and not rule.either_side:
             if state.matched is None:
                 state.matched = {}
@@ -222,7 +198,7 @@ class Runner:
         if not rule.acts_on_request:
             return None
         hit(flow, rule)
-        if rule.edits_request and self._responds:
+        if rule.edits_request and self._looks_back:
             if state.heads is None:
                 state.heads = []
             state.heads.append((rule.number, flow.request.copy()))
@@ -287,10 +263,10 @@ class Runner:
 
     def responseheaders(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
-        if state is self._nothing or flow.response is None:
+        if state is self.nothing or flow.response is None:
             return None
         if type(state) is not Pass or state.owner is not self.owner:
-            state = self._late(flow)
+            state = self.pass_of(flow)
         if not state.answered:
             # The server has answered before the request was complete: the request pass never came to its end.
             self._seal(flow, state, True)
@@ -300,12 +276,7 @@ class Runner:
             # The rest of the answers is in the body. Rules of the response pass see all of them.
             state.waits = "response"
             return None
-        rest = self._response_pass(flow, state, False)
-        if (self._messages.kinds | self._messages.opens) & Phase.V and state.waits is None:
-            if rest is not None:
-                return self._then_watch(rest, flow, state)
-            self._watch(flow, state)
-        return rest
+        return self._response_pass(flow, state, False)
 
     def response(self, flow: HTTPFlow) -> Rest:
         state = flow.rules
@@ -321,19 +292,20 @@ class Runner:
     # A flow that has failed
 
     def error(self, flow: HTTPFlow) -> Rest:
-        state = flow.rules
-        if state is self._nothing or (flow.planned is not None and flow.planned.end is not None):
+        state = self.pass_of(flow)
+        if state is self.nothing or (flow.planned is not None and flow.planned.end is not None):
             # Who ends the connection wants no answer.
             return None
-        if type(state) is not Pass or state.owner is not self.owner:
-            state = self._late(flow)
         if not state.answered:
             self._seal(flow, state, True)
         state.waits = None
         return failure_pass(self._rules, flow, state)
 
-    def _late(self, flow: HTTPFlow) -> Pass:
-        """The pass of a flow whose request these rules have not seen: it began with the rules before a reload."""
+    def pass_of(self, flow: HTTPFlow) -> Pass:
+        """The position of a flow; of one that began with the rules before a reload, as if its request were over."""
+        state = flow.rules
+        if type(state) is Pass and state.owner is self.owner:
+            return state
         numbers = self._numbers if self._index is None else self._index.candidates(flow.request)
         state = flow.rules = Pass(self.owner, numbers)
         if self._store is not None:
@@ -378,7 +350,7 @@ class Runner:
             if captures is None:
                 if rule.gate is not None and not state.opens(rule, seen):
                     continue
-                captures = rule.captures(seen) if rule.captures is not None else _NO_CAPTURES
+                captures = rule.captures(seen)
             hit(flow, rule)
             bound = rule.bound("response" if whole else "responseheaders")
             if rule.awaits_response:
@@ -406,97 +378,9 @@ class Runner:
         if rest is not None:
             await rest
 
-    # Messages
-
-    def wants_messages(self, flow: HTTPFlow) -> bool:
-        """Whether some rule may act on the messages of the WebSocket that this request asks for."""
-        state = flow.rules
-        if state is self._nothing or not self._messages.kinds & Phase.W:
-            return False
-        if type(state) is not Pass or state.owner is not self.owner:
-            state = self._late(flow)
-        base = FlowView(flow)
-        return bool(self._messages.concerned(Phase.W, state.numbers, lambda number: state.view(base, number)))
-
-    def websocket_start(self, flow: WebSocketFlow) -> None:
-        state = self._talking(flow.handshake_flow, Phase.W)
-        if state.talk is not None and state.talk.base is not None and state.talk.openers:
-            self._messages.open(state.talk, WebSocketTurn(flow, state.talk.base, state, at_open=True))
-
-    def websocket_message(self, flow: WebSocketFlow) -> Rest:
-        state = self._talking(flow.handshake_flow, Phase.W)
-        talk = state.talk
-        if talk is None or talk.base is None or not talk.numbers:
-            return None
-        return self._messages.run(talk, WebSocketTurn(flow, talk.base, state))
-
-    def tcp_start(self, flow: TCPFlow) -> None:
-        talk = self._tcp_talk(flow)
-        if talk.openers:
-            self._messages.open(talk, TCPTurn(flow, 0, at_open=True))
-
-    def tcp_message(self, flow: TCPFlow) -> Rest:
-        talk = self._tcp_talk(flow)
-        if not talk.numbers:
-            return None
-        message = flow.messages[-1]
-        if talk.behind is not None and not message.whole and (size := talk.behind.cut(message.content)):
-            message.held = message.content[-size:]
-            message.content = message.content[:-size]
-            if not message.content:
-                return None
-        index = talk.index
-        talk.index += 1
-        turn = TCPTurn(flow, index)
-        rest = self._messages.run(talk, turn)
-        if rest is None:
-            turn.settle()
-            return None
-        return _then(rest, turn)
-
-    def _watch(self, flow: HTTPFlow, state: Pass) -> None:
-        """Let the events of a response that is an event stream pass the rules that may act on them."""
-        if has_events(flow) and not ended(flow):
-            self._talking(flow, Phase.V)
-            talk = state.talk
-            if talk is not None and (talk.numbers or talk.openers):
-                watch(self._messages, flow, state, talk, self._kept.limits.event)
-
-    async def _then_watch(self, rest: Coroutine[object, object, None], flow: HTTPFlow, state: Pass) -> None:
-        await rest
-        if state.waits is None:
-            self._watch(flow, state)
-
-    def _talking(self, flow: HTTPFlow, phase: Phase) -> Pass:
-        """The pass of a flow, with the conversation that it has begun."""
-        state = flow.rules
-        if type(state) is not Pass or state.owner is not self.owner:
-            state = self._late(flow)
-        if state.talk is None and state is not self._nothing:
-            base = state.base_view(flow)
-            numbers = self._messages.concerned(phase, state.numbers, lambda number: state.view(base, number))
-            state.talk = Talk(self.owner, numbers, self._messages.openers(phase, state.numbers), base)
-        return state
-
-    def _tcp_talk(self, flow: TCPFlow) -> Talk:
-        talk = flow.rules
-        if type(talk) is not Talk or talk.owner is not self.owner:
-            view = FlowView.of_message(flow, None, 0)
-            numbers = self._messages.concerned(Phase.X, self._numbers, lambda number: view)
-            talk = flow.rules = Talk(self.owner, numbers, self._messages.openers(Phase.X, self._numbers))
-            talk.behind = self._messages.look_behind(numbers, self._kept.limits.tcp_look_behind)
-            if self._store is not None:
-                self._store.attach(flow)
-        return talk
-
     # Bodies
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether the pass of this flow waits for the body of this side."""
         state = flow.rules
         return type(state) is Pass and state.waits == side and state.owner is self.owner
-
-
-async def _then(rest: Coroutine[object, object, None], turn: TCPTurn) -> None:
-    await rest
-    turn.settle()

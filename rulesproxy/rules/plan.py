@@ -12,7 +12,7 @@ from rulesproxy.rules.compile import Compiled
 
 _NAMES = 8
 """Names in one line of the plan; more are counted."""
-_CARRIERS = {Phase.W: "WebSockets", Phase.X: "TCP", Phase.V: "event streams"}
+CARRIERS = {Phase.W: "WebSockets", Phase.X: "TCP", Phase.V: "event streams"}
 _BODY: dict[Side, Phase] = {"request": Phase.B, "response": Phase.S}
 
 
@@ -29,6 +29,7 @@ class Plan:
         messages: those that act on messages or at the beginning of a conversation, by what carries it.
         request_bodies: those for which the request body is read, each with the reason.
         response_bodies: those for which the response body is read, each with the reason.
+        tcp: those that act when a connection of raw TCP begins, before its server is dialled.
         passes: those that leave TLS undecrypted.
         hosts: the hosts whose TLS they have to see.
     """
@@ -41,6 +42,7 @@ class Plan:
     messages: dict[str, tuple[str, ...]]
     request_bodies: dict[str, str]
     response_bodies: dict[str, str]
+    tcp: tuple[str, ...]
     passes: tuple[str, ...]
     hosts: tuple[str, ...]
 
@@ -55,11 +57,12 @@ def make_plan(rules: Sequence[Compiled]) -> Plan:
         tuple([rule.name for rule in rules if rule.acts_on_error]),
         {
             kind: names
-            for phase, kind in _CARRIERS.items()
+            for phase, kind in CARRIERS.items()
             if (names := tuple([rule.name for rule in rules if (rule.messages | rule.opens) & phase]))
         },
         {rule.name: _why(rule, "request") for rule in rules if rule.holds_request},
         {rule.name: _why(rule, "response") for rule in rules if rule.holds_response},
+        tuple([rule.name for rule in rules if rule.begins]),
         tuple([rule.name for rule in rules if rule.passes]),
         tuple(decrypted_hosts(rules)),
     )
@@ -83,6 +86,8 @@ def describe_plan(rules: Sequence[Compiled]) -> str:
         lines.append(f"  on messages of {kind}: {_list(names)}")
     if plan.failed:
         lines.append(f"  when a flow fails: {_list(plan.failed)}")
+    if plan.tcp:
+        lines.append(f"  when a raw TCP connection begins: {_list(plan.tcp)}")
     if plan.passes:
         lines.append(f"  TLS passed through: {_list(plan.passes)}")
     return "\n".join(lines)

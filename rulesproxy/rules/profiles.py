@@ -44,7 +44,10 @@ class Profiles:
         if child is None:
             return True
         names = []
-        for item in reader.items(child):
+        items = reader.items(child)
+        if not items:
+            reader.note("RP103", child, "`profile` names nothing", "name a profile, or remove the key")
+        for item in items:
             try:
                 names.append(reader.scalar(item, "profile", "the name of a profile"))
             except Bad:

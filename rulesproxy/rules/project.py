@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rulesproxy.diagnostics import Diagnostic, Source, Span
-from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Options
 from rulesproxy.rules import nodes
 from rulesproxy.rules.closure import read_regular
 from rulesproxy.rules.compose import NodeError, read_nodes

@@ -17,7 +17,7 @@ from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.load import RulesError, load_files, load_text
 from rulesproxy.rules.model import Loaded, Rule
 from rulesproxy.rules.outside import Outside, the_machine
-from rulesproxy.rules.passes import Runner
+from rulesproxy.rules.runner import Runner
 from rulesproxy.rules.state import Store
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class RuleAddon:
             raise AttributeError(event)
         if event == "route_tunnel" and self._runner.hosts.routes:
             return self._runner.hosts.route_tunnel
+        if event == "begin_tcp" and self._runner.begin_tcp is not None:
+            return self._runner.begin_tcp
         handler = self._runner.handlers.get(event)
         if handler is None:
             raise AttributeError(f"rule {self.name} does not need {event}")
@@ -130,6 +132,8 @@ class RuleSet:
             setattr(self, event, handler)
         if runner.hosts.routes:
             self.route_tunnel = runner.hosts.route_tunnel
+        if runner.begin_tcp is not None:
+            self.begin_tcp = runner.begin_tcp
         self._dry: DryRun | None = None
         self._running = threading.Lock()
         self.wants_host = runner.hosts.wants_host

@@ -172,8 +172,10 @@ class Reader:
         if isinstance(node, nodes.Mapping):
             self.fail("RP103", node, f"`{name}` wants {wanted}, got keys with values", _unquoted_brace(node))
         if node.null:
-            word = "" if node.empty else f', and for the word "{node.text}" quote it'
-            self.fail("RP103", node, f"`{name}` wants {wanted}, got nothing", f'for an empty text write ""{word}')
+            help = 'for an empty text write ""' if wanted == "text" else ""
+            if not node.empty:
+                help = f'for the word "{node.text}" quote it'
+            self.fail("RP103", node, f"`{name}` wants {wanted}, got nothing", help)
         return node
 
     def unknown(self, key: Scalar, known: Iterable[str], where: str, synonyms: Mapping[str, str] | None = None) -> None:
@@ -257,11 +259,11 @@ class Reader:
         return number
 
     def choice(self, node: Node, name: str, allowed: tuple[Any, ...]) -> Any:
-        scalar = self.scalar(node, name, "one word")
+        words = [str(choice) for choice in allowed]
+        scalar = self.scalar(node, name, f"one of {', '.join(words)}" if len(words) > 1 else f"`{words[0]}`")
         for choice in allowed:
             if str(choice) == scalar.text:
                 return choice
-        words = [str(choice) for choice in allowed]
         meant = suggest(scalar.text, words)
         return self.fail(
             "RP104",

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from rulesproxy.diagnostics import Diagnostic, Span
 from rulesproxy.filters.typed import And, Each, Node, Not, Or, Read, Test
-from rulesproxy.rules.compile import on_messages
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.moments import acts_on_each
 from rulesproxy.rules.state import is_shared
 from rulesproxy.rules.template_fields import state_name
 from rulesproxy.rules.template_names import COUNTER
@@ -44,7 +44,7 @@ def _of_gates(rule: Rule) -> Iterator[tuple[str, str, Span]]:
     if gates is None:
         return
     # A conversation stays where it began, and what is counted in it begins with it.
-    in_one = any(on_messages(step.action, rule.filter) and not step.action.at_open for step in rule.steps)
+    in_one = any(acts_on_each(step.action, rule.filter) for step in rule.steps)
     for key, span in gates.places:
         sample = gates.sample
         if key != "sample":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -13,6 +12,7 @@ from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.filters.reference import values_of
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules.json_text import written
 
 _NAME = re.compile(r"(?:orig\.)?([a-z_]+(?:\.[a-z_]+)*)").match
 _WHOLE = re.compile(r"""[a-z_.]+(?:\[(?:"[^"]*"|'[^']*'|[0-9]+)\])*""").fullmatch
@@ -29,7 +29,7 @@ class Shown(str):
     def of(cls, text: str, value: object) -> Shown:
         """The text, with the value behind it."""
         shown = cls(text)
-        shown.json = json.dumps(value, ensure_ascii=False)
+        shown.json = written(value)
         return shown
 
 
@@ -90,7 +90,7 @@ def text_of(value: object, kind: Kind) -> str:
     if isinstance(value, bool):
         return Shown.of("true" if value else "false", value)
     if kind is Kind.JSON and not isinstance(value, str):
-        return Shown.of(json.dumps(value, ensure_ascii=False), value)
+        return Shown.of(written(value), value)
     if isinstance(value, (int, float)):
         return Shown.of(str(value), value)
     return str(value)

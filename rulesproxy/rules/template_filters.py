@@ -6,15 +6,14 @@ They know values, and nothing of the names that give them.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from html import escape
 from typing import TypeAlias
 from urllib.parse import quote
 
 from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.rules.json_text import written
 from rulesproxy.rules.template_fields import Shown
 
 Captures: TypeAlias = Mapping[str, str]
@@ -25,6 +24,7 @@ TYPED = ("int", "json", "unix")
 OF_TIME = ("unix", "http")
 """Filters for `now` only."""
 
+_INTEGER = re.compile(r"[-+]?[0-9]+").fullmatch
 _DEFAULT = re.compile(r"""default\(\s*(["'])(.*)\1\s*\)""")
 
 
@@ -46,16 +46,16 @@ class Instant(str):
 
 
 def _json(value: str) -> str:
-    return value.json if isinstance(value, Shown) else json.dumps(value, ensure_ascii=False)
+    return value.json if isinstance(value, Shown) else written(value)
 
 
 def _int(value: str) -> str:
+    # `int` by itself reads `1_0`, and digits of other scripts.
     if len(value) > 20:
         raise TemplateError(f"{value[:20]!r}… is no number")
-    try:
-        return str(int(value))
-    except ValueError:
-        raise TemplateError(f"{value!r} is no number") from None
+    if _INTEGER(value.strip()) is None:
+        raise TemplateError(f"{value!r} is no number")
+    return str(int(value))
 
 
 def _unix(value: str) -> str:
@@ -70,11 +70,19 @@ def _http(value: str) -> str:
     return format_datetime(moment, usegmt=True)
 
 
+def html_escaped(value: str) -> str:
+    """A text as it stands in HTML, in attributes too."""
+    # Its table of two thousand entities is for those who write HTML.
+    from html import escape
+
+    return escape(value)
+
+
 FILTERS: dict[str, Callable[[str], str]] = {
     "json": _json,
     "int": _int,
     "url": lambda value: quote(value, safe="", errors="surrogateescape"),
-    "html": lambda value: escape(value, quote=True),
+    "html": html_escaped,
     "base64": lambda value: base64.b64encode(value.encode("utf-8", "surrogateescape")).decode("ascii"),
     "lower": str.lower,
     "upper": str.upper,

@@ -10,7 +10,7 @@ from rulesproxy.diagnostics import Span
 from rulesproxy.filters.explain import Explanation, Reason, explain
 from rulesproxy.filters.fields.marks import STATE
 from rulesproxy.filters.view import FlowView
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, bodiless
 from rulesproxy.rules.action import Side
 from rulesproxy.rules.changes import Change, Moment, changes, of_plans, of_requests, of_responses
 from rulesproxy.rules.compile import Compiled
@@ -157,7 +157,7 @@ class Result:
             OSError: it is a file, which cannot be read any more.
         """
         response = self.flow.response
-        if response is None or self.flow.request.method == "HEAD" or response.status_code in (204, 304):
+        if response is None or bodiless(self.flow.orig.method, response.status_code):
             return b""
         return response.get_content(strict=False) or b""
 

@@ -147,12 +147,14 @@ def _towards_servers(
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
     # Set after the ciphers: SECLEVEL=0 does not bring the old versions back.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if client_cert:
+    if client_cert and alpn != ("h2",):
         # Servers ask for a certificate late: TLS 1.2 ones by renegotiation, TLS 1.3 ones after the handshake.
         context.post_handshake_auth = True
-        _load_client_cert(context, client_cert)
     else:
+        # HTTP/2 allows neither (RFC 9113 section 9.2.1, RFC 8740).
         context.options |= ssl.OP_NO_RENEGOTIATION
+    if client_cert:
+        _load_client_cert(context, client_cert)
     if alpn:
         context.set_alpn_protocols(list(alpn))
     return context

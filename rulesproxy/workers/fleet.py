@@ -15,7 +15,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rulesproxy.engine.options import Described, OptionsError
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Described
 from rulesproxy.engine.script import ScriptError
 from rulesproxy.flow.connection import Address
 from rulesproxy.limits import WORKER_LIVES, WORKER_PAUSE, WORKER_PAUSE_MOST, WORKER_STOP
@@ -26,7 +27,7 @@ from rulesproxy.workers.process import Gone, NotStarted, Process
 
 if TYPE_CHECKING:
     from rulesproxy.app import Figures
-    from rulesproxy.engine.dispatch import Chain
+    from rulesproxy.engine.chain import Chain
     from rulesproxy.rules.project import Project
 
 _log = logging.getLogger("rulesproxy")

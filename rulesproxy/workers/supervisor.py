@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.app import Listening
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.limits import MIB, WORKER_RULES
 from rulesproxy.live import Live
 from rulesproxy.rules.packed import pack
@@ -34,11 +34,8 @@ class _Live(Live):
 
     def __init__(self, model: Proxy, fleet: Fleet, loader: Loader, project: Project) -> None:
         files = list(loader.files) or None
-        super().__init__(model.engine, model.clock, files, (), loader.profiles, project, None, loader, fleet)
+        super().__init__(model.engine, model.clock, files, None, loader.profiles, project, None, loader, fleet)
         self._fleet = fleet
-
-    def _listed(self, project: Project | None) -> list[object]:
-        return []
 
     async def _take_project(self, project: Project) -> None:
         await self._fleet.take_project(project)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rulesproxy.app import settle
+from rulesproxy.aside import aside
 from rulesproxy.engine.bind import AddonError
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.script import ScriptError
 from rulesproxy.limits import WORKER_BACKLOG
 from rulesproxy.rules.load import RulesError
@@ -155,7 +156,7 @@ class Worker:
         rules = self._rules
         if data:
             try:
-                rules = await self._proxy.live.aside(lambda: unpack_rules(data, self._files, self._profiles))
+                rules = await aside(lambda: unpack_rules(data, self._files, self._profiles))
             except RulesError as error:
                 return {"ok": False, "why": str(error.diagnostics[0])}
             if rules.digest != digest:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from rulesproxy.addons import access_log, default_addons
+from rulesproxy.addons import access_log
 from rulesproxy.addons.access_log import AccessLog
 from rulesproxy.engine.bind import chain_of
 from rulesproxy.engine.dispatch import dispatch
@@ -129,9 +129,8 @@ async def test_nothing_is_done_where_nobody_looks(caplog):
 
 
 def test_it_only_looks():
-    chain = chain_of(default_addons())
+    chain = chain_of([AccessLog()])
     flow = make()
-    assert [type(addon) for addon in chain.addons] == [AccessLog]
     assert (chain.wants_host("a.test"), chain.wants_body(flow, "request"), chain.wants_body(flow, "response")) == (
         False, False, False,
     )  # fmt: skip

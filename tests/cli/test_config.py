@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy.app import declare_options
 from rulesproxy.cli import main
 from rulesproxy.engine.options import Options
+from rulesproxy.options import declare_options
 
 
 @pytest.fixture(autouse=True)

@@ -323,3 +323,40 @@ def test_what_rules_log_and_how_they_fail(folder: Path, capsys: pytest.CaptureFi
 def test_a_rule_may_have_a_name_like_a_code(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "rules.yaml").write_text(RULES.replace("id: ads", "id: rpc"))
     assert shown(capsys, "explain", "rpc").startswith("rpc  rules.yaml:3:5\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["GET http://b.test/", "other.yaml"],
+        ["other.yaml", "GET http://b.test/"],
+        ["GET", "http://b.test/", "-H", "a: b", "other.yaml"],
+        ["http://b.test/", "-f", "other.yaml"],
+        ["http://b.test/", "folder", "--status", "500"],
+    ],
+)
+def test_rule_files_may_be_named_as_with_other_commands(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    (folder / "folder").mkdir()
+    for path in (folder / "other.yaml", folder / "folder/other.yaml"):
+        path.write_text('version: 1\nrules:\n  - id: other\n    match: host == "b.test"\n    block:\n')
+    assert shown(capsys, "try", *arguments).startswith("other  ")
+    assert shown(capsys, "explain", *arguments).startswith("other  ")
+
+
+def test_rule_files_of_a_recording_and_of_a_rule(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "mock").write_text('version: 1\nrules:\n  - id: other\n    match: host == "b.test"\n    block:\n')
+    (folder / "x.har").write_text('{"log": {"entries": []}}')
+    assert "other" not in shown(capsys, "explain", "mock")
+    assert "there is no rule 'ads': the rules are other" in shown(capsys, "explain", "ads", "mock", code=1)
+    assert shown(capsys, "explain", "other", "mock", "--har", "x.har") == "`other` matches 0 of 0 requests\n"
+    assert shown(capsys, "try", "--har", "x.har", "mock").endswith("  other  0\n")
+
+
+def test_files_stand_before_and_behind_options(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "other.yaml").write_text('version: 1\nrules:\n  - match: host == "b.test"\n    block:\n')
+    assert "ads, other.yaml:3\n" in shown(capsys, "check", "rules.yaml", "--workers", "1", "other.yaml")
+    with pytest.raises(SystemExit):
+        main(["check", "rules.yaml", "--nope", "other.yaml"])
+    assert "unrecognized arguments: --nope other.yaml" in capsys.readouterr().err

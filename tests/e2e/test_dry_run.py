@@ -273,7 +273,7 @@ async def test_one_case_both_ways(name: str) -> None:
     assert (flow.request.headers, flow.request.url, flow.hits) == (before.request.headers, before.request.url, [])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(rule_sets(), requests(), st.sampled_from(["http", "https"]))
 def test_any_rules_both_ways(text: str, sent: dict[str, Any], scheme: str) -> None:
     url = sent["url"] if scheme == "http" else sent["url"].replace("http://", "https://").lower()

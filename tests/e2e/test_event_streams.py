@@ -6,8 +6,7 @@ import asyncio
 import gzip
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ import pytest
 from rulesproxy import load_rules
 from tests.support.client import RawClient
 from tests.support.command import run_command
-from tests.support.origin import Origin, OriginConnection
+from tests.support.events import Streaming, body_of, received, stream
+from tests.support.origin import Origin
 from tests.support.running import client_of, get, running
 
 UPPER = """
@@ -26,65 +26,6 @@ UPPER = """
           set:
             $.choices[0].delta.content: ${event.json["choices"][0]["delta"]["content"] | upper}
 """
-HEAD = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\n{}Transfer-Encoding: chunked\r\n\r\n"
-
-
-class Streaming:
-    """An origin that streams what it is told to, piece by piece."""
-
-    def __init__(self, kind: str = "text/event-stream", fields: str = "") -> None:
-        self.pieces: asyncio.Queue[bytes] = asyncio.Queue(16)
-        self.head = HEAD.format(kind, fields).encode()
-        self.ended = asyncio.Event()
-
-    async def __call__(self, connection: OriginConnection) -> None:
-        assert await connection.read_request() is not None
-        connection.raw()
-        connection.send(self.head)
-        while piece := await self.pieces.get():
-            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-        connection.send(b"0\r\n\r\n")
-        await connection.wait_end()
-        self.ended.set()
-
-    def send(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self.pieces.put_nowait(piece)
-
-
-@asynccontextmanager
-async def stream(rules: str, script: Streaming, *fields: str) -> AsyncIterator[RawClient]:
-    """A client behind a proxy with these rules that has got the head of the stream."""
-    loaded = load_rules(text="version: 1\nrules:\n" + rules)
-    async with Origin(script) as origin, running(rules=loaded) as proxy, client_of(proxy) as client:
-        client.send(get(origin.url, *fields))
-        head = await client.read_until(b"\r\n\r\n")
-        assert b"content-encoding" not in head.lower()
-        try:
-            yield client
-        finally:
-            script.send(b"")
-
-
-async def received(client: RawClient, text: bytes) -> bytes:
-    """What has come when this text is there, without the chunks around it."""
-    while text not in (body := _body(bytes(client.received))):
-        await client.read()
-    return body
-
-
-def _body(chunks: bytes) -> bytes:
-    head, end, rest = chunks.partition(b"\r\n\r\n")
-    rest = rest if end and head.startswith(b"HTTP/") else chunks
-    body = b""
-    while rest:
-        size, line, rest = rest.partition(b"\r\n")
-        length = int(size or b"0", 16)
-        if not line or len(rest) < length:
-            break
-        body += rest[:length]
-        rest = rest[length + 2 :]
-    return body
 
 
 def choice(text: str) -> bytes:
@@ -170,7 +111,7 @@ async def test_events_are_dropped_injected_delayed_and_the_stream_is_ended() -> 
     script = Streaming()
     async with stream(rules.replace("localhost", "127.0.0.1"), script) as client:
         script.send(b"event: ad\ndata: buy\n\ndata: slow\n\ndata: bye\n\ndata: bye\n\ndata: never\n\n")
-        response = _body(await client.read_until(b"0\r\n\r\n"))
+        response = body_of(await client.read_until(b"0\r\n\r\n"))
         assert response == b"data: welcome\n\ndata: before\n\ndata: slow\n\ndata: bye\n\ndata: bye\n\n"
         # The server is told that nobody listens; it is not kept for others.
         script.send(b"")
@@ -207,25 +148,28 @@ async def test_a_stream_that_no_rule_is_about_passes_as_it_is() -> None:
     async with Origin(script) as origin, running(rules=loaded) as proxy, client_of(proxy) as client:
         client.send(get(origin.url))
         script.send(data, b"")
-        assert _body(await client.read_until(b"0\r\n\r\n")) == data
+        assert body_of(await client.read_until(b"0\r\n\r\n")) == data
 
 
 @pytest.mark.e2e
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to read the memory of another process")
 @pytest.mark.timeout(180)
-async def test_memory_is_flat_over_a_hundred_megabytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("coding", ["", "gzip"])
+async def test_memory_is_flat_over_a_hundred_megabytes(coding: str, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("version: 1\nrules:\n" + UPPER)
     event = b"data: " + choice("x" * 4000) + b"\n\n"
     count = 100 * 1024**2 // len(event)
-    script = Streaming()
+    script = Streaming(fields="Content-Encoding: gzip\r\n" if coding else "")
+    encode = gzipper() if coding else bytes
     async with Origin(script) as origin, run_command(tmp_path / "rules.yaml") as command:
         async with await RawClient.connect(command.port) as client:
-            client.send(get(origin.url))
-            script.send(event)
+            client.send(get(origin.url, *["Accept-Encoding: gzip"] * bool(coding)))
+            script.send(encode(event))
             await received(client, b'X"}}]}\n\n')
             before = _peak(command.process.pid)
             left = count * len(event)
-            feeder = asyncio.ensure_future(_feed(script, event, count))
+            # Coded, all of it is small enough to come at once: only a client that reads lets it be decoded.
+            feeder = asyncio.ensure_future(_feed(script, encode, event, count))
             while left > 0:
                 await client.read()
                 left -= len(client.take(len(client.received)))
@@ -233,9 +177,9 @@ async def test_memory_is_flat_over_a_hundred_megabytes(tmp_path: Path) -> None:
             assert _peak(command.process.pid) - before < 16 * 1024**2
 
 
-async def _feed(script: Streaming, event: bytes, count: int) -> None:
+async def _feed(script: Streaming, encode: Callable[[bytes], bytes], event: bytes, count: int) -> None:
     for _ in range(0, count, 16):
-        await script.pieces.put(event * 16)
+        await script.pieces.put(encode(event * 16))
 
 
 def _peak(pid: int) -> int:

@@ -18,6 +18,7 @@ from tests.support.origin import Origin, OriginConnection, script
 from tests.support.programs import needs, run
 from tests.support.recorder import Recorder
 from tests.support.running import client_of, get, home, running, second
+from tests.support.socks import socks
 
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -33,24 +34,6 @@ def client_hello(host: str) -> bytes:
     with pytest.raises(ssl.SSLWantReadError):
         tls.do_handshake()
     return outgoing.read()
-
-
-async def socks(client: RawClient, host: str, port: int, auth: tuple[str, str] | None = None) -> bytes:
-    """Speak SOCKS5 as RFC 1928 has it; the reply's code, or what refused before it."""
-    client.send(b"\x05\x02\x00\x02" if auth else b"\x05\x01\x00")
-    method = await client.read_exactly(2)
-    if method == b"\x05\x02":
-        assert auth is not None
-        user, password = (part.encode() for part in auth)
-        client.send(b"\x01" + bytes([len(user)]) + user + bytes([len(password)]) + password)
-        verdict = await client.read_exactly(2)
-        if verdict != b"\x01\x00":
-            return verdict
-    elif method != b"\x05\x00":
-        return method
-    name = host.encode()
-    client.send(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + struct.pack("!H", port))
-    return (await client.read_exactly(10))[:2]
 
 
 # Reverse and raw

@@ -172,18 +172,18 @@ async def test_good_bad_good(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         it.file.write_text(RULES.replace("match:", "mach:"))
         await logged(caplog, "rules.yaml:6:5")
         assert "unknown key `mach`" in caplog.text
-        assert it.proxy.live.rules_error is not None
+        assert "rules" in it.proxy.live.problems
         assert (await it.status("/one"), it.proxy.revision) == (451, 1)
         it.file.write_text(TWO)
         await it.told.more()
-        assert (await it.status("/two"), it.proxy.revision, it.proxy.live.rules_error) == (451, 2, None)
+        assert (await it.status("/two"), it.proxy.revision, it.proxy.live.problems.get("rules")) == (451, 2, None)
         it.file.write_text(RULES.replace('"/one"', '"/one'))
         await logged(caplog, "RP203")
         assert (await it.status("/two"), it.proxy.revision) == (451, 2)
         # Back to what is in force: nothing is swapped, and the error is over.
         it.file.write_text(TWO)
         await logged(caplog, "again what is in force")
-        assert (it.proxy.revision, it.proxy.live.rules_error) == (2, None)
+        assert (it.proxy.revision, it.proxy.live.problems.get("rules")) == (2, None)
 
 
 async def test_what_is_other_is_said_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -268,8 +268,8 @@ async def test_an_addon_and_what_it_imports(tmp_path: Path, caplog: pytest.LogCa
 
 
 async def test_options_of_the_project_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from rulesproxy.app import declare_options
     from rulesproxy.engine.options import Options
+    from rulesproxy.options import declare_options
     from rulesproxy.rules.project import read_project
 
     project = tmp_path / "rulesproxy.yaml"

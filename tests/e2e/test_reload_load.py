@@ -1,4 +1,4 @@
-"""Rules that are saved all the time while 64 clients ask at full speed: nothing fails, and no flow sees two versions."""
+"""Rules that are saved all the time while 64 clients ask at full speed: nothing fails, no flow sees two versions."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ rules:
       request: {headers: {x-revision: "N"}}
   - match: host under "never.test"
     block:
+  - match: path == "/talk" and not ws.from_client
+    rewrite:
+      message: {text: "N ${ws.text}"}
   - match: has(request.header["x-revision"]) and response.status == 200
     rewrite:
       response: {headers: {x-revision: "N"}}
@@ -115,18 +118,29 @@ async def _download(port: int, origin: int) -> int:
     return len(data.partition(b"\r\n\r\n")[2])
 
 
-async def _talk(port: int, origin: int, over: asyncio.Event) -> int:
-    """One conversation over all versions; how many messages went to the server and back."""
-    turns = 0
+async def _talk(port: int, origin: int, over: asyncio.Event, most: int = 1_000_000) -> tuple[str, int]:
+    """One conversation; the one revision of all its messages, and how many went to the server and back."""
+    revision, turns = "", 0
     async with await RawClient.connect(port) as client:
         peer = await open_websocket(client, f"http://127.0.0.1:{origin}/talk")
-        while not over.is_set():
+        while not over.is_set() and turns < most:
             peer.send(f"turn {turns}")
-            assert await peer.receive() == f"turn {turns}"
+            said = str(await peer.receive())
+            revision = revision or said.split()[0]
+            assert said == f"{revision} turn {turns}", "an open conversation keeps its rules"
             turns += 1
             await asyncio.sleep(0.01)
         assert await peer.close(1000) == Close(1000, "")
-    return turns
+    return revision, turns
+
+
+async def _talks(port: int, origin: int, over: asyncio.Event) -> list[str]:
+    """Short conversations, one after the other; their revisions."""
+    revisions = []
+    while not over.is_set():
+        revision, turns = await _talk(port, origin, over, 10)
+        revisions += [revision] if turns else []
+    return revisions
 
 
 async def _save(rules: Path, port: int) -> list[str]:
@@ -138,7 +152,7 @@ async def _save(rules: Path, port: int) -> list[str]:
             rules.write_text(chance.choice(BROKEN))
         else:
             good.append(f"r{number}")
-            rules.write_text(GOOD.replace('"N"', f'"r{number}"'))
+            rules.write_text(GOOD.replace('"N', f'"r{number}'))
         await asyncio.sleep(SECONDS / SAVES)
     return good
 
@@ -146,7 +160,7 @@ async def _save(rules: Path, port: int) -> list[str]:
 @pytest.mark.timeout(120)
 async def test_a_hundred_saves_under_load(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
-    rules.write_text(GOOD.replace('"N"', '"first"'))
+    rules.write_text(GOOD.replace('"N', '"first'))
     echo = Echo()
     server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
     origin = server.sockets[0].getsockname()[1]
@@ -156,13 +170,21 @@ async def test_a_hundred_saves_under_load(tmp_path: Path) -> None:
         async with asyncio.TaskGroup() as group:
             downloads = [group.create_task(_download(proxy.port, origin)) for _ in range(DOWNLOADS)]
             talk = group.create_task(_talk(proxy.port, origin, over))
+            talks = group.create_task(_talks(proxy.port, origin, over))
             for _ in range(CLIENTS):
                 group.create_task(_ask(proxy.port, origin, over, seen))
             good = await _save(rules, proxy.port)
             await _until_last(proxy, seen, good[-1])
             over.set()
         assert [task.result() for task in downloads] == [int(SECONDS * 10) * 1000] * DOWNLOADS
-        assert talk.result() > 100, "it went on all the time"
+        revision, turns = talk.result()
+        assert revision == "first"
+        assert turns > 100, "it went on all the time"
+        # New conversations have the new rules: they go through the versions in order, to the last.
+        order = ["first", *good]
+        assert [order.index(one) for one in talks.result()] == sorted(order.index(one) for one in talks.result())
+        assert len(set(talks.result())) > 3
+        assert (await _talk(proxy.port, origin, asyncio.Event(), 1))[0] == good[-1]
         assert set(seen) <= {"first", *good}
         assert len(seen) > 3, f"so many versions were in force: {seen}"
         for task in echo.tasks:
@@ -177,7 +199,7 @@ async def _until_last(proxy: Command, seen: Counter[str], last: str) -> None:
 
 async def test_a_thousand_reloads_leave_nothing(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
-    texts = [GOOD.replace('"N"', f'"r{number}"') for number in range(2)]
+    texts = [GOOD.replace('"N', f'"r{number}') for number in range(2)]
     rules.write_text(texts[0])
     async with running(rules=rules) as proxy:
         await _reload(proxy, rules, texts, 100)

@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy import Proxy
-from tests.support.origin import LIMIT, Origin, OriginConnection
-from tests.support.programs import Ran, needs, run
+from rulesproxy import Proxy, load_rules
+from tests.support.origin import Origin, OriginConnection
+from tests.support.programs import Ran, listening, needs, run
 from tests.support.recorder import Recorder
 from tests.support.running import running
 
 _POSTGRES = max([str(path) for path in Path("/usr/lib/postgresql").glob("*/bin")], default="")
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), _POSTGRES])
 MODES = ["tcp", "socks5"]
+BOTH = pytest.mark.parametrize("rules", [False, True], ids=["plain", "rules"])
 
 
 def free_port() -> int:
@@ -39,17 +40,7 @@ async def server(port: int, *command: str, user: str | None = None) -> AsyncIter
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, user=user, cwd="/"
     )
     try:
-        async with asyncio.timeout(3 * LIMIT):
-            while True:
-                assert process.returncode is None, f"{command[0]} ended with {process.returncode}"
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    await writer.wait_closed()
-                    break
+        await listening(port, process)
         yield port
     finally:
         if process.returncode is None:
@@ -57,14 +48,34 @@ async def server(port: int, *command: str, user: str | None = None) -> AsyncIter
         await process.wait()
 
 
+RULES = r"""version: 1
+rules:
+  - id: never
+    match: tcp.data contains "no such text" or tcp.data ~ "nosuch=[a-z]+;" or ~bq "never .* sent" or ~bs "^zero says "
+    drop-message:
+  - match: ~tcp # rulesproxy: ignore[RP683]
+    rewrite: {message: {replace: [{text: "nothing like it", with: x}, {regex: 'unheard=[\w.]+(?:;|$)', with: y}]}}
+  - match: tcp.from_client
+    delay: 0s
+"""
+"""Rules that change nothing. With them whoever waits for the end of a beginning that is none waits for longer than a
+test may take: whoever passes has waited nowhere."""
+
+
+def options(rules: bool) -> dict[str, object]:
+    return {"rules": load_rules(text=RULES), "limits_tcp_hold": 600.0} if rules else {}
+
+
 @asynccontextmanager
-async def through(mode: str, port: int, recorder: Recorder) -> AsyncIterator[tuple[Proxy, list[str], int]]:
+async def through(
+    mode: str, port: int, recorder: Recorder, rules: bool = False
+) -> AsyncIterator[tuple[Proxy, list[str], int]]:
     """A proxy in this mode, what a command line has to begin with, and the port that the command has to name."""
     if mode == "tcp":
-        async with running(recorder, mode=f"tcp:127.0.0.1:{port}") as proxy:
+        async with running(recorder, mode=f"tcp:127.0.0.1:{port}", **options(rules)) as proxy:
             yield proxy, [], proxy.port
         return
-    async with running(recorder, mode=mode) as proxy:
+    async with running(recorder, mode=mode, **options(rules)) as proxy:
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
             # A library that makes any program speak SOCKS5.
             config.write(f"strict_chain\nquiet_mode\n[ProxyList]\nsocks5 127.0.0.1 {proxy.port}\n")
@@ -83,11 +94,15 @@ async def said(recorder: Recorder, *pieces: bytes) -> None:
 
 @needs("redis-server", "redis-cli", "proxychains4")
 @pytest.mark.parametrize("mode", MODES)
-async def test_redis(mode: str) -> None:
+@BOTH
+async def test_redis(mode: str, rules: bool) -> None:
     recorder = Recorder()
     listen = free_port()
     options = ["--port", str(listen), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", "/"]
-    async with server(listen, "redis-server", *options) as port, through(mode, port, recorder) as (_, prefix, named):
+    async with (
+        server(listen, "redis-server", *options) as port,
+        through(mode, port, recorder, rules) as (_, prefix, named),
+    ):
         ran = await run(*prefix, "redis-cli", "-h", "127.0.0.1", "-p", str(named),
                         stdin=b'SET key "a value"\nGET key\nINCR n\n')  # fmt: skip
         assert ran.code == 0, ran.err
@@ -134,9 +149,10 @@ async def postgres() -> AsyncIterator[int]:
 @needs("proxychains4")
 @pytest.mark.skipif(bool(_postgres_missing()), reason=_postgres_missing())
 @pytest.mark.parametrize("mode", MODES)
-async def test_postgresql(mode: str) -> None:
+@BOTH
+async def test_postgresql(mode: str, rules: bool) -> None:
     recorder = Recorder()
-    async with postgres() as port, through(mode, port, recorder) as (_, prefix, named):
+    async with postgres() as port, through(mode, port, recorder, rules) as (_, prefix, named):
         ran = await psql(prefix, named, "SELECT 6 * 7 AS answer; CREATE TABLE t (x int); "
                          "INSERT INTO t SELECT generate_series(1, 5000); SELECT sum(x) FROM t;")  # fmt: skip
         assert ran.code == 0, ran.err
@@ -172,13 +188,14 @@ async def mail_server(connection: OriginConnection) -> None:
 
 @needs("curl")
 @pytest.mark.parametrize("mode", MODES)
-async def test_mail(mode: str, tmp_path: Path) -> None:
+@BOTH
+async def test_mail(mode: str, rules: bool, tmp_path: Path) -> None:
     recorder = Recorder()
     mail = tmp_path / "mail.txt"
     mail.write_bytes(b"Subject: hi\r\n\r\nHow are you?\r\n")
     async with Origin(mail_server, raw=True) as origin:
         target = f"tcp:{origin.authority}" if mode == "tcp" else mode
-        async with running(recorder, mode=target) as proxy:
+        async with running(recorder, mode=target, **options(rules)) as proxy:
             port = proxy.port if mode == "tcp" else origin.port
             proxied = [] if mode == "tcp" else ["--proxy", f"socks5h://127.0.0.1:{proxy.port}"]
             ran = await run("curl", "-sS", *proxied, f"smtp://127.0.0.1:{port}", "--mail-from", "a@a.test",

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from rulesproxy import Proxy, load_rules
-from rulesproxy.rules.look_behind import LookBehind
 from tests.support.client import RawClient
-from tests.support.origin import Origin, OriginConnection
+from tests.support.line import line
 from tests.support.running import client_of, running
 
 REPLACE = """
@@ -32,33 +31,6 @@ REDIS = (
 )
 
 
-class Talking:
-    """An origin that sends what it is told to, and whose connection is at hand."""
-
-    def __init__(self) -> None:
-        self.connections: asyncio.Queue[OriginConnection] = asyncio.Queue()
-        self.over = asyncio.Event()
-
-    async def __call__(self, connection: OriginConnection) -> None:
-        connection.raw()
-        await self.connections.put(connection)
-        await self.over.wait()
-
-
-@asynccontextmanager
-async def line(rules: str, **options: object) -> AsyncIterator[tuple[RawClient, OriginConnection]]:
-    """A TCP connection through a proxy with these rules, both ends."""
-    script = Talking()
-    loaded = load_rules(text="version: 1\nrules:\n" + rules)
-    async with Origin(script, raw=True) as origin:
-        async with running(rules=loaded, mode=f"tcp:{origin.authority}", **options) as proxy:
-            async with client_of(proxy) as client:
-                try:
-                    yield client, await script.connections.get()
-                finally:
-                    script.over.set()
-
-
 @pytest.mark.parametrize("cut", range(1, 6))
 async def test_a_word_over_two_segments_is_replaced(cut: int) -> None:
     # Nothing is let go before the rest of the word comes, however slow this machine is.
@@ -70,6 +42,52 @@ async def test_a_word_over_two_segments_is_replaced(cut: int) -> None:
         assert await client.read_exactly(9) == b"public! b"
         client.send(b"secret")
         assert await server.read_exactly(6) == b"secret"
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+async def test_a_regex_over_two_segments_is_replaced(cut: int) -> None:
+    rules = r"""
+  - match: not tcp.from_client # rulesproxy: ignore[RP683]
+    rewrite: {message: {replace: [{regex: 'secret=(\w+)', with: 'public=<\1>'}]}}
+"""
+    async with line(rules, limits_tcp_hold=60.0) as (client, server):
+        server.send(b"a " + b"secret=abcd"[:cut])
+        assert await client.read_exactly(2) == b"a "
+        server.send(b"secret=abcd"[cut:] + b"\r\nsecret=e")
+        assert await client.read_exactly(15) == b"public=<abcd>\r\n"
+        client.send(b"secret=abcd")
+        assert await server.read_exactly(11) == b"secret=abcd"
+        server.end()
+        assert await client.read_to_end() == b"public=<e>"
+
+
+async def test_what_rules_do_with_a_match_over_segments() -> None:
+    rules = """
+  - match: not tcp.from_client and tcp.data ~ "drop[0-9]{4};"
+    drop-message:
+    inject-message: {to: client, text: "dropped;", when: before}
+  - match: tcp.data ~ "QU+IT;"
+    inject-message: {to: client, text: bye}
+    close:
+  - match: tcp.from_client and ~bq "k+ill;"
+    block: reset
+"""
+    async with line(rules, limits_tcp_hold=60.0) as (client, server):
+        server.send(b"a;dro")
+        assert await client.read_exactly(2) == b"a;"
+        server.send(b"p12")
+        server.send(b"34;")
+        assert await client.read_exactly(8) == b"dropped;"
+        server.send(b"b;QUUU")
+        assert await client.read_until(b"b;") == b"b;"
+        server.send(b"IT;")
+        assert await client.read_to_end() == b"QUUUIT;bye"
+    async with line(rules, limits_tcp_hold=60.0) as (client, server):
+        client.send(b"x KI")
+        assert await server.read_exactly(2) == b"x "
+        client.send(b"LL;")
+        assert await client.read_to_end() == b""
+        assert client.broken
 
 
 async def test_what_is_held_goes_on_after_a_moment_or_at_the_end() -> None:
@@ -120,22 +138,6 @@ async def test_a_slow_line() -> None:
         assert asyncio.get_running_loop().time() - begin > 0.3
         server.send(b"y" * 1000)
         assert await client.read_exactly(1000) == b"y" * 1000
-
-
-LOOKS = [
-    (b"a sec", 3), (b"secret", 0), (b"secrets", 1), (b"", 0), (b"secretsecre", 5), (b"xaa", 0), (b"xa", 1), (b"xaaa", 1),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("data", "size"), LOOKS)
-def test_how_much_is_held(data: bytes, size: int) -> None:
-    assert LookBehind([b"secret", b"aa", b"x"], 256).cut(data) == size
-
-
-def test_the_part_that_is_held_is_bounded() -> None:
-    assert LookBehind([b"x" * 1000], 256).cut(b"x" * 999) == 256
-    assert not LookBehind([b"x"], 256)
-    assert LookBehind([b"secret"], 0).cut(b"sec") == 0
 
 
 @asynccontextmanager

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
-
 import pytest
 
 from rulesproxy import HTTPFlow, HTTPResponse, Proxy
 from tests.support.client import RawClient
 from tests.support.origin import Origin, OriginConnection, answer, script
-from tests.support.recorder import Do, Observer, Recorder
+from tests.support.recorder import Do, Recorder
 from tests.support.running import client_of, get, running, second
+from tests.support.traces import Scenario, trace_of
 
 START = "clientconnect next_layer"
 DIAL = "serverconnect serverconnected"
 ANSWER = "responseheaders response"
-
-Scenario: TypeAlias = Callable[[RawClient, Proxy, Origin], Awaitable[None]]
-
-
-async def trace_of(
-    scenario: Scenario, origin: Origin, *addons: object, observes: bool = False, **options: object
-) -> tuple[str, Recorder]:
-    """The events of one client that does `scenario`, the addons standing before the recorder."""
-    recorder = Observer() if observes else Recorder()
-    async with origin, running(*addons, recorder, **options) as proxy:
-        async with client_of(proxy) as client:
-            await scenario(client, proxy, origin)
-        trace = await recorder.settled()
-    assert recorder.count("serverdisconnect") == recorder.count("serverconnected")
-    return trace, recorder
 
 
 async def plain_get(client: RawClient, proxy: Proxy, origin: Origin) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
 import aiohttp
 import pytest
@@ -25,27 +23,14 @@ from tests.support.client import RawClient
 from tests.support.origin import LIMIT, Origin, answer
 from tests.support.recorder import Do, Observer, Recorder
 from tests.support.running import client_of, get, running
+from tests.support.traces import trace_of
 from tests.support.websocket import HANDSHAKE, Peer, echo, open_websocket, serving, websocket
 
 START = "clientconnect next_layer requestheaders"
 DIAL = "serverconnect serverconnected"
 OPEN = f"{START} websocket_handshake request {DIAL} responseheaders response next_layer websocket_start"
 
-Scenario: TypeAlias = Callable[[RawClient, Proxy, Origin], Awaitable[None]]
 READING = {"unread": Observer, "read": Recorder}
-
-
-async def trace_of(
-    scenario: Scenario, origin: Origin, *addons: object, observes: bool = False, **options: object
-) -> tuple[str, Recorder]:
-    """The events of one client that does `scenario`."""
-    recorder = Observer() if observes else Recorder()
-    async with origin, running(*addons, recorder, **options) as proxy:
-        async with client_of(proxy) as client:
-            await scenario(client, proxy, origin)
-        trace = await recorder.settled()
-    assert recorder.count("serverdisconnect") == recorder.count("serverconnected")
-    return trace, recorder
 
 
 def flow_of(recorder: Recorder) -> WebSocketFlow:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from rulesproxy import OptionsError, RulesError
-from rulesproxy.app import declare_options
 from rulesproxy.engine.options import Options
 from rulesproxy.net import watch
+from rulesproxy.options import declare_options
 from rulesproxy.rules.project import Project, read_project
 from rulesproxy.rules.ruleset import load_rules
 from tests.support.client import RawClient
@@ -57,7 +57,7 @@ async def test_a_flow_keeps_its_rules_however_long_it_lasts(tmp_path: Path) -> N
             addon.write_text(code + "\nTWO = 2\n")
             assert await proxy.reload([rules, addon])
             assert proxy.live.in_flight() == {1: 1, 2: 0}
-            while proxy.engine._leaving:  # noqa: ASYNC110  (it is the time-out that is waited for)
+            while proxy.engine._departures.leaving:  # noqa: ASYNC110  (it is the time-out that is waited for)
                 await asyncio.sleep(0.01)
             go_on.set()
             assert (await client.read_response()).get("x-rules") == "first"
@@ -147,7 +147,7 @@ async def test_an_error_is_told_of_files_that_are_written_again_with_it(
         monkeypatch.setattr(it.proxy.live, "_load", read_and_save_again)
         it.file.write_text(broken)
         await logged(caplog, "unknown key `mach`")
-        assert it.proxy.live.rules_error is not None
+        assert "rules" in it.proxy.live.problems
 
 
 # Addons
@@ -431,6 +431,6 @@ async def test_a_bad_version_does_not_change_what_is_reported_of_it(tmp_path: Pa
         assert not await it.proxy.reload()
         with pytest.raises(RulesError) as checked:
             load_rules(it.file)
-        error = it.proxy.live.rules_error
+        error = it.proxy.live.problems.get("rules")
         assert isinstance(error, RulesError)
         assert error.diagnostics == checked.value.diagnostics

@@ -450,6 +450,17 @@ async def test_options_of_the_project_file(tmp_path: Path) -> None:
         assert await it.bodies("/word") == ["milk", "milk"]
 
 
+async def test_addons_of_the_project_file_are_in_the_workers_alone(tmp_path: Path) -> None:
+    loaded = tmp_path / "loaded"
+    (tmp_path / "mine.py").write_text(
+        f"import os\nwith open({str(loaded)!r}, 'a') as file:\n    print(os.getpid(), file=file)\ndef done(): pass\n"
+    )
+    (tmp_path / "rulesproxy.yaml").write_text("version: 1\naddons: [mine.py]\nrules: []\n")
+    (tmp_path / ".git").mkdir()
+    async with crew(tmp_path, within=tmp_path) as it:
+        assert sorted(map(int, loaded.read_text().split())) == sorted(it.workers)
+
+
 # The control API
 
 

@@ -9,16 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from rulesproxy.engine.bind import chain_of
-from rulesproxy.engine.dispatch import (
-    RUNNING,
-    AddonHalt,
-    Bound,
-    Chain,
-    dispatch,
-    dispatch_layer,
-    place,
-    run_guarded,
-)  # fmt: skip
+from rulesproxy.engine.chain import RUNNING, Bound, Chain
+from rulesproxy.engine.dispatch import AddonHalt, dispatch, dispatch_layer, run_guarded
+from rulesproxy.engine.failures import place  # fmt: skip
 from rulesproxy.events import EVENTS
 from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.http import HTTPFlow

@@ -15,7 +15,7 @@ from rulesproxy.engine.commands import command
 from rulesproxy.engine.context import ctx
 from rulesproxy.engine.dispatch import AddonHalt, dispatch
 from rulesproxy.engine.manager import Engine
-from rulesproxy.engine.options import OptionsError
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import DEFAULT
 
@@ -612,7 +612,7 @@ async def test_a_replaced_addon_dies(engine):
     assert dead() is not None
     held.release()
     del held
-    await until(lambda: not engine._leaving)
+    await until(lambda: not engine._departures.leaving)
     gc.collect()
     assert dead() is None
 

@@ -9,8 +9,9 @@ import pytest
 
 from rulesproxy import limits
 from rulesproxy.engine import option_types
+from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.option_types import option_type
-from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.options import Options
 from rulesproxy.limits import DEFAULT, MAY_BE_ZERO, Limits
 
 Texts = collections.abc.Sequence[str]

@@ -10,7 +10,8 @@ import pytest
 from rulesproxy.addons.access_log import AccessLog
 from rulesproxy.engine import watchdog
 from rulesproxy.engine.bind import chain_of
-from rulesproxy.engine.dispatch import RUNNING, Bound, dispatch, run_guarded
+from rulesproxy.engine.chain import RUNNING, Bound
+from rulesproxy.engine.dispatch import dispatch, run_guarded
 from rulesproxy.engine.manager import Engine
 from rulesproxy.flow.http import HTTPFlow
 

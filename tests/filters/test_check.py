@@ -137,6 +137,7 @@ def test_captures(text, inside, outside, values):
         ('host == "a.test:443"', ["RP309"]),
         ('host == "https://a.test"', ["RP309"]),
         ('host under "a.test/x"', ["RP309"]),
+        ('host in {"a.test" "b.test c.test"}', ["RP309"]),
         ('host == "::1"', []),
         ('host == "*.a.test"', ["RP317"]),
         ('host in {"a.test" "*.b.test"}', ["RP317"]),

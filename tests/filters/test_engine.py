@@ -44,7 +44,7 @@ def compiled(source, flags):
         return None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(PATTERNS, FLAGS, TEXTS)
 @example("a$", 0, ["a\n"])
 @example(r"\B", 0, ["", "aé"])
@@ -62,7 +62,7 @@ def test_the_automaton_and_re_agree(source, flags, texts):
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3, 7])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(source=PATTERNS, text=st.text("ab/\né", min_size=1, max_size=30))
 def test_what_is_forgotten_is_worked_out_again(kept, source, text):
     pattern = compiled(source, 0)
@@ -81,7 +81,7 @@ def test_what_is_forgotten_is_worked_out_again(kept, source, text):
         automaton.REGEX_STEPS = before
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(PATTERNS, FLAGS, TEXTS)
 @example(r"a\B", 0, ["aé"])
 @example("(?i)k", 0, ["\u212a"])
@@ -97,7 +97,7 @@ def test_re2_and_re_agree(source, flags, texts):
             assert search(text) is (pattern.search(text) is not None), text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from(["a", "^", "$", r"\r", r"\n", ".*", ".", r"\s*", "[^a]", "b", ":", "a$\r\nb", r"\w+"]), min_size=1, max_size=6).map("".join),
     TEXTS | st.lists(st.text("ab:\r\n", max_size=12), min_size=6),
@@ -123,7 +123,7 @@ DIALECT = st.sampled_from([
 
 
 @pytest.mark.parametrize("re2", STATES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     source=st.tuples(st.sampled_from(["", "(?i)", "(?m)", "(?s)"]), st.lists(DIALECT, min_size=1, max_size=7)).map(lambda parts: parts[0] + "".join(parts[1])),
     texts=TEXTS, options=st.fixed_dictionaries({}, optional={"ignore_case": st.booleans(), "fold": st.booleans(), "long": st.booleans(), "dot_all": st.booleans()}),
@@ -147,7 +147,7 @@ def test_no_engine_changes_a_result(re2, source, texts, options):
             assert found.captures(value) == (match.groupdict() if match else None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(DIALECT, min_size=1, max_size=6).map("".join), TEXTS, st.sampled_from(["", "-", r"<\g<0>>"]))
 @example("a.*?b", ["axb aaxb\nab", "aab"], r"<\g<0>>")
 @example("a[^b]*b", ["axb aab\nab", "aaa"], "-")
@@ -319,7 +319,7 @@ SIMPLE = st.sampled_from(
 WORDS = st.text("abc,", min_size=1, max_size=4)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.booleans(),
     st.lists(SIMPLE, min_size=1, max_size=5).map("".join),

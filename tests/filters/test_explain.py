@@ -81,7 +81,7 @@ def test_long_values_and_control_characters_fit_a_line() -> None:
     assert said == '`request.header["x"]` is `a\\x1b[31m\\u202e`'
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(FILTERS, flows())
 def test_an_explanation_agrees_with_the_filter(text: str, flow: HTTPFlow) -> None:
     try:

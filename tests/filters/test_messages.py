@@ -28,6 +28,7 @@ TCP = TCPFlow(ClientConn(("192.0.2.7", 5)), ServerConn(("db.test", 5432)))
 VIEWS = {
     "text": FlowView.of_message(WebSocketFlow(handshake()), WebSocketMessage(True, '{"op": "ping", "n": 5}'), 3),
     "bytes": FlowView.of_message(WebSocketFlow(handshake()), WebSocketMessage(False, b"\x00\xffabc"), 0),
+    "packed": FlowView.of_message(WebSocketFlow(handshake()), WebSocketMessage(False, b'{"op": "ping"}'), 1),
     "sent": FlowView.of_message(TCP, TCPMessage(True, b"\x16\x03\x01Hello"), 0),
     "received": FlowView.of_message(TCP, TCPMessage(False, b"ok"), 1),
     "event": FlowView.of_message(
@@ -36,7 +37,7 @@ VIEWS = {
     "line": FlowView.of_message(HTTPFlow.make("GET", "http://a.test/", status=200), StreamEvent("plain"), 0),
 }  # fmt: skip
 PHASE = {
-    "text": Phase.W, "bytes": Phase.W, "sent": Phase.X, "received": Phase.X, "event": Phase.V, "line": Phase.V,
+    "text": Phase.W, "bytes": Phase.W, "packed": Phase.W, "sent": Phase.X, "received": Phase.X, "event": Phase.V, "line": Phase.V,
 }  # fmt: skip
 
 
@@ -63,6 +64,8 @@ PHASE = {
         ("bytes", "~bs ABC", True),
         ("bytes", "~bq abc", False),
         ("bytes", 'has(ws.json["op"])', False),
+        ("packed", 'has(ws.json["op"])', False),
+        ("packed", 'json(ws.bytes)["op"] == "ping"', True),
         ("sent", 'tcp.data startswith "\\x16\\x03"', True),
         ("sent", "tcp.from_client and tcp.index == 0", True),
         ("sent", "~tcp & ~b hello", True),

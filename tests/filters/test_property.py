@@ -173,7 +173,7 @@ def early(flow):
 
 
 @pytest.mark.usefixtures("every_engine")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILTERS, st.lists(flows(), min_size=2, max_size=4))
 def test_compiler_interpreter_and_keys(text, some):
     found = checked(text)
@@ -197,7 +197,7 @@ def test_compiler_interpreter_and_keys(text, some):
             assert set(captures(view)) <= found.captures
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(max_size=40)
     | st.lists(
@@ -266,7 +266,7 @@ def encoded(parts):
     return "".join(parts).encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(max_size=12),
     st.text(max_size=30),

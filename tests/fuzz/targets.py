@@ -40,6 +40,7 @@ from rulesproxy.rules.fmt import FormatError, format_text
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.ruleset import RuleSet, load_rules
+from tests.fuzz.streams import EVENTS, run_events, run_tcp, tcp_texts
 from tests.support.engines import state
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -528,6 +529,8 @@ TARGETS = {
         Target("har", run_har, mutated(RECORDINGS)),
         Target("cases", run_cases, mutated(_soup(CASE_PIECES, [""]))),
         Target("socks5", run_socks5, mutated(st.lists(st.sampled_from(SOCKS_PIECES), max_size=9).map(b"".join))),
+        Target("events", run_events, mutated(EVENTS)),
+        Target("tcp", run_tcp, mutated(tcp_texts(st.lists(st.sampled_from(REGEX_PIECES), max_size=8).map("".join)))),
         Target("clienthello", run_clienthello, st.one_of(mutated(HELLOS), st.binary(max_size=80))),
     )
 }

@@ -7,15 +7,15 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from rulesproxy.app import declare_options
 from rulesproxy.engine.manager import Engine
 from rulesproxy.engine.options import Options
 from rulesproxy.flow.connection import Address
 from rulesproxy.layers.layer import Services
 from rulesproxy.layers.modes import Mode
+from rulesproxy.layers.reach import DialError
 from rulesproxy.layers.root import serve
 from rulesproxy.layers.stream import MemoryStream
-from rulesproxy.layers.upstream import DialError
+from rulesproxy.options import declare_options
 from rulesproxy.tls.context import ClientContexts, ServerContexts
 
 REGULAR = Mode("regular")

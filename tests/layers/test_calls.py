@@ -1,4 +1,4 @@
-"""A budget of Python calls for one exchange that nothing touches: what a change may not add to the hot path unnoticed."""
+"""Budgets of Python calls for one exchange: what a change may not add to the hot path unnoticed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ import rulesproxy
 from rulesproxy.addons.access_log import AccessLog
 from rulesproxy.addons.har import Har
 from rulesproxy.addons.hits import Hits
+from rulesproxy.rules.ruleset import load_rules
 from tests.layers.rig import Rig, settle
 
 _OURS = str(Path(rulesproxy.__file__).parent)
 _GET = b"GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\nAccept: */*\r\n\r\n"
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 _REQUESTS = 10
-_BUDGET = 113
+_HEADER_RULE = """
+version: 1
+rules:
+  - match: ~all
+    rewrite: {request: {headers: {x-req: "1"}}, response: {headers: {x-resp: "1"}}}
+"""
 
 
-async def test_calls_of_a_plain_exchange(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("rules", "budget"), [((), 113), ((_HEADER_RULE,), 157)], ids=["untouched", "two headers set"])
+async def test_calls_of_an_exchange(rules: tuple[str, ...], budget: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "rulesproxy")
-    rig = Rig([None] * (_REQUESTS + 1), addons=[AccessLog(), Hits(), Har()])
+    sets = [load_rules(text=text) for text in rules]
+    rig = Rig([None] * (_REQUESTS + 1), addons=[*sets, AccessLog(), Hits(), Har()])
     task = await rig.start(_GET)
     await settle()
     rig.servers[0].feed(_OK)
@@ -52,6 +60,7 @@ async def test_calls_of_a_plain_exchange(caplog: pytest.LogCaptureFixture) -> No
     rig.client.feed_eof()
     await task
     assert rig.client.sent.count(b"hello") == _REQUESTS + 1
+    assert (b"x-req: 1" in rig.sent()) is (b"x-resp: 1" in rig.client.sent) is bool(rules)
     per_request = calls.total() / _REQUESTS
     shown = "\n".join(f"{number / _REQUESTS:g} {name}" for name, number in calls.most_common())
-    assert per_request <= _BUDGET, f"{per_request:g} calls for a request\n{shown}"
+    assert per_request <= budget, f"{per_request:g} calls for a request\n{shown}"

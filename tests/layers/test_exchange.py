@@ -10,7 +10,7 @@ import pytest
 from rulesproxy.events import EVENTS
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.layers.modes import Mode
-from rulesproxy.layers.upstream import DialError
+from rulesproxy.layers.reach import DialError
 from tests.layers.rig import Rig, settle
 
 GET = b"GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\n\r\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
 from tests.layers.rig import Rig, settle
@@ -242,3 +243,66 @@ async def test_trailers_that_cannot_be_sent_are_not_announced(tmp_path: Path) ->
     got = await Rig([chunked]).run(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
     assert got == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhi"
     assert await Rig([chunked]).run(GET) == chunked
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent", "answer", "got"),
+    [
+        # The client waits for no body, so that what the server sends in one would be taken for the next response.
+        ("HEAD", "GET", OK, OK.removesuffix(b"hi")),
+        ("HEAD", "GET", b"HTTP/1.1 200 OK\r\n\r\nhi<FIN>", b"HTTP/1.1 200 OK\r\n\r\n"),
+        # The client waits for a body, and the server has announced one that does not come.
+        ("GET", "HEAD", OK.removesuffix(b"hi"), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ],
+)
+async def test_the_method_of_the_client_decides_whether_there_is_a_body(
+    asked: str, sent: str, answer: bytes, got: bytes
+) -> None:
+    def other_method(flow: HTTPFlow) -> None:
+        if flow.request.path == "/x":
+            flow.request.method = sent
+
+    first = GET.replace(b"GET", asked.encode())
+    rig = Rig([answer, OK], [OK], addons=[On("requestheaders", other_method)])
+    assert await rig.run(first + GET.replace(b"/x", b"/y")) == got + OK
+    assert bytes(rig.servers[0].sent).startswith(sent.encode() + b" /x ")
+
+
+@pytest.mark.parametrize(("status", "fields"), [(304, b"Content-Length: 2\r\n"), (204, b"")])
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_a_status_without_a_body_has_none_of_the_server(status: int, fields: bytes, wanted: bool) -> None:
+    def other_status(flow: HTTPFlow) -> None:
+        assert flow.response is not None
+        if flow.request.path == "/x":
+            flow.response.status_code = status
+            flow.response.reason = ""
+
+    addon = On("responseheaders", other_status)
+    addon.wants_body = lambda flow, side: wanted  # type: ignore[attr-defined]
+    rig = Rig([OK, OK], [OK], addons=[addon])
+    got = await rig.run(GET + GET.replace(b"/x", b"/y"))
+    assert got == b"HTTP/1.1 %d \r\n" % status + fields + b"\r\n" + OK
+
+
+async def test_no_request_becomes_a_connect() -> None:
+    """What follows the answer to one is no response (RFC 9110 section 9.3.6)."""
+
+    def connect(flow: HTTPFlow) -> None:
+        flow.request.method = "CONNECT"
+
+    rig = Rig([OK], addons=[On("requestheaders", connect)])
+    got = await rig.run(GET)
+    assert got.startswith(b"HTTP/1.1 502 ")
+    assert b"its method is CONNECT" in got
+    assert not rig.servers
+
+
+async def test_a_bad_chunk_behind_a_good_one_is_the_servers_fault() -> None:
+    errors: list[FlowError | None] = []
+    bad = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n"
+    rig = Rig([bad], addons=[On("error", lambda flow: errors.append(flow.error))])
+    await rig.run(GET)
+    assert rig.client.aborted
+    [error] = errors
+    assert error is not None
+    assert (error.kind, "sent a bad response" in error.msg) == ("protocol", True)

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
+from rulesproxy.layers.reach import DialError
 from rulesproxy.layers.stream import StreamClosed, StreamTimeout
-from rulesproxy.layers.upstream import DialError
 from rulesproxy.limits import DEFAULT, Limits
 from rulesproxy.net.dial import Dialer
 from rulesproxy.net.server import BindError, Server

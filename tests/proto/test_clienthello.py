@@ -177,7 +177,7 @@ def refusal(data: bytes) -> str | None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_read_or_refused(noise: bytes) -> None:
     for data in (noise, b"\x16\x03" + noise, records(b"\x01" + block(3, noise)), records(message(noise))):
         try:
@@ -187,7 +187,7 @@ def test_any_bytes_are_read_or_refused(noise: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_damaged_one_is_read_or_refused(data: st.DataObject) -> None:
     good = bytearray(records(message(server_name(b"a.example"), alpn(b"h2"), versions(0x0304))))
     at = data.draw(st.integers(0, len(good) - 1))

@@ -107,3 +107,22 @@ def test_an_event_over_the_limit_passes_and_the_next_one_is_read(lines: bool, si
     assert b"".join(block.raw for block in found) == data
     assert [block.event.data for block in found if block.event is not None] == ["data: a" if lines else "a"]
     assert max(len(block.raw) for block in found) < 200
+
+
+def test_a_changed_event_whose_lines_end_in_different_ways_still_ends() -> None:
+    (one,) = blocks(b"data: a\rdata: b\n\n")
+    assert one.encode("c\nd", False) == b"data: c\ndata: d\n\n"
+    (one,) = blocks(b"data: a\r\nid: 1\r\n\r\n")
+    assert one.encode("c", False) == b"data: c\r\nid: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_byte_order_mark_is_one_at_the_beginning_only(size: int) -> None:
+    assert [block.event for block in blocks(b"\n\xef\xbb\xbf\n", lines=True, size=size)] == [None, Event("\ufeff")]
+    assert [block.event for block in blocks(b"\xef\xbb\xbfa\n", lines=True, size=size)] == [None, Event("a")]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_an_event_over_the_limit_is_none_however_it_comes(size: int) -> None:
+    found = blocks(b"x" * 60 + b"\nshort\n", lines=True, size=size, limit=32)
+    assert [block.event for block in found if block.event is not None] == [Event("short")]

@@ -113,14 +113,14 @@ def refuses(seen: list[object]) -> bool:
     return bool(seen) and isinstance(seen[-1], tuple) and seen[-1][0] == "refused"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.booleans(), st.booleans(), st.data())
 def test_wsproto_reads_the_same(masked: bool, deflated: bool, data: st.DataObject) -> None:
     # Behind a ping inside a compressed message wsproto 1.3 takes the rest of that message for plain.
     same(data.draw(frames(masked, pings=not deflated)), masked, deflated)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.booleans(), st.booleans(), st.data(), st.lists(st.integers(0, 200), max_size=6))
 def test_a_split_changes_nothing(masked: bool, deflated: bool, data: st.DataObject, cuts: list[int]) -> None:
     whole = data.draw(frames(masked))
@@ -135,7 +135,7 @@ def test_a_split_changes_nothing(masked: bool, deflated: bool, data: st.DataObje
     assert (once.messages, once.close, str(once.error)) == (again.messages, again.close, str(again.error))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.booleans(), st.booleans(), st.data())
 def test_the_scanner_sees_what_the_reader_sees(masked: bool, deflated: bool, data: st.DataObject) -> None:
     whole = data.draw(frames(masked))
@@ -150,7 +150,7 @@ def test_the_scanner_sees_what_the_reader_sees(masked: bool, deflated: bool, dat
         assert ours([passed], masked, Deflate() if deflated else None) == read
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.booleans(), st.booleans(), st.binary(max_size=60))
 @example(True, False, b"\x88")
 @example(False, True, b"\xc1\x00")

@@ -24,7 +24,7 @@ MISTAKES = [
     ("respond: {json: .nan}", "RP103", "is not possible in JSON", ".nan"),
     ("respond: {json: {a: '${b | int}'}}", "RP605", "unknown name `${b}`", "${b | int}"),
     ("respond: {file: no.json}", "RP601", "does not exist", "no.json"),
-    ("cors:", "RP103", "wants one word", ""),
+    ("cors:", "RP103", "wants `unlock`", ""),
     ("cors: '*'", "RP104", "is one of unlock", "'*'"),
     ("no-cache: false", "RP103", "stands alone, got `false`", "false"),
     ("passthrough: {host: a.test}", "RP103", "stands alone, got keys", "{host: a.test}"),

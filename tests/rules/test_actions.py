@@ -108,6 +108,9 @@ HEADER_EDITS = [
      [("a", "1!"), ("B", "2"), ("b", "3"), ("x-one", "1"), ("x-two", "2")]),
     ("{replace: {b: {regex: '(\\d)', with: 'n\\1'}}}",
      [("a", "1"), ("B", "n2"), ("b", "n3"), ("cookie", "x=y"), ("x-one", "1"), ("x-two", "2")]),
+    # What a value holds is no reference to a group.
+    ("{replace: {cookie: {regex: '(?P<k>x)(=)', with: '\\g<k>\\2${request.header[\"a\"]}\\1$${k}'}}}",
+     [("a", "1"), ("B", "2"), ("b", "3"), ("cookie", "x=1x${k}y"), ("x-one", "1"), ("x-two", "2")]),
     ("{new: '${method} ${request.header[\"a\"]} ${query[\"q\"] | default(\"none\")}'}",
      [*REQUEST_HEADERS, ("new", "GET 1 none")]),
     ("{accept-language: no, x-version: 1.10}", [*REQUEST_HEADERS, ("accept-language", "no"), ("x-version", "1.10")]),

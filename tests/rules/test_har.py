@@ -128,3 +128,9 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(har, "HAR_CHARACTERS", 100)
     with pytest.raises(HARError, match="over 100 characters"):
         read(entry())
+
+
+def test_a_user_in_a_url_is_no_part_of_the_host() -> None:
+    for user in ("ann@", "ann:pass@word@", ":@"):
+        (flow,) = read(entry(url=f"https://{user}a.test/x@y?z=@")).flows
+        assert (flow.request.host, flow.request.url) == ("a.test", "https://a.test/x@y?z=@")

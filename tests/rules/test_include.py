@@ -373,7 +373,7 @@ def test_a_pattern_over_too_many_folders(tmp_path: Path) -> None:
 GRAPHS = st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=5, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(GRAPHS)
 def test_any_files_that_include_one_another(graph: list[list[int]]) -> None:
     """The rules are those of a walk that goes down at every include; a cycle is an error, and nothing else is."""

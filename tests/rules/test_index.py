@@ -108,7 +108,7 @@ def deep():
 
 
 @pytest.mark.usefixtures("every_engine")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(FILTERS, min_size=1, max_size=8), st.lists(flows(), min_size=2, max_size=4))
 def test_no_rule_is_left_out(filters, some):
     found = [each for text in filters if (each := checked(text)) is not None]

@@ -181,7 +181,7 @@ def test_what_is_proved_holds_for_every_value(field: str, conditions: list[str],
     assert proved["excludes"] >= 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("ab./x", max_size=6), st.sampled_from(["host", "path"]), st.data())
 def test_proofs_hold_for_any_text(value: str, field: str, data: st.DataObject) -> None:
     conditions = next(kind[1] for kind in KINDS if kind[0] == field)

@@ -82,7 +82,7 @@ def test_the_corpus_finds_nothing(root: Path, sets: list[RuleSet], target: str) 
         assert found.raw_content == b"0123456789"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(PIECES, max_size=9), st.lists(PIECES, max_size=3), st.integers(0, len(ACTIONS) - 1))
 @example(["out", "/", "a.txt"], [], 0)
 @example(["www-secret", "/", "a.txt"], [".."], 4)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from rulesproxy import HTTPFlow, WebSocketFlow, load_rules
-from rulesproxy.filters.reference import matches
-from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.websocket import WebSocketMessage
-from rulesproxy.rules import passes
-from rulesproxy.rules.outside import Outside
-from rulesproxy.rules.ruleset import RuleSet
 from tests.support.deciding import complete
 from tests.support.talking import Conversation
 
@@ -186,109 +177,3 @@ def test_an_action_that_fails(policy: str, expected: list[str], caplog: pytest.L
     with caplog.at_level(logging.ERROR):
         assert said(rules, "{}") == expected
     assert "rule r: websocket_message" in caplog.text
-
-
-# The oracle: a walk over the rules for each message, with the reference interpreter and without any index.
-
-ACTIONS = st.sampled_from(
-    [
-        "rewrite: {message: {text: a}}", "rewrite: {message: {text: b}}", "drop-message:", "stop: true", "tag: t",
-        "inject-message: {to: client, text: i}", "inject-message: {to: server, text: j, when: before}", "close: 4000",
-        "set-state: {flow.s: a}",
-    ]
-)  # fmt: skip
-FILTERS = st.sampled_from(
-    [
-        "ws.text == 'a'", "ws.text == 'b'", "ws.from_client", "not ws.from_client", "ws.index > 1", "ws.kind == binary",
-        "host == 'a.test' and ws.text contains 'a'", "host == 'b.test' and ws.from_client", "not ws.text == 'a'",
-        "has(state['flow.s']) and ws.text == 'a'", "'t' in flow.tags", "host under 'test' and not ws.text == 'b'",
-    ]
-)  # fmt: skip
-GATES = st.sampled_from(["", "", "", "    nth: 2\n", "    every: 2\n", "    times: 1\n"])
-MESSAGES = st.lists(st.tuples(st.booleans(), st.sampled_from(["a", "b", "ab", b"a"])), min_size=1, max_size=6)
-
-
-@st.composite
-def rule_sets(draw: st.DrawFn) -> str:
-    text = HEAD
-    for number in range(draw(st.integers(1, 6))):
-        match = draw(FILTERS).replace("'t' in flow.tags", "flow.tags == 't' and has(ws.bytes)")
-        text += f'  - id: r{number}\n    match: "{match}"\n    {draw(ACTIONS)}\n{draw(GATES)}'
-    return text
-
-
-class Oracle:
-    """The same as `Conversation`, one message and one rule after the other, as the contract says it."""
-
-    def __init__(self, rules: RuleSet, url: str) -> None:
-        self.rules = [addon.rule for addon in rules.rules]
-        self.flow = HTTPFlow.make("GET", url, status=101)
-        self.flow.metadata["state"] = {}
-        self.flow.websocket = True
-        self.counts: Counter[tuple[int, str]] = Counter()
-        self.got: list[tuple[bool, str | bytes]] = []
-        self.closed = False
-        self.index = 0
-
-    def send(self, from_client: bool, content: str | bytes) -> None:
-        if self.closed:
-            return
-        before: list[Any] = []
-        after: list[Any] = []
-        dropped = False
-        for number, rule in enumerate(self.rules):
-            message = WebSocketMessage(from_client, content)
-            if not matches(rule.filter, FlowView(self.flow).about(message, self.index)) or not self.opens(number):
-                continue
-            for step in rule.steps:
-                key, action = step.action.key, step.action
-                if key == "rewrite.message":
-                    content = action.text.text  # type: ignore[attr-defined]
-                elif key == "drop-message":
-                    dropped = True
-                elif key == "close":
-                    self.closed = True
-                elif key == "tag" and "t" not in self.flow.tags:
-                    self.flow.tags.append("t")
-                elif key == "set-state":
-                    self.flow.metadata["state"]["flow.s"] = "a"  # type: ignore[index]
-                elif key == "inject-message":
-                    to_client = action.to == "client"  # type: ignore[attr-defined]
-                    front = action.when == "before" and to_client is not from_client  # type: ignore[attr-defined]
-                    (before if front else after).append((to_client, action.text.text))  # type: ignore[attr-defined]
-            if dropped or self.closed or rule.stop:
-                break
-        self.index += 1
-        self.got += before + ([] if dropped else [(not from_client, content)]) + after
-
-    def opens(self, number: int) -> bool:
-        gates = self.rules[number].gates
-        if gates is None:
-            return True
-        if gates.nth or gates.every > 1:
-            self.counts[number, "gate"] += 1
-            count = self.counts[number, "gate"]
-            if count % gates.every or (gates.nth and count not in gates.nth):
-                return False
-        self.counts[number, "times"] += 1
-        return not gates.times or self.counts[number, "times"] <= gates.times
-
-
-@pytest.mark.parametrize("indexed_from", [1, 1000], ids=["indexed", "linear"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rule_sets(), MESSAGES, st.sampled_from(["http://a.test/", "http://b.test/"]))
-def test_messages_agree_with_the_oracle(
-    indexed_from: int, text: str, messages: list[tuple[bool, str | bytes]], url: str
-) -> None:
-    threshold, passes.INDEXED_FROM = passes.INDEXED_FROM, indexed_from
-    try:
-        rules = load_rules(text=text, outside=Outside(lambda: 0.0, lambda: 0.0, lambda: "u", "0"))
-    finally:
-        passes.INDEXED_FROM = threshold
-    conversation, oracle = Conversation(rules, url), Oracle(rules, url)
-    for message in messages:
-        conversation.send(*message)
-        oracle.send(*message)
-    assert conversation.got == oracle.got, text
-    assert (conversation.flow.ending is not None) is oracle.closed, text
-    assert conversation.flow.handshake_flow.tags == oracle.flow.tags, text

@@ -99,7 +99,7 @@ def test_rules_of_profiles(profiles: tuple[str, ...], found: list[str]) -> None:
         ("rules: []\n", ("x",), ["RP810"]),
         (PROFILES + "    profile: stagng\n", (), ["RP810"]),
         (PROFILES + "    profile: other\n", (), []),
-        (PROFILES + "    profile: []\n", (), []),
+        (PROFILES + "    profile: []\n", (), ["RP103"]),
         (PROFILES + "    profile: {a: b}\n", (), ["RP103"]),
         # What is off is checked.
         ("rules:\n  - match: hots == 1\n    profile: x\n    block:\n", (), ["RP301"]),

@@ -60,7 +60,7 @@ def test_a_place_behind_the_end_still_exists(text: str) -> None:
 WORDS = st.text(st.sampled_from("ab'\"\\ \n\té€𝕏#:"), min_size=1, max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(WORDS, st.sampled_from(["'", '"', "|", ">", None]), st.integers(10, 60))
 def test_every_character_maps_to_itself(value: str, style: str | None, width: int) -> None:
     """Whatever style another program writes, what is no white space is found where it stands."""
@@ -138,7 +138,7 @@ def test_a_large_honest_file_is_read() -> None:
     assert len(node.entries) == 20_000
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.sampled_from("a:-[]{}!&*#'\"|>\n \t,?%@`\\~<="), max_size=60))
 def test_any_text_gives_nodes_or_diagnostics(text: str) -> None:
     with suppress(NodeError):

@@ -19,11 +19,11 @@ from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.reference import matches
 from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
-from rulesproxy.rules import passes
+from rulesproxy.rules import runner
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action
-from rulesproxy.rules.compile import REQUEST_SIDE
 from rulesproxy.rules.gates import Gates
 from rulesproxy.rules.model import Rule
+from rulesproxy.rules.moments import REQUEST_SIDE
 from rulesproxy.rules.outside import Outside, fraction
 from rulesproxy.rules.ruleset import RuleSet, load_rules
 from rulesproxy.rules.state import FlowState
@@ -278,18 +278,16 @@ def outcome(flow: HTTPFlow) -> tuple[object, ...]:
 
 @pytest.mark.usefixtures("every_engine")
 @pytest.mark.parametrize("indexed_from", [1, 1000], ids=["indexed", "linear"])
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(rule_sets(), st.lists(requests(), min_size=5, max_size=5))
 def test_the_passes_agree_with_the_oracle(
     indexed_from: int, exchange: Callable[..., Any], text: str, sent: list[dict[str, Any]]
 ) -> None:
-    threshold, passes.INDEXED_FROM = passes.INDEXED_FROM, indexed_from
+    threshold, runner.INDEXED_FROM = runner.INDEXED_FROM, indexed_from
     try:
         rules: RuleSet = load_rules(text=text, outside=Outside(lambda: 0.0, lambda: 0.0, lambda: "u", "0"))
     finally:
-        passes.INDEXED_FROM = threshold
+        runner.INDEXED_FROM = threshold
     oracle = Oracle([addon.rule for addon in rules.rules])
     for request in sent:
         flow = HTTPFlow.make(request["method"], request["url"], request["headers"])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy.app import declare_options
 from rulesproxy.cli import main
-from rulesproxy.engine.options import Options, OptionsError
+from rulesproxy.engine.option import OptionsError
+from rulesproxy.engine.options import Options
+from rulesproxy.options import declare_options
 from rulesproxy.rules.load import RulesError, load_files
 from rulesproxy.rules.project import Project, read_project
 

@@ -168,6 +168,7 @@ def test_the_plan_names_what_is_read_and_decrypted() -> None:
         "  request body read for: sub (rewrite edits it)",
         "  response body read for: edit (rewrite edits it)",
         "  hosts decrypted: a.test, *.b.test",
+        "  when a raw TCP connection begins: ads",
     ]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy.engine.dispatch import Bound, dispatch
+from rulesproxy.engine.chain import Bound
+from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.rules.load import load_files
 from rulesproxy.rules.ruleset import RuleSet, load_rules

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rulesproxy import HTTPFlow
+from rulesproxy.engine.dispatch import run_guarded
+from rulesproxy.rules.action import Action, Handler, Side
+from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.load import load_files, load_text
+from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.shared import check_shared
 from tests.test_layout import ROOT
 
@@ -29,6 +37,7 @@ SHARED = [
     ("delay: {distribution: lognormal, median: 1s, sigma: 0.4, seed: a}", "RP854", "delay"),
     ("throttle: {latency: 1s..2s, seed: a}", "RP854", "throttle"),
 ]
+CONNECTIONS = ["~tcp", "port == 6379", "~tcp and client.ip == 127.0.0.1"]
 ALONE = [
     "sample: 5%\nblock:",
     "sample: 5% by client.ip seed 1\nblock:",
@@ -83,6 +92,11 @@ def test_filters_that_read_state(filter: str, shared: bool) -> None:
     assert all("state" in place for _, place in found)
 
 
+@pytest.mark.parametrize("filter", CONNECTIONS)
+def test_connections_are_counted_over_all_processes(filter: str) -> None:
+    assert check(f"match: {filter}\ntimes: 1\nblock:") == [("RP850", "times")]
+
+
 def test_several_in_one_rule() -> None:
     rule = "match: state['client.a'] == 'x'\ntimes: 1\nrespond: {body: '${counter}'}"
     assert [code for code, _ in check(rule)] == ["RP850", "RP851", "RP850"]
@@ -96,6 +110,63 @@ def test_a_delay_of_both_sides_is_said_once() -> None:
 @pytest.mark.parametrize("gate", ["nth: 2", "every: 2", "times: 1"])
 def test_what_is_counted_in_one_conversation(gate: str) -> None:
     assert check(f"match: ws.text contains 'x'\n{gate}\ndrop-message:") == []
+
+
+MEMORIES = re.compile(r"\bmemory\.(next|count|share|chance)\(|\bstate_of\(|\bStore\b|\bWeak\w*Dictionary\b")
+"""How an action reaches what outlives a flow."""
+
+
+def remembering(action: type[Action]) -> bool:
+    """Whether what an action does depends on other flows, as far as its source tells."""
+    return MEMORIES.search(inspect.getsource(action)) is not None
+
+
+def says_so(action: type[Action]) -> bool:
+    return any("shares" in vars(base) for base in action.__mro__ if base is not Action)
+
+
+def all_actions(base: type[Action] = Action) -> Iterator[type[Action]]:
+    """Every class of an action, and the parts that they consist of."""
+    for action in base.__subclasses__():
+        if action.__module__.startswith("rulesproxy.rules.actions."):
+            yield action
+        yield from all_actions(action)
+
+
+class Forgetful(Action):
+    """An action that counts its flows, and does not say so."""
+
+    def bind_for(self, side: Side, memory: Memory) -> Handler:
+        return lambda flow, captures: flow.tags.append(str(memory.next("flows")))
+
+
+def test_no_action_forgets_to_say_what_it_shares() -> None:
+    actions = set(all_actions())
+    remember = {action.key for action in actions if remembering(action)}
+    assert {"respond", "throttle", "delay", "set-state"} <= remember
+    assert [action.__name__ for action in actions if remembering(action) and not says_so(action)] == []
+    assert remembering(Forgetful)
+    assert not says_so(Forgetful)
+
+
+def test_an_action_that_says_nothing_does_nothing_for_other_flows() -> None:
+    """The same, seen from outside: handlers of all examples leave no trace in the memory of their rule."""
+    for action in all_actions():
+        for example in action.examples:
+            text = "version: 1\nrules:\n  - " + example.rule.replace("\n", "\n    ") + "\n"
+            loaded = load_text(text)
+            if not loaded.ok:
+                continue  # It names a file that is not here.
+            (rule,) = loaded.rules
+            if check_shared([rule], 2):
+                continue
+            compiled = Compiled(rule, 0)
+            for name in ("requestheaders", "responseheaders"):
+                flow = HTTPFlow.make("GET", "http://a.test/", status=200)
+                run_guarded(compiled.bound(name), flow, dict.fromkeys(rule.filter.captures, "x"))
+            # Each chance without a seed has a number, which nobody has to share.
+            assert set(compiled.memory.counts) <= {"delay", "latency"}, example.rule
+            assert not compiled.memory.shared, example.rule
 
 
 def test_packs_are_for_any_number_of_workers() -> None:

@@ -64,6 +64,7 @@ VALUES = [
     ("${query['none'] | default('a|b}')}", "a|b}"),
     ("${query['none'] | upper | default('x')}", "x"),
     ("${query['n'] | int}", "7"),
+    ("${query['m'] | trim | int}", "-12"),
     ("${state['flow.none'] | default('nothing')}", "nothing"),
     ("$${now} $$ $ {x} ${method}$", "${now} $$ $ {x} POST$"),
     ("$${${method}}", "${POST}"),
@@ -72,12 +73,41 @@ VALUES = [
 ]
 
 
+@pytest.mark.parametrize("value", ["1_0", "%D9%A3", "0x1", "1.0", "", "+", "1" * 21])
+def test_what_is_no_number_is_none(exchange: Exchange, value: str) -> None:
+    rule = respond("${query['n'] | int}") + "    on-error: closed\n"
+    outcome = exchange(load(rule), method="POST", url=f"http://a.test/?n={value}")
+    assert outcome.status == 502
+    assert "(on-error: closed)" in outcome.flow.response.text
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udc80", "é\\udfff"])
+def test_json_is_json_whatever_is_in_it(exchange: Exchange, half: str) -> None:
+    rule = """
+  - match: ~all
+    respond:
+      json:
+        "${request.json['a']}": "${request.json['a']}"
+        typed: "${request.json['a'] | json}"
+        whole: "${request.json | json}"
+        byte: "${query['b']}"
+"""
+    body = f'{{"a": "{half}"}}'.encode()
+    outcome = exchange(load(rule), method="POST", url="http://a.test/?b=%E9", body=body)
+    value = json.loads(body)["a"]
+    assert json.loads(outcome.flow.response.content.decode()) == {
+        value: value, "typed": value, "whole": {"a": value}, "byte": "\udce9",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("template", "text"), VALUES)
 def test_what_a_template_gives(exchange: Exchange, monkeypatch: pytest.MonkeyPatch, template: str, text: str) -> None:
     monkeypatch.setenv("SET", "Value")
     monkeypatch.delenv("UNSET", raising=False)
     rules = load_rules(text=f"version: 1\nvars: {{who: ann}}\nrules:\n{respond(template)}", outside=World().outside())
-    sent = exchange(rules, method="POST", url="http://a.test/?q=a%22%3C%26b&n=007", headers=[("x-pad", "  é x ")])
+    sent = exchange(
+        rules, method="POST", url="http://a.test/?q=a%22%3C%26b&n=007&m=+-12", headers=[("x-pad", "  é x ")]
+    )
     assert sent.text == text
 
 
@@ -311,13 +341,13 @@ def check_url_host(outcome: Any, value: str, failed: bool) -> None:
 
 def check_json(outcome: Any, value: str, failed: bool) -> None:
     assert not failed
-    body = json.loads(outcome.flow.response.content.decode("utf-8", "surrogatepass"))
+    body = json.loads(outcome.flow.response.content.decode())
     assert len(body) == 2
     assert body["b"] == 1
 
 
 def check_json_edit(outcome: Any, value: str, failed: bool) -> None:
-    body = json.loads((outcome.upstream.content or b"").decode("utf-8", "surrogatepass"))
+    body = json.loads((outcome.upstream.content or b"").decode())
     assert set(body) <= {"v", "n"}
 
 

@@ -28,6 +28,9 @@ ROUTES = [
     ("{proxy: 'socks5://[::1]:1'}", Route(via=Via("socks5", "::1", 1))),
     ("{address: '[::1]:8443', sni: b.test}", Route(address=("::1", 8443), sni="b.test")),
     ("{verify: false}", Route(verify=False)),
+    ("{http-version: 2}", Route(http_version="2")),
+    ("{http-version: '1.1'}", Route(http_version="1.1")),
+    ("{http-version: auto, proxy: direct}", Route(via="direct", http_version="auto")),
     (f"{{ca: '{PEM}', verify: true}}", Route(verify=True, ca=(PEM.resolve(),))),
     (f"{{ca: ['{PEM}', '{PEM}']}}", Route(ca=(PEM.resolve(), PEM.resolve()))),
 ]
@@ -72,6 +75,7 @@ def test_a_certificate_with_its_key(tmp_path: Path) -> None:
         ("{match: host == 'a.test', upstream: direct}", True),
         ("{match: host == 'a.test', upstream: {address: '1.2.3.4:5'}}", True),
         ("{match: host == 'a.test', upstream: {verify: false}}", False),
+        ("{match: host == 'a.test', upstream: {http-version: 2}}", False),
         ("{match: host == 'a.test', upstream: {proxy: direct, sni: x.test}}", False),
         ("{match: host == 'a.test' and path == '/', upstream: direct}", False),
         ("{match: host == 'a.test', upstream: direct, tag: x}", False),
@@ -108,7 +112,9 @@ def test_a_tunnel_is_told() -> None:
     assert route(rules, "a.other", sni="a.test") is None
 
 
-@pytest.mark.parametrize(("upstream", "codes"), [("direct", []), ("{sni: x.test}", ["RP708"])])
+@pytest.mark.parametrize(
+    ("upstream", "codes"), [("direct", []), ("{sni: x.test}", ["RP708"]), ("{http-version: 2}", ["RP708"])]
+)
 def test_a_passed_tunnel_is_still_routed(upstream: str, codes: list[str]) -> None:
     loaded = load_text(
         "version: 1\nrules:\n- {match: host == 'a.test', passthrough: true}\n"
@@ -136,7 +142,11 @@ def test_who_is_not_verified() -> None:
         ("", "RP103", "got nothing"),
         ("[direct]", "RP109", "got a list"),
         ("{verify: maybe}", "RP103", "true or false"),
-        ("{http-version: 2}", "RP101", "unknown key"),
+        ("{http-version: 2.0}", "RP104", "did you mean `2`?"),
+        ("{http-version: HTTP/1.1}", "RP104", "did you mean `1.1`?"),
+        ("{http-version: 3}", "RP104", "1.1, 2 or auto"),
+        ("{http-version: [2]}", "RP109", "got a list"),
+        ("{http2: true}", "RP101", "http-version"),
         ("{insecure: true}", "RP101", "verify"),
         ("{sni: 'a b'}", "RP104", "host name"),
         ("'http://${vars.p}'", "RP605", "p"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import ssl
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -25,7 +27,9 @@ def authority() -> trustme.CA:
 @cache
 def ca_file() -> Path:
     """Its certificate, as a file in PEM."""
-    path = Path(mkdtemp(prefix="test-ca-")) / "ca.pem"
+    folder = Path(mkdtemp(prefix="test-ca-"))
+    atexit.register(shutil.rmtree, folder)
+    path = folder / "ca.pem"
     authority().cert_pem.write_to_path(str(path))
     return path
 

@@ -44,3 +44,19 @@ async def run(*arguments: str | Path, stdin: bytes | None = None, timeout: float
         raise
     assert process.returncode is not None
     return Ran(process.returncode, out, err.decode(errors="replace"))
+
+
+async def listening(port: int, process: asyncio.subprocess.Process | None = None) -> None:
+    """Wait until somebody listens on this port of 127.0.0.1: `process`, which must not end before."""
+    async with asyncio.timeout(3 * LIMIT):
+        while True:
+            if process is not None:
+                assert process.returncode is None, f"the program ended with {process.returncode}"
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -22,7 +24,9 @@ READING = {"streaming": Observer, "buffering": Recorder}
 @cache
 def home() -> Path:
     """The state directory that the proxies of one test run share, so that they share a CA."""
-    return Path(mkdtemp(prefix="rulesproxy-home-"))
+    path = Path(mkdtemp(prefix="rulesproxy-home-"))
+    atexit.register(shutil.rmtree, path)
+    return path
 
 
 @asynccontextmanager

@@ -56,9 +56,8 @@ def ws_bytes(view: FlowView) -> str | None:
 
 
 def ws_json(view: FlowView) -> JSONValues:
-    """The values in a WebSocket message that is JSON."""
-    message = _websocket(view)
-    return JSONValues(None if message is None else message.content)
+    """The values in a WebSocket text message that is JSON; missing from a binary one, which `json(ws.bytes)` reads."""
+    return JSONValues(ws_text(view))
 
 
 def ws_kind(view: FlowView) -> str | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from rulesproxy.filters.phases import MESSAGES, NONE, Phase
-from rulesproxy.flow.http import HTTPFlow, HTTPResponse, reason_phrase
+from rulesproxy.filters.phases import CONNECTING, MESSAGES, NONE, Phase
+from rulesproxy.flow.http import HTTPFlow, HTTPResponse, bodiless, reason_phrase
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
-from rulesproxy.rules.bodies import bodiless
 from rulesproxy.rules.edits import HeaderEdits
 from rulesproxy.rules.fragments import integer
 from rulesproxy.rules.memory import Memory
@@ -27,7 +26,10 @@ class Block(Action):
     """Refuse: answer with a status, 403 unless another is given, or end the connection without an answer.
 
     Of a message `block`, `block: close` and `block: reset` drop it and end its conversation: a WebSocket with code 1008
-    (policy violation), `reset` as a broken connection does.
+    (policy violation), `reset` as a broken connection does. With `block: timeout` the client hears nothing more.
+
+    Raw TCP is refused before its server is dialled where the filter is about the connection, such as
+    `host == "db.test"`, `port == 6379` or `~tcp`: a SOCKS5 client is told so, others are closed or reset.
 
     Attributes:
         status: the status of the answer.
@@ -40,6 +42,7 @@ class Block(Action):
     key: ClassVar = "block"
     events: ClassVar = REQUEST | RESPONSE | ERROR | {"http_connect"}
     on_messages: ClassVar = MESSAGES
+    begins: ClassVar = CONNECTING
     answers: ClassVar = True
     bare: ClassVar = True
     synonyms: ClassVar = {"code": "status", "text": "body", "message": "body", "header": "headers"}
@@ -79,6 +82,12 @@ class Block(Action):
         return super(Block, cls).from_node(node, reader)
 
     def check(self, node: Node, reader: Reader) -> None:
+        if isinstance(node, nodes.Mapping) and self.end is not None:
+            for name in ("status", "body", "headers"):
+                key = node.key(name)
+                if key is not None:
+                    title = f"`end: {self.end}` gives no answer, and `{name}` is part of one"
+                    reader.note("RP607", key, title, "keep one of them")
         if self.body is not None and self.status in (204, 304):
             where = node.get("body") if isinstance(node, nodes.Mapping) else None
             reader.note(
@@ -103,12 +112,14 @@ class Block(Action):
     @property
     def legal_messages(self) -> Phase:
         # Nobody waits for an answer to a message, so none can have a status or a body.
-        return self.on_messages if self in (Block(), Block(end="close"), Block(end="reset")) else NONE
+        return self.on_messages if self.end is not None or self == Block() else NONE
 
     def bind_message(self, memory: Memory) -> MessageHandler:
         def refuse(turn: Turn, captures: Captures) -> None:
             turn.drop()
-            if self.end == "reset":
+            if self.end == "timeout":
+                turn.end("timeout")
+            elif self.end == "reset":
                 turn.kill()
             else:
                 turn.close(1008, "refused by a rule of the proxy")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from rulesproxy.filters.phases import MESSAGES, NONE
+from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import DEFAULT
 from rulesproxy.rules import nodes
@@ -25,7 +25,8 @@ class Delay(Action):
     """Let the request wait before it goes to the server, the response before it goes to the client, or a message.
 
     A rule that is decided on the request delays the request, also where it is answered by a rule. A client that leaves
-    meanwhile is noticed, and the flow ends. Behind a message that waits those wait that come from the same side.
+    meanwhile is noticed, and the flow ends. Behind a message that waits those wait that come from the same side. Under
+    a filter such as `host == "db.test"` raw TCP waits once, before its server is dialled; under `~tcp` every message.
 
     Attributes:
         time: a time such as `200ms`, or any time between two, as in `200ms..2s`.
@@ -143,6 +144,7 @@ class _Pause(Action):
     key: ClassVar = Delay.key
     events: ClassVar = REQUEST | RESPONSE
     on_messages: ClassVar = MESSAGES
+    begins: ClassVar = Phase.C | Phase.T
 
     times: Wait | Lognormal
     seed: str
@@ -185,3 +187,4 @@ class _OnResponse(_Pause):
 
     events: ClassVar = RESPONSE
     on_messages: ClassVar = NONE
+    begins: ClassVar = NONE

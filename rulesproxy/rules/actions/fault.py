@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from rulesproxy.diagnostics import Label
+from rulesproxy.filters.phases import CONNECTING, MESSAGES, Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Dribble, End
 from rulesproxy.flow.plan import Fault as Spoiled
 from rulesproxy.rules import nodes
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
+from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
 from rulesproxy.rules.amounts import Duration, Size
+from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
+from rulesproxy.rules.turn import merged
 
 _ENDS: dict[str, End] = {"reset": "reset", "empty": "close"}
 _WORDS = (*_ENDS, "malformed-chunk", "slow-close")
@@ -52,16 +55,25 @@ class Fault(Action):
     spoil whatever answer there is, also that of another rule. `fault: malformed-chunk` and `fault: slow-close` may
     stand without keys. Answers without a body, such as those to HEAD, cannot be truncated or badly framed.
 
+    Under a filter about the request a WebSocket is spoiled as an answer is: its body is all that the client gets behind
+    the handshake, and it dribbles message by message. So is raw TCP, where the filter is about the connection, such as
+    `host == "db.test"` or `~tcp`. A rule that is decided by a message spoils this message. `reset` and `empty` end the
+    client's connection in its place, a WebSocket without a Close frame, and the server sees a client that leaves.
+    `truncate`, `malformed-chunk` and `dribble` go to whoever gets the message.
+
     Attributes:
         truncate: the connection closes after so many bytes of the body; shorter bodies are whole.
-        malformed_chunk: the body is sent in chunks, and behind its first piece comes what is no chunk.
-        slow_close: the connection ends with the answer, but so long after it.
+        malformed_chunk: the body is sent in chunks, and behind its first piece comes what is no chunk: in a WebSocket a
+            frame with a reserved opcode. Raw TCP has nothing like it.
+        slow_close: the connection ends with the answer, but so long after it. One message has no such end.
         dribble: `{chunks: 5, over: 2s}`: the body is sent in so many equal parts, the last one so long after the first.
             A body whose length is not known is read to its end before.
     """
 
     key: ClassVar = "fault"
     events: ClassVar = REQUEST | RESPONSE
+    on_messages: ClassVar = MESSAGES
+    begins: ClassVar = CONNECTING
     needs: ClassVar = ("*",)
     synonyms: ClassVar = {
         "limit": "truncate", "cut": "truncate", "malformed_chunk": "malformed-chunk", "slow_close": "slow-close",
@@ -118,21 +130,35 @@ class Fault(Action):
     def parts(self) -> tuple[Action, ...]:
         return (_Ending(self._end),) if self._end is not None else (self,)
 
+    @property
+    def of_whole(self) -> bool:
+        return self.slow_close is not None
+
+    @property
+    def legal_messages(self) -> Phase:
+        return self.on_messages & ~Phase.X if self.malformed_chunk else self.on_messages
+
+    def bind_message(self, memory: Memory) -> MessageHandler:
+        fault = self._fault()
+        return lambda turn, captures: turn.spoil(fault)
+
     def bind(self) -> Handler:
-        slow, drops = self.slow_close, self.dribble
-        wanted: dict[str, object] = {
-            "truncate": None if self.truncate is None else self.truncate.bytes,
-            "malformed_chunk": self.malformed_chunk or None,
-            "slow_close": None if slow is None else slow.seconds,
-            "dribble": None if drops is None else Dribble(drops.chunks, drops.over.seconds),
-        }
-        wanted = {name: value for name, value in wanted.items() if value is not None}
+        fault = self._fault()
 
         def spoil(flow: HTTPFlow, captures: Captures) -> None:
             # Two rules may spoil one answer, each in its own way.
-            flow.plan.fault = replace(flow.plan.fault or Spoiled(), **wanted)  # type: ignore[arg-type]
+            flow.plan.fault = merged(flow.plan.fault, fault)
 
         return spoil
+
+    def _fault(self) -> Spoiled:
+        slow, drops = self.slow_close, self.dribble
+        return Spoiled(
+            None if self.truncate is None else self.truncate.bytes,
+            self.malformed_chunk,
+            None if slow is None else slow.seconds,
+            None if drops is None else Dribble(drops.chunks, drops.over.seconds),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +167,14 @@ class _Ending(Action):
 
     key: ClassVar = Fault.key
     events: ClassVar = REQUEST | RESPONSE
+    on_messages: ClassVar = MESSAGES
+    begins: ClassVar = CONNECTING
     answers: ClassVar = True
 
     end: End
+
+    def bind_message(self, memory: Memory) -> MessageHandler:
+        return lambda turn, captures: turn.end(self.end)
 
     def bind(self) -> Handler:
         end = self.end

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 from rulesproxy.filters.phases import MESSAGES, Phase
+from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.limits import DEFAULT
+from rulesproxy.rules import nodes
 from rulesproxy.rules.action import Action, Captures, Example, MessageHandler
-from rulesproxy.rules.amounts import Octets
+from rulesproxy.rules.amounts import Duration, Octets
 from rulesproxy.rules.json_value import JSONValue
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
@@ -24,7 +27,9 @@ _KINDS = ("text", "json", "bytes")
 class InjectMessage(Action):
     """Send a message that nobody has sent. No rule sees it.
 
-    On an event stream it is an event without a name, or a line; only the client can get one.
+    On an event stream it is an event without a name, or a line; only the client can get one. With `every` it is sent
+    again and again, from then on to the end of the conversation, and its templates are filled anew each time. It never
+    gets inside another message, and is left out while its receiver has not taken what was sent before.
 
     Attributes:
         to: who gets it: `client` or `server`.
@@ -33,6 +38,8 @@ class InjectMessage(Action):
         bytes: what it says, in hexadecimal digits, such as `00 ff`: a binary message of a WebSocket.
         when: `after` the message that the rule matches, `before` it, or once at the beginning (`open`), before any
             message: then the filter is about the conversation alone.
+        every: a time such as `5s`, at least 100ms: how long after it the message is sent again. A rule that matches
+            again meanwhile sends its message, and repeats it no more often than before.
     """
 
     key: ClassVar = "inject-message"
@@ -46,6 +53,7 @@ class InjectMessage(Action):
     json: JSONValue | None = None
     bytes: Octets | None = None
     when: Literal["after", "before", "open"] = "after"
+    every: Duration | None = None
 
     examples: ClassVar = (
         Example(
@@ -64,10 +72,16 @@ class InjectMessage(Action):
             reader.note("RP106", node, "`inject-message` without a message", "add `text: …`, `json: …` or `bytes: …`")
         if len(given) > 1:
             reader.note("RP607", node, f"`{given[0]}` and `{given[1]}` both make the message", "keep one of them")
+        if self.every is not None and self.every.seconds < DEFAULT.repeat:
+            where = node.get("every") if isinstance(node, nodes.Mapping) else None
+            reader.note(
+                "RP684", where or node, f"a message every {self.every.text} is a flood",
+                f"send it every {DEFAULT.repeat * 1000:g}ms at most",
+            )  # fmt: skip
 
     def parts(self) -> tuple[Action, ...]:
         kind = _AtOpen if self.when == "open" else _Injection
-        return (kind(self.to, self.text, self.json, self.bytes, self.when),)
+        return (kind(self.to, self.text, self.json, self.bytes, self.when, self.every),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,7 @@ class _Injection(Action):
     json: JSONValue | None
     bytes: Octets | None
     when: str
+    every: Duration | None
 
     @property
     def legal_messages(self) -> Phase:
@@ -92,19 +107,23 @@ class _Injection(Action):
 
     def bind_message(self, memory: Memory) -> MessageHandler:
         to_client, before = self.to == "client", self.when == "before"
+        every, marker = self.every, object()
 
         def inject(turn: Turn, captures: Captures) -> None:
-            turn.inject(to_client, self.content(turn, captures), before)
+            turn.inject(to_client, self.content(turn.flow, captures), before)
+            if every is not None and turn.once(marker):
+                flow = turn.flow
+                turn.repeat(to_client, every.seconds, lambda again: self.content(flow, again))
 
         return inject
 
-    def content(self, turn: Turn, captures: Captures) -> Content:
+    def content(self, flow: HTTPFlow, captures: Captures) -> Content:
         """What it says this time."""
         if self.bytes is not None:
             return self.bytes.data
         if self.json is not None:
-            return self.json.fill(turn.flow, captures)
-        return "" if self.text is None else self.text.fill(turn.flow, captures)
+            return self.json.fill(flow, captures)
+        return "" if self.text is None else self.text.fill(flow, captures)
 
 
 @dataclass(frozen=True, slots=True)

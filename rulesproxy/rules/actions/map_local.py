@@ -172,7 +172,7 @@ class MapLocal(Action):
             return _file(self.status, path, 0, info.st_size, fields, request.method == "HEAD")
         fields.append(("accept-ranges", "bytes"))
         if _matches(request.headers.get("if-none-match"), tag):
-            return HTTPResponse(304, "Not Modified", "HTTP/1.1", HTTPResponse.make(200, b"", fields[1:2]).headers)
+            return HTTPResponse.make(304, b"", fields[1:2])
         asked = request.headers.get("range") if request.method == "GET" else None
         condition = request.headers.get("if-range")
         part = byte_range(asked, info.st_size) if asked and condition in (None, tag) else None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from rulesproxy.flow.headers import is_token, to_bytes
-from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, reason_phrase
+from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, bodiless, reason_phrase
 from rulesproxy.flow.url import default_port, split_authority, split_url
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import BodyEdits, bodiless, body_changed, edit_form, edit_json, is_part, may_be_json
+from rulesproxy.rules.bodies import BodyEdits, body_changed, edit_form, edit_json, is_part, may_be_json
 from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
 from rulesproxy.rules.edits import HeaderEdits, QueryEdits
 from rulesproxy.rules.html_edits import HTMLEdits, may_be_html
@@ -109,8 +109,11 @@ class RewriteRequest(Action):
             return
         method, path, host = node.get("method"), node.get("path"), node.get("host")
         fixed = self.method.constant if self.method is not None else None
-        if method is not None and fixed is not None and not is_token(to_bytes(fixed)):
-            reader.note("RP609", method, f"`{fixed}` is not a method", "a method is one word, such as GET")
+        if method is not None and fixed is not None and not _is_method(fixed):
+            help = "a method is one word, such as GET"
+            if fixed == "CONNECT":
+                help = "CONNECT asks for a tunnel; `upstream: http://host:port` goes through another proxy"
+            reader.note("RP609", method, f"`{fixed}` is not a method of a request", help)
         if path is not None and self.path is not None and not self.path.template.text.startswith(("/", "${")):
             reader.note("RP615", path, "a path starts with a slash", f"write `/{self.path.template.text}`")
         if host is not None and self.host is not None and self.host.constant is not None:
@@ -134,12 +137,19 @@ class RewriteRequest(Action):
 
     def bind(self) -> Handler:
         edit = self.headers.bind() if self.headers is not None else None
+        if edit is not None and self == RewriteRequest(headers=self.headers):
+
+            def rewrite_headers(flow: HTTPFlow, captures: Captures) -> None:
+                # They count together or not at all by themselves.
+                edit(flow.request, flow, captures)
+
+            return rewrite_headers
 
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
             # The edits are made on a copy: every value is of the request as it was, and all edits count or none.
             request = flow.request.copy()
             method = self.method.fill(flow, captures) if self.method is not None else None
-            if method is not None and not is_token(to_bytes(method)):
+            if method is not None and not _is_method(method):
                 raise ActionError(f"{method[:40]!r} is not a method")
             if edit is not None:
                 edit(request, flow, captures)
@@ -271,6 +281,13 @@ class RewriteResponse(Action):
 
     def bind(self) -> Handler:
         edit = self.headers.bind() if self.headers is not None else None
+        if edit is not None and self == RewriteResponse(headers=self.headers):
+
+            def rewrite_headers(flow: HTTPFlow, captures: Captures) -> None:
+                if flow.response is not None:
+                    edit(flow.response, flow, captures)
+
+            return rewrite_headers
 
         def rewrite(flow: HTTPFlow, captures: Captures) -> None:
             if flow.response is None:
@@ -327,6 +344,11 @@ def _take_message(message: HTTPMessage, edited: HTTPMessage) -> None:
     message.headers.raw = edited.headers.raw
     message.trailers = edited.trailers
     message.body_source = edited.body_source
+
+
+def _is_method(text: str) -> bool:
+    """Whether a request can have this method: what follows a CONNECT is no response (RFC 9110 section 9.3.6)."""
+    return is_token(to_bytes(text)) and text != "CONNECT"
 
 
 def _host(text: str) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json as json_module
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rulesproxy.filters.phases import MESSAGES, Phase
+from rulesproxy.filters.shape import fixed_width, parse
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import Action, Captures, Example, MessageHandler
 from rulesproxy.rules.amounts import Octets
-from rulesproxy.rules.edits import Pattern
 from rulesproxy.rules.json_edits import JSONEdits
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.replacements import Pattern
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
 from rulesproxy.rules.turn import Turn
+
+if TYPE_CHECKING:
+    from rulesproxy.filters.engine import Searching
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +77,20 @@ class RewriteMessage(Action):
         return legal if self.bytes is None else legal & ~Phase.V
 
     @property
-    def looks_for(self) -> tuple[str, ...]:
-        return tuple([pattern.text for pattern in self.replace if pattern.text is not None])
+    def looks_for(self) -> tuple[str | Searching, ...]:
+        return tuple([pattern.search if pattern.text is None else pattern.text for pattern in self.replace])
 
     @property
-    def resized(self) -> Pattern | None:
-        """The first text that is replaced by one of another length."""
+    def resized(self) -> str | None:
+        """The first text or regex that is replaced by a text of another length, as far as that is known beforehand."""
         for pattern in self.replace:
-            new = pattern.replacement.constant
-            if pattern.text is not None and new is not None and len(pattern.text.encode()) != len(new.encode()):
-                return pattern
+            new, search = pattern.replacement.constant, pattern.search
+            if new is None or (pattern.groups and "\\" in new):
+                continue
+            old = pattern.text if pattern.text is not None else search.pattern
+            size = len(old.encode()) if pattern.text is not None else fixed_width(parse(old, search.flags))
+            if size != len(new.encode()):
+                return old
         return None
 
     def bind_message(self, memory: Memory) -> MessageHandler:

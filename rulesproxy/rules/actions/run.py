@@ -11,7 +11,7 @@ from typing import ClassVar, cast
 from rulesproxy.diagnostics import suggest
 from rulesproxy.engine.bind import takes
 from rulesproxy.engine.script import ScriptError, code_files, load_code
-from rulesproxy.filters.phases import NONE, Phase
+from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Example, Handler, MessageHandler, Side
 from rulesproxy.rules.local_path import missing_file
 from rulesproxy.rules.memory import Memory
@@ -98,7 +98,10 @@ class Run(Action):
     file is imported when the rules are loaded, also by `rulesproxy check`, and again when it, or a module beside it,
     has changed.
 
-    Of a rule about messages it is called with the `WebSocketFlow` or `TCPFlow`, whose `messages[-1]` is the message.
+    Of a rule about messages it is called with the `WebSocketFlow` or `TCPFlow`, whose `messages[-1]` is the message: it
+    may change its `content`, let it wait (`delay`) and drop it with `kill()`, send others with
+    `flow.inject(to_client, content)`, end the conversation with `flow.close()` or `flow.kill()`, and ask for effects on
+    `flow.plan`. Of an event of an event stream it gets the same in an `EventFlow`; there it must be a plain function.
 
     Attributes:
         function: the file, relative to the rule file, a colon, and the name of the function.
@@ -109,7 +112,7 @@ class Run(Action):
 
     key: ClassVar = "run"
     events: ClassVar = REQUEST | RESPONSE
-    on_messages: ClassVar = Phase.W | Phase.X
+    on_messages: ClassVar = MESSAGES
     short: ClassVar = "function"
     synonyms: ClassVar = {"call": "function", "file": "function", "script": "function", "side": "on"}
 
@@ -139,7 +142,7 @@ class _Call(Action):
 
     key: ClassVar = Run.key
     events: ClassVar = REQUEST | RESPONSE
-    on_messages: ClassVar = Phase.W | Phase.X
+    on_messages: ClassVar = MESSAGES
     may_answer: ClassVar = True
     edits_request: ClassVar = True
 
@@ -150,6 +153,11 @@ class _Call(Action):
     def awaits(self) -> bool:
         # A callable object may give something to be awaited without saying so.
         return not inspect.isfunction(self.function.call) or inspect.iscoroutinefunction(self.function.call)
+
+    @property
+    def legal_messages(self) -> Phase:
+        # Events pass while a body is being read, which nothing may hold up.
+        return self.on_messages & ~Phase.V if self.awaits else self.on_messages
 
     @property
     def reads_body(self) -> frozenset[Side]:
@@ -163,7 +171,7 @@ class _Call(Action):
         return lambda flow, captures: self.called(flow)
 
     def bind_message(self, memory: Memory) -> MessageHandler:
-        return lambda turn, captures: self.called(turn.subject)
+        return lambda turn, captures: self.called(turn.shown)
 
     def called(self, flow: object) -> Awaitable[object] | None:
         """Call it; what is to be awaited, if anything."""

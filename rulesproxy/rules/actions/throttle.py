@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
-from rulesproxy.filters.phases import Phase
+from rulesproxy.filters.phases import CONNECTING, MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Rate
 from rulesproxy.flow.plan import Throttle as Slow
@@ -58,8 +58,9 @@ class Throttle(Action):
     """Slow the line to the client down: bytes move at a rate, in small pieces, and the server is held back.
 
     Rates are in bytes (`50KB/s`) or bits (`400kbit/s`, `1.6Mbps`). A rule that is decided on the response slows only
-    the response. A line that becomes a WebSocket stays slow. A TCP connection is slow from its beginning: its filter is
-    about the connection, such as `~tcp`.
+    the response. A line that becomes a WebSocket stays slow. Raw TCP is slow from its beginning where the filter is
+    about the connection, such as `host == "db.test"` or `~tcp`. A rule that is decided by a message or an event slows
+    the line from this one on, for the rest of its conversation.
 
     Attributes:
         down: the rate of responses.
@@ -74,8 +75,8 @@ class Throttle(Action):
 
     key: ClassVar = "throttle"
     events: ClassVar = REQUEST | RESPONSE
-    on_messages: ClassVar = Phase.X
-    at_open: ClassVar = True
+    on_messages: ClassVar = MESSAGES
+    begins: ClassVar = CONNECTING
     short: ClassVar = "down"
     needs: ClassVar = ("down", "up", "latency", "profile")
     synonyms: ClassVar = {
@@ -118,11 +119,11 @@ class Throttle(Action):
         return lambda flow, captures: flow.plan.throttles.append(slow(flow))
 
     def bind_message(self, memory: Memory) -> MessageHandler:
-        slow = self._slowing(memory)
+        slow, marker = self._slowing(memory), object()
 
         def throttle(turn: Turn, captures: Captures) -> None:
-            if isinstance(turn.subject, TCPFlow):
-                turn.subject.throttles.append(slow(turn.subject))
+            if turn.once(marker):
+                turn.throttle(slow(turn.flow))
 
         return throttle
 
@@ -133,10 +134,14 @@ class Throttle(Action):
         up = _rate(self.up, None if line is None else line.up)
         latency = self.latency
         fixed = 0.0 if line is None else line.latency / 1000
-        downs, ups = _Rates(down, self.scope), _Rates(up, self.scope)
 
         def line_of(flow: HTTPFlow | TCPFlow) -> Slow:
-            slow = Slow(downs.of(flow), ups.of(flow), fixed)
+            if self.scope == "flow":
+                slow = Slow(_rate_of(down), _rate_of(up), fixed)
+            else:
+                # Exchanges and conversations of one rule have one line. A reload hands it on: it is asked for late.
+                downs, ups = memory.share(self, lambda: (_Rates(down, self.scope), _Rates(up, self.scope)))
+                slow = Slow(downs.of(flow), ups.of(flow), fixed)
             if latency is not None:
                 chance = memory.chance("latency", self.seed) if latency.low != latency.high else 0.0
                 slow = Slow(slow.down, slow.up, latency.between(chance))
@@ -148,15 +153,18 @@ class Throttle(Action):
         return self.bind_for("request", Memory())
 
 
-class _Rates:
-    """The rates of one direction, by who shares them."""
+def _rate_of(speed: float | None) -> Rate | None:
+    return None if speed is None else Rate(speed)
 
-    __slots__ = ("_clients", "_scope", "_shared", "_speed")
+
+class _Rates:
+    """The rates of one direction that a rule, or each of its clients, has for all its flows."""
+
+    __slots__ = ("_clients", "_shared", "_speed")
 
     def __init__(self, speed: float | None, scope: str) -> None:
         self._speed = speed
-        self._scope = scope
-        self._shared = Rate(speed) if speed is not None and scope == "rule" else None
+        self._shared = _rate_of(speed) if scope == "rule" else None
         # A client's rate lives as long as a flow of it does.
         self._clients: WeakValueDictionary[str, Rate] = WeakValueDictionary()
 
@@ -164,8 +172,6 @@ class _Rates:
         """The rate that a flow is bound to."""
         if self._speed is None or self._shared is not None:
             return self._shared
-        if self._scope == "flow":
-            return Rate(self._speed)
         host = flow.client_conn.address[0]
         rate = self._clients.get(host)
         if rate is None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.flow.route import ClientCert, Route, Via
+from rulesproxy.flow.route import ClientCert, HTTPVersion, Route, Via
 from rulesproxy.flow.url import split_authority
 from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
@@ -15,6 +15,12 @@ from rulesproxy.rules.local_path import FilePath
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
+
+_VERSIONS: dict[str, HTTPVersion] = {"1.1": "1.1", "2": "2", "auto": "auto"}
+_MEANT = {
+    "1": "1.1", "http1": "1.1", "http1.1": "1.1", "http/1.1": "1.1", "1.0": "1.1", "2.0": "2", "h2": "2", "h2c": "2",
+    "http2": "2", "http/2": "2", "http/2.0": "2", "any": "auto", "both": "auto",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,27 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """The version of HTTP that a server is spoken to in."""
+
+    version: HTTPVersion
+
+    @classmethod
+    def read(cls, node: Node, reader: Reader, name: str) -> Version:
+        text = reader.scalar(node, name, "one word").text
+        version = _VERSIONS.get(text)
+        if version is None:
+            meant = _MEANT.get(text.lower())
+            help = f"did you mean `{meant}`?" if meant else "`auto` lets the server choose"
+            reader.fail("RP104", node, f"`{name}` is 1.1, 2 or auto; got `{text}`", help)
+        return cls(version)
+
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        return {"enum": [1.1, 2, "auto", "1.1", "2"], "description": "1.1, 2, or auto for what the server chooses"}
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream(Action):
     """Reach the server in another way: through a proxy, at another address, with other TLS.
 
@@ -133,6 +160,10 @@ class Upstream(Action):
         verify: `false` accepts any certificate of the server.
         ca: files (PEM) with authorities that may vouch for the server, beside the usual ones.
         client_cert: the certificate that we show to the server, with its key: one PEM file, or `{cert, key}`.
+        http_version: `1.1` (the default), `2`, or `auto` for what the server chooses in TLS. With `2` it is an error
+            where a server does not take HTTP/2; over `http://` it is spoken without asking. What HTTP/2 does not have
+            goes over HTTP/1.1 in any case: WebSockets and other upgrades, NTLM and Negotiate. The header names of an
+            answer in HTTP/2 are in lower case.
     """
 
     key: ClassVar = "upstream"
@@ -142,6 +173,8 @@ class Upstream(Action):
     synonyms: ClassVar = {
         "via": "proxy", "url": "proxy", "host": "address", "to": "address", "server-name": "sni", "insecure": "verify",
         "cert": "client-cert", "client_cert": "client-cert", "certificate": "client-cert", "cacert": "ca",
+        "http_version": "http-version", "version": "http-version", "http": "http-version", "alpn": "http-version",
+        "http2": "http-version",
     }  # fmt: skip
 
     proxy: Proxy | None = None
@@ -150,6 +183,7 @@ class Upstream(Action):
     verify: bool | None = None
     ca: tuple[FilePath, ...] | None = None
     client_cert: Identity | None = None
+    http_version: Version | None = None
 
     examples: ClassVar = (
         Example(
@@ -160,6 +194,7 @@ class Upstream(Action):
             "match: host == 'api.test'\nupstream:\n  address: 10.0.0.5:8443\n  verify: false", "GET https://api.test/",
             "GET https://api.test/\nhost: api.test",
         ),
+        Example("match: host == 'grpc.test'\nupstream:\n  http-version: 2", "POST https://grpc.test/", "POST https://grpc.test/"),
     )  # fmt: skip
 
     def check(self, node: Node, reader: Reader) -> None:
@@ -206,6 +241,7 @@ class Upstream(Action):
             self.verify,
             None if self.ca is None else tuple([file.path for file in self.ca]),
             None if self.client_cert is None else self.client_cert.files,
+            None if self.http_version is None else self.http_version.version,
         )
 
     def bind(self) -> Handler:

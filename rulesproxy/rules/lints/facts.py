@@ -9,9 +9,10 @@ from functools import cached_property
 from rulesproxy.filters.analysis import reads
 from rulesproxy.filters.phases import Phase
 from rulesproxy.rules.action import Action
-from rulesproxy.rules.compile import REQUEST_SIDE, Compiled, on_request
+from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.lints.terms import Term, all_terms
 from rulesproxy.rules.model import Rule, Step
+from rulesproxy.rules.moments import REQUEST_SIDE, on_request
 
 _HTTP = frozenset({"http_connect", "requestheaders", "request", "responseheaders", "response", "error"})
 _PLAIN = frozenset({

@@ -13,11 +13,11 @@ from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.reference import matches
 from rulesproxy.flow.connection import ClientConn
 from rulesproxy.rules.action import Action
-from rulesproxy.rules.compile import on_messages
 from rulesproxy.rules.lints.candidates import Candidates
 from rulesproxy.rules.lints.facts import Changes, Facts
 from rulesproxy.rules.lints.terms import Term
 from rulesproxy.rules.lints.witness import Witness, ruleset, witnesses
+from rulesproxy.rules.moments import on_messages
 
 
 @dataclass(slots=True)

@@ -102,12 +102,6 @@ class Term:
         return all(self.implies(literal) for literal in other.literals)
 
 
-def terms_of(node: Node) -> tuple[Term, ...] | None:
-    """The alternatives of a filter, without the impossible ones; None where there are too many."""
-    found = all_terms(node)
-    return None if found is None else tuple([term for term in found if not term.impossible])
-
-
 def all_terms(node: Node, positive: bool = True) -> tuple[Term, ...] | None:
     """The alternatives of a filter or of its opposite, impossible ones too; None where there are too many."""
     try:
