@@ -113,6 +113,9 @@ class _Side:
     def harmed(self, data: bytes, place: int) -> int:
         """The place of the first match that a cut would hide or make; -1 if there is none."""
         whole, part = self._text(data), self._text(data[:place])
+        if not whole.startswith(part) and (half := _HALF.search(data[:place])) is not None:
+            # It would cut a character in two.
+            return half.start()
         size = len(part)
         first = -1
         for sought in self._all:

@@ -38,7 +38,7 @@ def cut(data: bytes, sizes: bytes) -> Iterator[bytes]:
 def run_events(data: bytes) -> None:
     """Read the events of a stream, and let rules edit them: its pieces make no difference, and no byte is lost.
 
-    But for the second half of a CR LF behind an event that ends the stream, which may come too late.
+    But for the ends of lines: an event goes on before it is known whether a CR at its end is one half of a CR LF.
     """
     sizes, _, stream = data.partition(b"\n\n")
     for lines in (False, True):
@@ -105,7 +105,8 @@ def _through_rules(pieces: Iterable[bytes], lines: bool, gzipped: bool) -> bytes
     out: list[bytes] = []
     for piece in (*pieces, b""):
         out += [part for part in through(piece) if isinstance(part, bytes)]
-    return b"".join(out).rstrip(b"\r\n")
+    plain = b"".join(out).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return re.sub(rb"\n\n+", b"\n\n", plain).strip(b"\n")
 
 
 EVENT_LINES = [

@@ -243,3 +243,10 @@ def test_each_side_keeps_back_what_its_own_rules_look_for(match: str) -> None:
         assert rules.tcp_message(flow) is None
         kept.append(flow.messages[-1].held == b"sec")
     assert tuple(kept) == RULES[match]
+
+
+def test_bytes_are_not_cut_where_that_cuts_a_character_that_a_regex_of_text_has_found() -> None:
+    kelvin = "\u212a".encode()
+    looks: list[Look] = [(Pattern.of(".aa.", re.ASCII), False), (Pattern.of(".aa.", re.ASCII), True)]
+    # The last byte of the character may be the first of a match of bytes.
+    assert LookBehind(looks, BOUND).cut(b"aaa" + kelvin) == 6
