@@ -89,6 +89,7 @@ def _request(args: argparse.Namespace, rules: RuleSet) -> int:
     from rulesproxy.cli._flows import request_of
     from rulesproxy.cli._paint import Paint
     from rulesproxy.cli._show import show_acts, show_reasons, titled
+    from rulesproxy.engine.secrets import masked
 
     paint = Paint()
     result = rules.run(request_of(args, args.subject))
@@ -98,7 +99,7 @@ def _request(args: argparse.Namespace, rules: RuleSet) -> int:
         )
         print(titled(trace, "strong", mark, paint))
         for line in show_acts(trace, paint) if trace.hit else show_reasons(trace, paint):
-            print(f"    {line}")
+            print(f"    {masked(line)}")
     if not result.trace:
         print("there are no rules")
     return 0
@@ -119,6 +120,7 @@ def _rule_in_recording(args: argparse.Namespace, name: str, rules: RuleSet) -> i
     from rulesproxy.cli._paint import Paint
     from rulesproxy.cli._show import count
     from rulesproxy.engine.log import escape
+    from rulesproxy.engine.secrets import masked
 
     paint = Paint()
     flows = recording_of(args.har).flows
@@ -127,6 +129,6 @@ def _rule_in_recording(args: argparse.Namespace, name: str, rules: RuleSet) -> i
         trace = rules.run(flow).of(name)
         matched += trace.hit
         why = paint("good", "matches") if trace.hit else escape(trace.why)
-        print(f"{escape(f'{flow.request.method} {flow.request.url}')}  {why}")
+        print(masked(f"{escape(f'{flow.request.method} {flow.request.url}')}  {why}"))
     print(f"`{name}` matches {matched} of {count(len(flows), 'request')}")
     return 0

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.cli import USAGE, fail
     from rulesproxy.cli._flows import heard
     from rulesproxy.cli._junit import to_junit
+    from rulesproxy.engine.secrets import hide
     from rulesproxy.rules.discover import find_rule_files
     from rulesproxy.rules.judge import coverage
     from rulesproxy.rules.load import is_absent, load_files
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if not loaded.ok:
         _report([each for each in loaded.diagnostics if each.severity == "error"], args.output_format, loaded)
         return USAGE if is_absent(loaded.diagnostics) else 1
+    hide(loaded.secrets)
     cases = _chosen(loaded.tests, args.chosen)
     if not cases:
         return fail(_no_tests(loaded, args.chosen), NO_TESTS)

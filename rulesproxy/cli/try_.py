@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(rules: RuleSet, flow: HTTPFlow, records: list[logging.LogRecord], paint: Paint) -> None:
     from rulesproxy.cli._show import show_hits, show_messages
+    from rulesproxy.engine.secrets import masked
 
     result = rules.run(flow)
     if result.tunnel == "passed":
@@ -82,13 +83,14 @@ def _show(rules: RuleSet, flow: HTTPFlow, records: list[logging.LogRecord], pain
         print(paint("doubt", "refused before there is a request: at the CONNECT of the client"))
     logged = [f"log: {record.getMessage()}" for record in records if record.levelname == "INFO"]
     for line in (*show_hits(result, paint), *logged, *show_messages(result, paint)):
-        print(line)
+        print(masked(line))
 
 
 def _summarize(rules: RuleSet, flows: list[HTTPFlow], paint: Paint) -> None:
     """The requests of a recording that rules match, and how many each rule does."""
     from rulesproxy.cli._show import count
     from rulesproxy.engine.log import escape
+    from rulesproxy.engine.secrets import masked
 
     counts: Counter[str] = Counter()
     for flow in flows:
@@ -99,7 +101,7 @@ def _summarize(rules: RuleSet, flows: list[HTTPFlow], paint: Paint) -> None:
             became = result.status or "no answer"
             status = str(given) if given == became else f"{given} → {became}"
             hits = paint("good", ", ".join(result.hits))
-            print(f"{escape(f'{flow.request.method} {flow.request.url}')}  {status}  {hits}")
+            print(masked(f"{escape(f'{flow.request.method} {flow.request.url}')}  {status}  {hits}"))
     print(f"\n{count(len(flows), 'request')}" if flows else "this recording has no requests")
     width = max((len(addon.name) for addon in rules.rules), default=0)
     for addon in rules.rules:
@@ -111,6 +113,7 @@ def _compare(rules: RuleSet, others: RuleSet, flows: list[HTTPFlow], paint: Pain
     """The requests with which something else happens under the other rules."""
     from rulesproxy.cli._show import count
     from rulesproxy.engine.log import escape
+    from rulesproxy.engine.secrets import masked
     from rulesproxy.rules.trace import differences
 
     changed = 0
@@ -120,9 +123,9 @@ def _compare(rules: RuleSet, others: RuleSet, flows: list[HTTPFlow], paint: Pain
         if not found:
             continue
         changed += 1
-        print(paint("strong", escape(f"{flow.request.method} {flow.request.url}")))
+        print(paint("strong", masked(escape(f"{flow.request.method} {flow.request.url}"))))
         if before.hits != after.hits:
             print(f"    rules: {', '.join(before.hits) or 'none'} → {', '.join(after.hits) or 'none'}")
         for change in found:
-            print(f"    {escape(str(change))}")
+            print(f"    {masked(escape(str(change)))}")
     print(f"{changed or 'none'} of {count(len(flows), 'request')} would change")

@@ -16,7 +16,7 @@ from rulesproxy.engine.dispatch import dispatch
 from rulesproxy.flow.connection import Address
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
-from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, bodiless
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import Fault, Plan, Side
 from rulesproxy.layers.delivery import encode_head, finish_response, send_held, send_whole, stream_response
 from rulesproxy.layers.effects import obey, unslowed
@@ -202,7 +202,7 @@ class Exchange:
                 response.body_source = b"".join(parts)
                 return await send_whole(self)
             self.too_big("response", 502)
-        if bodiless(self.head.method, response.status_code):
+        if self.head.method == "HEAD" or response.status_code < 200 or response.status_code in (204, 304):
             # The server was asked with another method, or its status was changed: its body is for nobody.
             await self._leave_server()
             return await send_whole(self)

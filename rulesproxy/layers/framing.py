@@ -41,6 +41,9 @@ def frame_request(request: HTTPRequest, head: RequestHead, streamed: bool) -> Fr
     length = _held(request)
     if untouched and length == head.length:
         return Framing(fields, length)
+    if request.trailers is not None:
+        # Only chunks have something behind them.
+        return Framing(_set_length(fields, CHUNKED), CHUNKED)
     framing = _framing(fields)
     if not framing and length == 0 and request.method in _BODILESS_METHODS:
         # No Content-Length: 0 is invented where the method does not expect a body (RFC 9110 section 8.6).

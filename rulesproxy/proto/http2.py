@@ -12,7 +12,7 @@ from rulesproxy.flow.headers import Field
 from rulesproxy.limits import DEFAULT, Limits
 from rulesproxy.proto import ProtocolError
 from rulesproxy.proto import http2_frames as h2
-from rulesproxy.proto.http1_messages import END, NO_BODY, End
+from rulesproxy.proto.http1_messages import END, NO_BODY, UNTIL_CLOSE, End
 from rulesproxy.proto.http2_base import Codec
 from rulesproxy.proto.http2_fields import Pair, read_response, read_trailers, request_fields, trailer_fields
 from rulesproxy.proto.http2_frames import Broken, Frame, error_name
@@ -83,6 +83,9 @@ class ClientCodec(Codec):
         stream.head = True
         if head.length >= NO_BODY:
             stream.expected = head.length
+            if head.length > 0 and any(field[0] == b"trailer" for field in head.fields):
+                # HTTP/1.1 has trailers behind chunks alone (RFC 9112 section 7.1.2): the length is only checked.
+                head.length = UNTIL_CLOSE
         if end:
             self._end_theirs(number, stream, END)
 

@@ -173,8 +173,10 @@ class SetCookieEdits:
                 continue
             pair, mark, attributes = to_str(field[2]).partition(";")
             if op.pattern is not None:
-                value = check_value(op.pattern.apply(pair.partition("=")[2].strip(), flow, captures))
-                fields.append(check_field(field[1], f"{name}={value}{mark}{attributes}"))
+                old = pair.partition("=")[2].strip()
+                value = check_value(op.pattern.apply(old, flow, captures))
+                new = check_field(field[1], f"{name}={value}{mark}{attributes}")
+                fields.append(field if value == old else new)
             elif left:
                 value = left.pop(0)
                 rest = "" if ";" in value else f"{mark}{attributes}"

@@ -5,6 +5,7 @@ It knows single types, keys and actions. The schema of a whole file is in `file_
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import types
@@ -138,11 +139,12 @@ def summary(cls: type) -> str:
 
 def attributes(cls: type) -> dict[str, str]:
     """The sentences of a docstring about attributes, each beginning with a capital."""
-    _, _, text = (cls.__doc__ or "").partition("Attributes:\n")
+    # Python 3.13 takes the indentation of docstrings away by itself.
+    _, _, text = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")
     found: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
-        start = re.match(r" {8}(\w+): (.*)", line)
+        start = re.match(r" {4}(\w+): (.*)", line)
         if start:
             name = start[1]
             found[name] = start[2].strip()

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rulesproxy.diagnostics import Diagnostic, Label, Span
+from rulesproxy.engine.secrets import masked
 from rulesproxy.rules.cases import Case, Expect
 from rulesproxy.rules.dry_run import DryRun
 from rulesproxy.rules.expected import Difference, NameList
@@ -48,8 +49,19 @@ def judge(case: Case, dry: DryRun) -> Verdict:
         hits.append(result.hits)
         failure = _compare(exchange.expect, result, name)
         if failure is not None:
-            failures.append(failure)
+            failures.append(_masked(failure))
     return Verdict(case, tuple(failures), tuple(hits))
+
+
+def _masked(failure: Diagnostic) -> Diagnostic:
+    """A failure for the logs of a build, without what rules take from the environment."""
+    return replace(
+        failure,
+        title=masked(failure.title),
+        label=masked(failure.label),
+        labels=tuple([Label(each.span, masked(each.text)) for each in failure.labels]),
+        notes=tuple([masked(each) for each in failure.notes]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

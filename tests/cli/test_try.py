@@ -275,7 +275,7 @@ hide  rules.yaml:17:5
   on error         the flow goes on
 """
     )
-    assert "acts             block at CONNECT, where it refuses the tunnel and on the request\n" in shown(
+    assert "acts             block at CONNECT, where it refuses the tunnel and on the request" in shown(
         capsys, "explain", "ads"
     )
     assert "passthrough before TLS is decrypted\n" in shown(capsys, "explain", "pinned")
@@ -360,3 +360,35 @@ def test_files_stand_before_and_behind_options(folder: Path, capsys: pytest.Capt
     with pytest.raises(SystemExit):
         main(["check", "rules.yaml", "--nope", "other.yaml"])
     assert "unrecognized arguments: --nope other.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["full", "concise", "json", "github", "sarif"])
+def test_what_rules_take_from_the_environment_is_not_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("TOKEN_OF_A_TEST", "a-very-secret-token")
+    (folder / "secret.yaml").write_text("""version: 1
+rules:
+  - id: auth
+    match: host == "a.test"
+    rewrite: {request: {headers: {authorization: "Bearer ${env:TOKEN_OF_A_TEST}"}}}
+    log: with ${env:TOKEN_OF_A_TEST}
+  - id: wrong
+    match: request.header["authorization"] == "x"
+    block:
+tests:
+  - request: GET http://a.test/
+    expect: {upstream: {headers: {authorization: x}}, rules: [wrong]}
+""")
+    (folder / "none.yaml").write_text("version: 1\nrules: []\n")
+    for arguments in (
+        ["try", "http://a.test/", "secret.yaml"],
+        ["explain", "http://a.test/", "secret.yaml"],
+        ["try", "http://a.test/", "secret.yaml", "--against", "none.yaml"],
+        ["test", "secret.yaml", "--junit", "j.xml", "--output-format", form],
+    ):
+        assert main(arguments) == int(arguments[0] == "test")
+        out = capsys.readouterr().out
+        assert "a-very-secret-token" not in out
+        assert "***" in out or form in ("concise", "github")
+    assert "a-very-secret-token" not in (folder / "j.xml").read_text()

@@ -401,11 +401,24 @@ async def test_a_function_is_called_with_an_event(tmp_path: Path, monkeypatch: p
 def edit(flow):
     event = flow.messages[-1]
     flow.tags.append(event.name)
+    flow.metadata["seen"] = flow.handshake_flow.request.path
     if event.content == "drop":
         event.kill()
         flow.inject(True, "dropped")
+        try:
+            flow.inject(False, "never")
+        except ValueError as error:
+            flow.inject(True, str(error))
+    elif event.content == "late":
+        event.delay = 0.2
+        try:
+            event.delay = -1
+        except ValueError as error:
+            event.content = f"{error}, {event.delay}, {event.from_client}"
     elif event.content == "end":
         flow.close()
+    elif event.content == "break":
+        flow.kill()
     else:
         event.content = f"{event.id}: {event.content.upper()}"
 """
@@ -413,11 +426,21 @@ def edit(flow):
     monkeypatch.chdir(tmp_path)
     script = Streaming()
     async with stream("  - match: has(event.data)\n    run: helpers.py:edit\n", script) as client:
-        script.send(b"id: 7\ndata: a\n\n", b"data: drop\n\n", b"data: end\n\n", b"data: never\n\n")
+        script.send(b"id: 7\ndata: a\n\n", b"data: drop\n\n", b"data: late\n\n", b"data: end\n\n", b"data: never\n\n")
         while not client.received.endswith(b"\r\n0\r\n\r\n"):
             await client.read()
-        expected = b"id: 7\ndata: 7: A\n\ndata: dropped\n\ndata: end\n\n"
-        assert body_of(client.received) == expected
+        assert body_of(client.received).decode().split("\n\n") == [
+            "id: 7\ndata: 7: A", "data: dropped", "data: an event stream has one direction: to the client",
+            "data: the delay of an event is a number of seconds, not -1, 0.2, False", "data: end", "",
+        ]  # fmt: skip
+    script = Streaming()
+    async with stream("  - match: has(event.data)\n    run: helpers.py:edit\n", script) as client:
+        script.send(b"data: a\n\n")
+        await received(client, b"A\n\n")
+        script.send(b"data: break\n\n", b"")
+        while await client.read():
+            pass
+        assert client.broken
 
 
 def test_no_async_function_is_called_with_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,3 +468,31 @@ rules:
         assert data.endswith(b"\r\n\r\ndata: a\n\n")
         assert not client.broken
         assert b"content-length: 10\r\n" in data
+
+
+MADE = [
+    ("reset", b"", True),
+    ("malformed-chunk", b"data: boom\n\n\r\nthis is no chunk\r\n", False),
+    ("{truncate: 3}", b"dat", False),
+]
+
+
+@pytest.mark.parametrize(("fault", "end", "broken"), MADE)
+async def test_a_stream_that_a_rule_has_made_goes_wrong(fault: str, end: bytes, broken: bool) -> None:
+    rules = load_rules(
+        text=f"""version: 1
+rules:
+  - match: path == "/"
+    respond:
+      headers: {{content-type: text/event-stream}}
+      body: "data: boom\\n\\ndata: b\\n\\n"
+  - match: event.data == "boom"
+    fault: {fault}
+"""
+    )
+    async with Origin.http(answer()) as origin, running(rules=rules) as proxy, client_of(proxy) as client:
+        client.send(get(origin.url))
+        data = await client.read_to_end()
+        assert data.endswith(end)
+        assert b"data: b\n" not in data
+        assert client.broken is broken

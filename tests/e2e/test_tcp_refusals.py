@@ -126,6 +126,28 @@ async def test_a_connection_is_slow_from_a_message_on(mode: str) -> None:
 
 
 @MODES
+async def test_one_message_goes_wrong(mode: str) -> None:
+    rules = """
+  - match: tcp.data contains "slow"
+    fault: {dribble: {chunks: 2, over: 300ms}}
+    inject-message: {to: server, text: seen}
+  - match: tcp.data contains "boom"
+    fault: {truncate: 2}
+"""
+    async with talk(mode, rules) as (client, server):
+        begin = time.monotonic()
+        server.send(b"slow")
+        assert await client.read_exactly(4) == b"slow"
+        assert time.monotonic() - begin >= 0.3
+        assert await server.read_exactly(4) == b"seen"
+        # It goes wrong for whoever gets it.
+        client.send(b"boom")
+        assert await client.read_to_end() == b""
+        await server.wait_end()
+        assert bytes(server.received[server.handled :]) == b"bo"
+
+
+@MODES
 async def test_messages_wait(mode: str) -> None:
     async with talk(mode, "  - match: tcp.data contains 'late'\n    delay: 300ms\n") as (client, server):
         begin = time.monotonic()

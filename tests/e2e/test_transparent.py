@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,28 @@ async def test_a_server_that_speaks_first(net: Namespaces) -> None:
             net.redirect(proxy.port)
             ran = await curl(net, f"telnet://{origin.authority}")
             assert ran.out == b"220 hello\r\n"
+
+
+@pytest.mark.parametrize("effect", ["block: reset", "fault: {truncate: 4}", "throttle: 1KB/s"])
+async def test_raw_tcp_is_refused_spoiled_and_slowed(net: Namespaces, effect: str) -> None:
+    """By its port, which is all that is known of it, and refused before the server is dialled."""
+    async with Origin(
+        script(b"220 welcome to this server, which has much to say\r\n" * 20, "close"), host=SERVER
+    ) as origin:
+        rules = load_rules(text=f"version: 1\nrules:\n- match: port == {origin.port}\n  {effect}\n")
+        async with running(mode=MODE, allow_public=True, rules=rules) as proxy:
+            net.redirect(proxy.port)
+            begin = time.monotonic()
+            target = f"telnet://{origin.authority}"
+            ran = await curl(net, "-N", target)
+        if effect.startswith("block"):
+            assert (ran.code, ran.out) == (56, b"")
+            assert not origin.connections
+        elif effect.startswith("fault"):
+            assert ran.out == b"220 "
+        else:
+            assert len(ran.out) == 20 * 51
+            assert time.monotonic() - begin >= 0.8
 
 
 async def test_a_client_that_was_not_redirected(net: Namespaces, caplog: pytest.LogCaptureFixture) -> None:

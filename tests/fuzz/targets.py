@@ -40,6 +40,7 @@ from rulesproxy.rules.fmt import FormatError, format_text
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.ruleset import RuleSet, load_rules
+from tests.fuzz.http2 import HTTP2_FRAMES, run_http2
 from tests.fuzz.streams import EVENTS, run_events, run_tcp, tcp_texts
 from tests.support.engines import state
 
@@ -526,6 +527,7 @@ TARGETS = {
         Target("yaml", run_yaml, mutated(st.one_of(_soup(YAML_PIECES, [""]), RULE_FILES))),
         Target("template", run_template, mutated(_soup(TEMPLATE_PIECES, [""]))),
         Target("websocket", run_websocket, mutated(FRAMES)),
+        Target("http2", run_http2, mutated(HTTP2_FRAMES)),
         Target("har", run_har, mutated(RECORDINGS)),
         Target("cases", run_cases, mutated(_soup(CASE_PIECES, [""]))),
         Target("socks5", run_socks5, mutated(st.lists(st.sampled_from(SOCKS_PIECES), max_size=9).map(b"".join))),

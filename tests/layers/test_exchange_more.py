@@ -306,3 +306,17 @@ async def test_a_bad_chunk_behind_a_good_one_is_the_servers_fault() -> None:
     [error] = errors
     assert error is not None
     assert (error.kind, "sent a bad response" in error.msg) == ("protocol", True)
+
+
+async def test_trailers_of_a_request_stay_behind_an_edited_body() -> None:
+    def edit(flow: HTTPFlow) -> None:
+        flow.request.content = b"other"
+
+    addon = On("request", edit)
+    addon.observes = False
+    rig = Rig([OK], addons=[addon])
+    chunks = b"Transfer-Encoding: chunked\r\nTrailer: x-t\r\n\r\n4\r\nbody\r\n0\r\nx-t: 1\r\n\r\n"
+    assert await rig.run(POST.partition(b"Content-Length")[0] + chunks) == OK
+    sent = bytes(rig.servers[0].sent)
+    assert sent.endswith(b"\r\n\r\n5\r\nother\r\n0\r\nx-t: 1\r\n\r\n")
+    assert b"content-length" not in sent.lower()

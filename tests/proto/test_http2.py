@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -157,6 +160,12 @@ GOOD: list[tuple[str, Sequence[str], bytes, list[str]]] = [
         ["1 200 OK length=-2", "1 data 1", "1 end grpc-status=0"],
     ),
     (
+        "a length and trailers that are announced",
+        ["GET"],
+        head(1, 200, ("content-length", "1"), ("trailer", "x")) + data(1, b"x") + trailers(1, ("x", "1")),
+        ["1 200 OK length=-2 content-length=1 trailer=x", "1 data 1", "1 end x=1"],
+    ),
+    (
         "HEAD",
         ["HEAD"],
         head(1, 200, ("content-length", "5"), end=True),
@@ -243,6 +252,11 @@ MALFORMED: list[tuple[str, bytes, str]] = [
     ("too long", head(1, 200, ("content-length", "1")) + data(1, b"ab"), "2 bytes or more, but Content-Length says 1"),
     ("too short", head(1, 200, ("content-length", "3")) + data(1, b"ab", True), "2 bytes, but Content-Length says 3"),
     ("short, with trailers", head(1, 200, ("content-length", "3")) + trailers(1, ("a", "b")), "0 bytes, but"),
+    (
+        "too short, with trailers that are announced",
+        head(1, 200, ("content-length", "3"), ("trailer", "x")) + trailers(1, ("x", "1")),
+        "0 bytes, but",
+    ),
     ("a body of 204", head(1, 204) + data(1, b"x"), "has none"),
     ("a body first", data(1, b"x"), "before its head"),
     ("a body behind an interim head", head(1, 103) + data(1, b"x"), "before its head"),
@@ -697,3 +711,14 @@ def test_anything_is_read_alike_however_it_is_cut(parts: list[bytes], draw: st.D
     assert read([sent[:at], sent[at:]], ["GET", "POST"]) == lines
     if len(sent) < 200:
         assert read([sent[at : at + 1] for at in range(len(sent))], ["GET", "POST"]) == lines
+
+
+def test_http_1_loads_nothing_of_it() -> None:
+    code = (
+        "import asyncio, sys; from tests.layers.rig import Rig\n"
+        "rig = Rig([b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nhi'])\n"
+        "got = asyncio.run(rig.run(b'GET http://a.test/ HTTP/1.1\\r\\nHost: a.test\\r\\n\\r\\n'))\n"
+        "assert got.endswith(b'hi'), got\n"
+        "sys.exit(any(name.split('.')[0] == 'hpack' or 'http2' in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

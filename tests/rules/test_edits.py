@@ -80,6 +80,14 @@ def test_cookies_of_a_response(exchange: Exchange, edits: str, after: list[str])
     assert others == [("x-a", "1"), ("x-b", "2")]
 
 
+def test_a_replacement_that_finds_nothing_keeps_the_bytes_of_a_cookie(exchange: Exchange) -> None:
+    outcome = exchange(
+        rewrite("response", "{cookies: {replace: {a: {text: x, with: y}}}}"),
+        response_headers=[("Set-Cookie", "a = 1 ;Path=/")],
+    )
+    assert outcome.flow.response.headers.get_all("set-cookie") == ["a = 1 ;Path=/"]
+
+
 def test_no_value_adds_an_attribute_to_a_cookie(exchange: Exchange, caplog: pytest.LogCaptureFixture) -> None:
     edits = "{cookies: {a: '${query[\"v\"]}; Path=/'}}"
     assert exchange(rewrite("response", edits), url="http://a.test/?v=x").header("set-cookie") == "a=x; Path=/"
