@@ -254,7 +254,7 @@ def _seconds(scalar: Scalar, text: str, at: int, reader: Reader, name: str) -> f
         if found is not None and not found[2]:
             reader.fail(
                 "RP103", place, f"`{name}` wants a time such as `200ms`, got the number {word}",
-                f"did you mean `{word}ms`?",
+                f"write its unit: `{word}ms` or `{word}s`",
             )  # fmt: skip
         shown = f"`{word}`" if word else "nothing"
         reader.fail(
