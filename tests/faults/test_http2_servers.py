@@ -200,8 +200,8 @@ async def test_a_stream_that_is_always_refused() -> None:
     origin = handled(before(7))
     async with served(origin) as [client]:
         response = await client.request(ask(origin))
-        assert (response.status, b"it refused the stream" in response.body) == (502, True)
-        assert len(origin.streams) == 2
+        assert (response.status, b"refused the request (REFUSED_STREAM)" in response.body) == (502, True)
+        assert len(origin.streams) == 5
 
 
 async def test_a_body_that_streamed_is_not_sent_again() -> None:
