@@ -100,6 +100,9 @@ class Action:
         bare: it may stand without a value.
         short: the field that a value without keys is read into.
         whole: the field that the whole value is read into, where its keys are names of the user's own.
+        needs: keys of which at least one has to be there; `*` for any of all. For the schema, as `filled`:
+            `check` of the action says so too.
+        filled: keys whose lists have at least one item.
         edits_request: it may change the request.
         synonyms: keys that people try, each with the one that they mean.
         edits_body: the message whose body it changes, which therefore has to be read before.
@@ -119,6 +122,8 @@ class Action:
     bare: ClassVar[bool] = False
     short: ClassVar[str | None] = None
     whole: ClassVar[str | None] = None
+    needs: ClassVar[tuple[str, ...]] = ()
+    filled: ClassVar[tuple[str, ...]] = ()
     edits_request: ClassVar[bool] = False
     synonyms: ClassVar[dict[str, str]] = {}
     examples: ClassVar[tuple[Example, ...]] = ()
@@ -229,7 +234,7 @@ class Action:
     def from_node(cls: type[A], node: Node, reader: Reader) -> A:
         """The action without the checks of its values together."""
         schema = schema_of(cls)
-        if cls.bare and isinstance(node, nodes.Scalar) and (node.empty or node.text == "true"):
+        if cls.bare and isinstance(node, nodes.Scalar) and node.bare:
             return cls()
         if not schema:
             help = "write nothing behind the colon; `enabled: false` switches a rule off"

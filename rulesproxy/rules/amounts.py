@@ -23,7 +23,9 @@ _SIZES = {unit.lower(): size for unit, size in UNITS[Kind.SIZE].items()}
 _BITS = {"bit": 1 / 8, "kbit": 125.0, "mbit": 125e3, "gbit": 125e6}
 _BIT_RATES = {"b": 1 / 8, "k": 125.0, "kb": 125.0, "mb": 125e3, "gb": 125e6}
 
-_TIME_PATTERN = r"\d+(\.\d+)?\s*(us|ms|s|m|h)|0"
+_DIGITS = r"[0-9]{1,12}(\.[0-9]{1,9})?"
+_TIME_PATTERN = rf"{_DIGITS}\s*(us|ms|s|m|h)|0+(\.0+)?"
+_UNIT = "[KkMmGg][Ii]?[Bb]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Octets:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What the key accepts, for editors."""
-        return {"type": ["string", "integer"], "pattern": r"^\s*([0-9A-Fa-f]{2}\s*)*$", "description": "00 ff"}
+        digits = {"type": "string", "pattern": r"^\s*([0-9A-Fa-f]{2}\s*)*$"}
+        return {"anyOf": [digits, {"type": "integer", "minimum": 0}], "description": "00 ff"}
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Octets:
@@ -81,7 +84,8 @@ class Duration:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What the key accepts, for editors."""
-        return {"type": ["string", "integer"], "pattern": f"^({_TIME_PATTERN})$", "description": "200ms, 1.5s, 2m"}
+        times = {"type": "string", "pattern": f"^\\s*({_TIME_PATTERN})\\s*$"}
+        return {"anyOf": [times, {"enum": [0]}], "description": "200ms, 1.5s, 2m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,8 @@ class Wait:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What the key accepts, for editors."""
-        pattern = rf"^({_TIME_PATTERN})(\s*\.\.\s*({_TIME_PATTERN}))?$"
-        return {"type": ["string", "integer"], "pattern": pattern, "description": "200ms, 200ms..2s"}
+        pattern = rf"^\s*({_TIME_PATTERN})\s*(\.\.\s*({_TIME_PATTERN})\s*)?$"
+        return {"anyOf": [{"type": "string", "pattern": pattern}, {"enum": [0]}], "description": "200ms, 200ms..2s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +168,8 @@ class Size:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What the key accepts, for editors."""
-        pattern = r"^\d+(\.\d+)?\s*([KkMmGg]i?)?[Bb]?$"
-        return {"type": ["string", "integer"], "pattern": pattern, "description": "1000, 10KB, 1MiB"}
+        sizes = {"type": "string", "pattern": rf"^([0-9]{{1,12}}(\.0+)?\s*[Bb]?|{_DIGITS}\s*{_UNIT})$"}
+        return {"anyOf": [sizes, {"type": "integer", "minimum": 0}], "description": "1000, 10KB, 1MiB"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,7 @@ class Speed:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What the key accepts, for editors."""
-        pattern = r"^\d+(\.\d+)?\s*(([KkMmGg]i?)?[Bb](it)?/s|[KkMmGg]?bps)$"
+        pattern = rf"^{_DIGITS}\s*(({_UNIT}|[Bb])/s|[KkMmGg]?[Bb][Ii][Tt]/s|[KkMmGg]?[Bb]?ps)$"
         return {"type": "string", "pattern": pattern, "description": "50KB/s, 400kbit/s, 1.6Mbps"}
 
 
@@ -236,7 +240,8 @@ class Number:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What the key accepts, for editors."""
-        return {"type": "number", "minimum": 0, "description": "0.4"}
+        numbers = [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_DIGITS}$"}]
+        return {"anyOf": numbers, "description": "0.4"}
 
 
 def _seconds(scalar: Scalar, text: str, at: int, reader: Reader, name: str) -> float:
@@ -249,7 +254,7 @@ def _seconds(scalar: Scalar, text: str, at: int, reader: Reader, name: str) -> f
         if found is not None and not found[2]:
             reader.fail(
                 "RP103", place, f"`{name}` wants a time such as `200ms`, got the number {word}",
-                f"did you mean `{word}ms`?",
+                f"write its unit: `{word}ms` or `{word}s`",
             )  # fmt: skip
         shown = f"`{word}`" if word else "nothing"
         reader.fail(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rulesproxy.flow import forms
 from rulesproxy.flow.coding import SUPPORTED
@@ -40,6 +40,8 @@ class BodyEdits:
         append: text behind.
     """
 
+    needs: ClassVar = ("*",)
+
     set: Template | None = None
     file: AnyFile | None = None
     replace: tuple[Pattern, ...] = ()
@@ -56,7 +58,7 @@ class BodyEdits:
     def read(cls, node: Node, reader: Reader, name: str) -> BodyEdits:
         if isinstance(node, nodes.Scalar):
             # An empty body is a wish of its own; here nothing else could be meant by it.
-            return cls(set=Template.of("") if node.empty else Template.read(node, reader, name))
+            return cls(set=Template.of("") if node.null else Template.read(node, reader, name))
         mapping = reader.mapping(node, name)
         if not mapping.entries:
             reader.note("RP106", node, f"`{name}` changes nothing", "add one of set, file, replace, prepend, append")

@@ -16,6 +16,7 @@ from rulesproxy.flow.headers import check_field, is_token
 from rulesproxy.flow.http import HTTPMessage, HTTPRequest
 from rulesproxy.flow.plan import End
 from rulesproxy.rules import nodes
+from rulesproxy.rules.fragments import TEXT, integer
 from rulesproxy.rules.json_value import core_scalar
 from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
@@ -66,7 +67,7 @@ class Status:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {"type": "integer", "minimum": 200, "maximum": 599}
+        return integer(200, 599)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class BodyText:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {**_text(), "description": "The body as text."}
+        return {**TEXT, "description": "The body as text."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Pairs:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        values = {"anyOf": [_text(), {"type": "array", "items": _text()}]}
+        values = {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
         return {"type": "object", "additionalProperties": values, "description": "Names with values."}
 
 
@@ -185,7 +186,7 @@ class HeaderNames:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        values = {"anyOf": [_text(), {"type": "array", "items": _text()}, {"type": "null"}]}
+        values = {"anyOf": [TEXT, {"type": "array", "items": TEXT}, {"type": "null"}]}
         about = "Header fields by name; `null` for one that must not be there."
         return {"type": "object", "additionalProperties": values, "description": about}
 
@@ -292,13 +293,6 @@ class Upstream:
 
         about = "What the server gets; `none` where it must not be asked."
         return {"description": about, "anyOf": [{"enum": ["none"]}, record_schema(cls)]}
-
-
-def _text() -> dict[str, object]:
-    # The registry of keys knows tests, and through them this module.
-    from rulesproxy.rules.keys import TEXT
-
-    return dict(TEXT)
 
 
 def _check_header(key: nodes.Scalar, node: Node, value: str, reader: Reader) -> None:

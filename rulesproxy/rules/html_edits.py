@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rulesproxy.flow.forms import header_parameter
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPResponse
@@ -40,6 +40,8 @@ _WIDE = re.compile(r"utf-?(?:16|32|7)|iso2022|iso-2022|hz", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class Snippet:
     """HTML that is put into a page: text of the rule, or a file."""
+
+    needs: ClassVar = ("text", "file")
 
     text: Template | None = None
     file: AnyFile | None = None
@@ -81,6 +83,8 @@ class HTMLEdits:
         append_body: HTML at the end of the body.
         remove: selectors of the elements that are cut out.
     """
+
+    needs: ClassVar = ("*",)
 
     append_head: Snippet | None = None
     append_body: Snippet | None = None

@@ -37,7 +37,8 @@ class Pointer:
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Pointer:
         # An empty pointer is the whole document, and this is the only place where that is meant.
-        scalar = node if isinstance(node, nodes.Scalar) and not node.text else reader.scalar(node, name, "a pointer")
+        whole = isinstance(node, nodes.Scalar) and node.style != "" and node.text == ""
+        scalar = node if isinstance(node, nodes.Scalar) and whole else reader.scalar(node, name, "a pointer")
         try:
             return cls(parse_pointer(scalar.text))
         except PathError as error:
@@ -56,7 +57,9 @@ class PatchOp:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        pointer = Pointer.json_schema()
+        from rulesproxy.rules.json_schema import kind_schema
+
+        pointer = kind_schema(Pointer)
         return {
             "type": "object",
             "properties": {"op": {"enum": list(_OPS)}, "path": pointer, "value": {}, "from": pointer},
@@ -139,8 +142,10 @@ class JSONEdits:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        path = JSONPath.json_schema()
-        by_path = {"type": "object", "propertyNames": path, "minProperties": 1}
+        from rulesproxy.rules.json_schema import kind_schema
+
+        path = kind_schema(JSONPath)
+        by_path = {"type": "object", "propertyNames": JSONPath.json_schema()}
         operations = {"type": "array", "items": PatchOp.json_schema()}
         return {
             "type": "object",

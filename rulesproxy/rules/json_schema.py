@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 from rulesproxy.filters.phases import Phase
 from rulesproxy.flow.http import reason_phrase
+from rulesproxy.rules.fragments import BARE, BOOLEAN, CONSTANT, TEXT, integer
+from rulesproxy.rules.fragments import Fragment as Fragment
 from rulesproxy.rules.json_value import core_scalar
-from rulesproxy.rules.keys import TEXT, Key
+from rulesproxy.rules.keys import Key
 from rulesproxy.rules.schema import Range, schema_of
 
 if TYPE_CHECKING:
     from rulesproxy.rules.action import Action
 
-Fragment = dict[str, object]
-CONSTANT: Mapping[str, object] = {"type": "string", "pattern": r"^\$\{\s*(vars\.|env:)[^}]*\}$"}
-"""A value that is given under `vars`, or in the environment."""
-
+_OWN = frozenset({"type", "pattern", "enum", "minimum", "maximum", "properties", "additionalProperties", "required"})
+"""Keys of a schema that belong to one alternative, and not to what is said of all of them."""
 _MOMENTS = {
     "http_connect": "at CONNECT", "clienthello": "before TLS is decrypted", "requestheaders": "on the request",
     "request": "on the request", "responseheaders": "on the response", "response": "on the response",
@@ -41,12 +41,16 @@ class NoSchemaError(TypeError):
 def key_schema(key: Key) -> Fragment:
     """The schema of a key of a rule file or of a rule."""
     fragment = dict(key.kind) if isinstance(key.kind, Mapping) else kind_schema(key.kind)
+    if key.filled:
+        fragment = _filled(fragment)
     fragment["description"] = plain(key.doc)
     fragment["markdownDescription"] = key.doc + (f"\n\nDefault: `{key.default}`" if key.default else "")
     if key.default:
         fragment["default"] = json.loads(core_scalar(key.default) or json.dumps(key.default))
     if key.words:
-        fragment["enumDescriptions"] = [key.words[str(word)] for word in _choices(key.kind)]
+        # They belong beside the words, which stand beside a constant.
+        words = {"enumDescriptions": [key.words[str(word)] for word in _choices(key.kind)]}
+        fragment["anyOf"] = [{**arm, **words} if "enum" in arm else arm for arm in _arms(fragment)]
     return fragment
 
 
@@ -56,10 +60,10 @@ def action_schema(action: type[Action], *scalars: Mapping[str, object]) -> Fragm
     arms: list[Mapping[str, object]] = []
     known = schema_of(action)
     if action.bare:
-        arms.append({"enum": [None, True]})
-    arms.extend(scalars)
+        arms.append(BARE)
+    arms.extend(map(_widened, scalars))
     if action.short is not None:
-        arms.append(kind_schema(known[action.short].kind))
+        arms.append(_field_schema(action, action.short))
     if action.whole is not None:
         arms.append(kind_schema(known[action.whole].kind))
     elif known:
@@ -74,9 +78,7 @@ def record_schema(cls: type) -> Fragment:
     defaults = {field.name: field.default for field in fields(cls)}
     properties: dict[str, object] = {}
     for key, field in known.items():
-        fragment = kind_schema(field.kind)
-        if "enum" in fragment:
-            fragment = {"anyOf": [fragment, dict(CONSTANT)]}
+        fragment = _field_schema(cls, key)
         if field.attribute in docs:
             fragment["description"] = plain(docs[field.attribute])
             fragment["markdownDescription"] = docs[field.attribute]
@@ -88,7 +90,23 @@ def record_schema(cls: type) -> Fragment:
     required = [key for key, field in known.items() if field.required]
     if required:
         schema["required"] = required
+    needs: tuple[str, ...] = getattr(cls, "needs", ())
+    if needs == ("*",):
+        schema["minProperties"] = 1
+    elif needs:
+        schema["anyOf"] = [{"required": [key]} for key in needs]
     return schema
+
+
+def _field_schema(cls: type, key: str) -> Fragment:
+    fragment = kind_schema(schema_of(cls)[key].kind)
+    return _filled(fragment) if key in getattr(cls, "filled", ()) else fragment
+
+
+def _filled(fragment: Fragment) -> Fragment:
+    """The same without empty lists."""
+    arms = [{**arm, "minItems": 1} if arm.get("type") == "array" else arm for arm in _arms(fragment)]
+    return {**fragment, "anyOf": arms}
 
 
 def kind_schema(kind: Any) -> Fragment:
@@ -97,10 +115,18 @@ def kind_schema(kind: Any) -> Fragment:
     Raises:
         NoSchemaError: the type reads itself and has no `json_schema`.
     """
-    fragment = _kind_schema(kind)
-    if "pattern" in fragment or fragment.get("type") in ("integer", "boolean"):
-        return {"anyOf": [fragment, dict(CONSTANT)]}
-    return fragment
+    return _widened(_kind_schema(kind))
+
+
+def _widened(fragment: Mapping[str, object]) -> Fragment:
+    """What a scalar accepts besides: text however it is written, and everywhere else a constant for the whole value."""
+    arms = _arms(fragment)
+    if "type" in fragment and fragment["type"] == "string" and "pattern" not in fragment:
+        return {**fragment, **TEXT}
+    if any("enum" in arm or "pattern" in arm or arm.get("type") == "number" for arm in arms) and CONSTANT not in arms:
+        about = {key: value for key, value in fragment.items() if key not in ("anyOf", *_OWN)}
+        return {**about, "anyOf": [*({key: arm[key] for key in arm if key != "description"} for arm in arms), CONSTANT]}
+    return dict(fragment)
 
 
 def _kind_schema(kind: Any) -> Fragment:
@@ -108,7 +134,7 @@ def _kind_schema(kind: Any) -> Fragment:
     if origin is Annotated:
         inner, bounds = get_args(kind)[:2]
         if inner is int and isinstance(bounds, Range):
-            return {"type": "integer", "minimum": bounds.low, "maximum": bounds.high}
+            return integer(bounds.low, bounds.high) if bounds.low >= 0 else integer()
         return kind_schema(inner)
     if origin in (Union, types.UnionType):
         return kind_schema(next(arm for arm in get_args(kind) if arm is not type(None)))
@@ -117,12 +143,14 @@ def _kind_schema(kind: Any) -> Fragment:
     if origin is tuple:
         item = kind_schema(get_args(kind)[0])
         return {"anyOf": _flat([item, {"type": "array", "items": item}])}
+    if origin is list:
+        return {"type": ["array", "null"], "items": kind_schema(get_args(kind)[0])}
     if kind is str:
         return dict(TEXT)
     if kind is bool:
-        return {"type": "boolean"}
+        return dict(BOOLEAN)
     if kind is int:
-        return {"type": "integer"}
+        return integer()
     say = getattr(kind, "json_schema", None)
     if say is None and isinstance(kind, type) and is_dataclass(kind):
         return record_schema(kind)
@@ -184,10 +212,16 @@ def plain(text: str) -> str:
     return text.replace("`", "")
 
 
+def _arms(fragment: Mapping[str, object]) -> list[Mapping[str, object]]:
+    arms = fragment.get("anyOf", [fragment])
+    return arms if isinstance(arms, list) else []
+
+
 def _enum(choices: tuple[Any, ...]) -> Fragment:
-    fragment: Fragment = {"enum": list(choices)}
+    # A number may stand in quotes.
+    fragment: Fragment = {"enum": [*choices, *(str(choice) for choice in choices if not isinstance(choice, str))]}
     if all(isinstance(choice, int) and 100 <= choice < 600 for choice in choices):
-        fragment["enumDescriptions"] = [reason_phrase(choice) for choice in choices]
+        fragment["enumDescriptions"] = [reason_phrase(choice) for choice in choices] * 2
     return fragment
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rulesproxy.rules.cases import Case
+from rulesproxy.rules.fragments import CONSTANT, TEXT
 from rulesproxy.rules.gates import Count, Sample
 from rulesproxy.rules.match import KEYS as MATCH_KEYS
+from rulesproxy.rules.match import NAME, NUMBERS
 
 NAMES: Mapping[str, object] = {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
 """What variables, lists and filters may be called, as JSON Schema."""
-TEXT: Mapping[str, object] = {"type": ["string", "number", "boolean"]}
-"""Text as JSON Schema: a plain `1.10` or `true` is text where text is wanted, and other YAML readers do not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,13 @@ class Key:
 
     Attributes:
         name: as it is written.
-        kind: what it accepts: a type that `Reader.value` reads, or JSON Schema for what is read in another way.
+        kind: what it accepts: a type that `Reader.value` reads, `list` for a list that is never a single item, or JSON
+            Schema for what is read in another way.
         doc: what it means, in sentences.
         default: what holds where it is missing, as YAML; empty where that is nothing.
         words: for a choice of words, what each of them means.
         project: it is for the project file only.
+        filled: a list of it has at least one item.
     """
 
     name: str
@@ -38,12 +40,14 @@ class Key:
     default: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     project: bool = False
+    filled: bool = False
 
 
 def _table(*keys: Key) -> dict[str, Key]:
     return {key.name: key for key in keys}
 
 
+_ONE_OR_MORE: Mapping[str, object] = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}
 _MATCH: dict[str, str] = {
     "method": "The method, such as GET; a list means any of them.",
     "scheme": "`http` or `https`.",
@@ -55,13 +59,18 @@ _MATCH: dict[str, str] = {
     "cookie": "Cookies by name: a value, or true where it only has to be there.",
     "status": "The status of the response, or a range such as 500..599.",
 }
-_VALUES: Mapping[str, object] = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}
 _BY_NAME = ("query", "header", "cookie")
+_NUMBERS: Mapping[str, Mapping[str, object]] = {
+    "port": {"type": "string", "pattern": rf"^({NUMBERS}|{NAME})$"},
+    "status": {"type": "string", "pattern": rf"^({NUMBERS}|[1-5][xX][xX]|{NAME})$"},
+}
 
 
 def _match_key(name: str) -> dict[str, object]:
-    by_name = {"type": "object", "additionalProperties": _VALUES, "minProperties": 1}
-    return {**(by_name if name in _BY_NAME else _VALUES), "description": _MATCH[name]}
+    arms = [{"type": "integer", "minimum": 0}, _NUMBERS[name], CONSTANT] if name in _NUMBERS else [TEXT]
+    values = {"anyOf": [*arms, {"type": "array", "items": {"anyOf": arms}, "minItems": 1}]}
+    by_name = {"type": "object", "additionalProperties": values, "minProperties": 1}
+    return {**(by_name if name in _BY_NAME else values), "description": _MATCH[name]}
 
 
 MATCH: Mapping[str, object] = {
@@ -91,7 +100,7 @@ RULE = _table(
     Key("enabled", bool, "`false` switches the rule off.", "true"),
     Key(
         "profile",
-        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+        _ONE_OR_MORE,
         "The rule is there only with `--profile NAME`: one name, or a list of which one is enough.",
     ),
     Key(
@@ -99,7 +108,10 @@ RULE = _table(
         'The share of the flows that the rule acts on: `30%`; with `by request.cookie["uid"]` the share of the values, '
         "so that flows with the same value are treated alike, after a restart too; `seed 42` takes others.",
     ),
-    Key("nth", tuple[Count, ...], "The numbers of the flows that the rule acts on, counted from 1: one, or a list."),
+    Key(
+        "nth", tuple[Count, ...], "The numbers of the flows that the rule acts on, counted from 1: one, or a list.",
+        filled=True,
+    ),
     Key("every", Count, "The rule acts on each flow whose number can be divided by this one.", "1"),
     Key("times", Count, "The rule acts on so many flows at most."),
     Key("stop", bool, "`true`: no rule below applies, for the request and for the response.", "false"),
@@ -122,12 +134,9 @@ RULE = _table(
 )  # fmt: skip
 """The keys of a rule that are no actions."""
 
-_ONE_OR_MORE: Mapping[str, object] = {
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
-}
-_VARS: Mapping[str, object] = {"type": "object", "propertyNames": NAMES, "additionalProperties": TEXT}
+_VARS: Mapping[str, object] = {"type": ["object", "null"], "propertyNames": NAMES, "additionalProperties": TEXT}
 _LISTS: Mapping[str, object] = {
-    "type": "object",
+    "type": ["object", "null"],
     "propertyNames": NAMES,
     "additionalProperties": {
         "anyOf": [
@@ -143,7 +152,11 @@ _LISTS: Mapping[str, object] = {
         ]
     },
 }
-_FILTERS: Mapping[str, object] = {"type": "object", "propertyNames": NAMES, "additionalProperties": {"type": "string"}}
+_FILTERS: Mapping[str, object] = {
+    "type": ["object", "null"],
+    "propertyNames": NAMES,
+    "additionalProperties": {"type": "string"},
+}
 
 INCLUDE = _table(
     Key(
@@ -178,7 +191,7 @@ TOP = _table(
     Key(
         "profiles",
         {
-            "type": "object",
+            "type": ["object", "null"],
             "additionalProperties": {
                 "type": ["object", "null"],
                 "properties": {"vars": _VARS, "lists": _LISTS, "filters": _FILTERS},
@@ -200,7 +213,7 @@ TOP = _table(
         "The rules. They run from top to bottom, and every matching rule applies, until one answers.",
     ),
     Key(
-        "tests", tuple[Case, ...],
+        "tests", list[Case],
         "Tests of the rules, for `rulesproxy test`: a request, what the server answers, and what is expected.",
     ),
     Key(
@@ -209,7 +222,7 @@ TOP = _table(
         project=True,
     ),
     Key(
-        "addons", {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
+        "addons", {"anyOf": [TEXT, {"type": "array", "items": TEXT}, {"type": "null"}]},
         "Files of Python addons, in the project file `rulesproxy.yaml` only; the word `rules` marks the place of the "
         "rules among them.",
         project=True,

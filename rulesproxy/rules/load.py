@@ -254,7 +254,7 @@ class _Loader:
             names.unused()
 
     def _tests(self, node: Node | None, reader: Reader, scope: Scope) -> None:
-        if node is not None and not (isinstance(node, Scalar) and node.empty):
+        if node is not None and not (isinstance(node, Scalar) and node.null):
             from rulesproxy.rules.cases import read_cases
 
             self.tests += read_cases(node, reader, scope.names_of("vars"), self.profiles)

@@ -27,10 +27,14 @@ KEYED = ("query", "header", "cookie")
 
 _FIELDS = {"header": "request.header", "cookie": "request.cookie", "status": "response.status"}
 _NUMBERS = frozenset({"port", "status"})
-_NUMBER = re.compile(r"\d+").fullmatch
-_RANGE = re.compile(r"\d+\.\.\d+").fullmatch
+NUMBERS = r"[0-9]+(\.\.[0-9]+)?"
+"""How a number or a range is written."""
+NAME = r"\$[A-Za-z_][A-Za-z0-9_-]*"
+"""How what filters call by a name is written."""
+_NUMBER = re.compile(r"[0-9]+").fullmatch
+_RANGE = re.compile(r"[0-9]+\.\.[0-9]+").fullmatch
 _CLASS = re.compile(r"([1-5])[xX]{2}").fullmatch
-_NAME = re.compile(r"\$[A-Za-z_][A-Za-z0-9_-]*").fullmatch
+_NAME = re.compile(NAME).fullmatch
 _CAPTURE = re.compile(r"\{[A-Za-z_]\w*\}").search
 
 
@@ -57,7 +61,7 @@ def filter_text(node: Node, reader: Reader) -> FilterText:
             f"join the filters: `{joined[0]}` or `{joined[1]}`" if len(texts) > 1 else "write the filter without a list"
         )
         reader.fail("RP109", node, "`match` wants one filter, got a list", help)
-    if isinstance(node, Scalar) and node.empty:
+    if isinstance(node, Scalar) and node.null:
         reader.fail("RP103", node, "`match` wants a filter, got nothing", "write `match: ~all` to match everything")
     scalar = reader.raw(node, "match", "a filter")
     return FilterText(scalar.text, scalar.part)

@@ -13,6 +13,9 @@ from typing import TypeAlias
 from rulesproxy.diagnostics import Source, Span
 from rulesproxy.rules.offsets import offsets
 
+TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+"""What is true or false in YAML (YAML 1.2.2 section 10.3.2)."""
+
 
 class File:
     """The text of one rule file, with a table that turns offsets into lines and columns."""
@@ -70,6 +73,11 @@ class Scalar:
     def null(self) -> bool:
         """This is what YAML calls null: nothing, or a plain word for it (YAML 1.2.2 section 10.3.2)."""
         return self.style == "" and self.text in ("", "~", "null", "Null", "NULL")
+
+    @property
+    def bare(self) -> bool:
+        """It says no more than that its key is there: nothing, or `true`."""
+        return self.null or (self.style == "" and self.text in TRUE)
 
     @property
     def span(self) -> Span:

@@ -80,7 +80,7 @@ class Profiles:
 def layers(top: Mapping, reader: Reader, profiles: Profiles) -> dict[str, Mapping]:
     """The profiles of one file, by name; those without values too."""
     node = top.get("profiles")
-    if node is None or (isinstance(node, Scalar) and node.empty):
+    if node is None or (isinstance(node, Scalar) and node.null):
         return {}
     found: dict[str, Mapping] = {}
     try:
@@ -89,7 +89,7 @@ def layers(top: Mapping, reader: Reader, profiles: Profiles) -> dict[str, Mappin
         return {}
     for key, child in mapping.entries:
         profiles.declare(key.text)
-        if isinstance(child, Scalar) and child.empty:
+        if isinstance(child, Scalar) and child.null:
             continue
         try:
             layer = reader.mapping(child, key.text, f"`{key.text}: {{vars: {{…}}}}`")
@@ -109,7 +109,7 @@ def layers(top: Mapping, reader: Reader, profiles: Profiles) -> dict[str, Mappin
 def section(mapping: Mapping, name: str, reader: Reader) -> list[tuple[Scalar, nodes.Node]]:
     """The entries of `vars`, `lists` or `filters` in a mapping; none where there are none."""
     node = mapping.get(name)
-    if node is None or (isinstance(node, Scalar) and node.empty):
+    if node is None or (isinstance(node, Scalar) and node.null):
         return []
     try:
         return reader.mapping(node, name, f"`{name}: {{name: …}}`").entries

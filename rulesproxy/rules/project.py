@@ -79,13 +79,21 @@ def read_project(path: Path) -> Project:
     Raises:
         RulesError: one of the two is not what it should be; its `watch` are the addons that are not there.
     """
+    project, error = look_at_project(path)
+    if error is not None:
+        raise error
+    return project
+
+
+def look_at_project(path: Path) -> tuple[Project, RulesError | None]:
+    """The same as far as it can be read, and what is wrong with the rest."""
     try:
         root = read_nodes(Source(str(path), read_regular(path).decode("utf-8")))
     except NodeError as error:
-        raise RulesError(error.diagnostics) from None
+        return Project({}, (), path=path), RulesError(error.diagnostics)
     except (OSError, UnicodeDecodeError):
         # Reading its rules says what is wrong with the file as a whole.
-        return Project({}, (), path=path)
+        return Project({}, (), path=path), None
     reader = Reader(path.parent)
     options: dict[str, object] = {}
     addons: tuple[str, ...] = ()
@@ -94,7 +102,7 @@ def read_project(path: Path) -> Project:
     if isinstance(root, nodes.Mapping):
         for key in ("options", "addons"):
             node = root.get(key)
-            if node is None or (isinstance(node, Scalar) and node.empty):
+            if node is None or (isinstance(node, Scalar) and node.null):
                 continue
             try:
                 if key == "options":
@@ -103,9 +111,8 @@ def read_project(path: Path) -> Project:
                     addons = _addons(node, reader, missing)
             except Bad:
                 continue
-    if reader.problems:
-        raise RulesError(reader.problems, missing)
-    return Project(options, addons, places, path)
+    project = Project(options, addons, places, path)
+    return project, RulesError(reader.problems, missing) if reader.problems else None
 
 
 def _options(node: Node, reader: Reader, prefix: str, places: dict[str, tuple[Span, Span]]) -> dict[str, object]:

@@ -46,8 +46,8 @@ class Pattern:
         return {
             "type": "object",
             "properties": {
-                "text": {**text, "description": "The text that is looked for."},
-                "regex": {"type": "string", "description": "The regular expression that is looked for."},
+                "text": {**text, "minLength": 1, "description": "The text that is looked for."},
+                "regex": {**text, "description": "The regular expression that is looked for."},
                 "with": {**text, "description": "What stands there afterwards; \\1 and \\g<name> are groups."},
             },
             "required": ["with"],

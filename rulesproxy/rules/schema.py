@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _LOOSE = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
 
 
+_INTEGER = re.compile(r"[-+]?[0-9]{1,19}").fullmatch
 _SECRET = 4
 """Characters of the shortest secret."""
 
@@ -171,8 +171,10 @@ class Reader:
             self.fail("RP109", node, f"`{name}` wants one value, got a list", f"give {wanted} without `- ` or brackets")
         if isinstance(node, nodes.Mapping):
             self.fail("RP103", node, f"`{name}` wants {wanted}, got keys with values", _unquoted_brace(node))
-        if node.empty:
+        if node.null:
             help = 'for an empty text write ""' if wanted == "text" else ""
+            if not node.empty:
+                help = f'for the word "{node.text}" quote it'
             self.fail("RP103", node, f"`{name}` wants {wanted}, got nothing", help)
         return node
 
@@ -236,12 +238,12 @@ class Reader:
 
     def boolean(self, node: Node, name: str) -> bool:
         scalar = self.scalar(node, name, "true or false")
-        if scalar.text in _TRUE:
+        if scalar.text in nodes.TRUE:
             return True
-        if scalar.text in _FALSE:
+        if scalar.text in nodes.FALSE:
             return False
         loose = _LOOSE.get(scalar.text.lower())
-        if loose is None or not scalar.plain:
+        if loose is None:
             self.fail("RP103", scalar, f"`{name}` wants true or false, got {describe(scalar)}")
         word = "true" if loose else "false"
         self.note("RP017", scalar, f"`{scalar.text}` is read as {word} here", f"write `{word}`", severity="info")
@@ -249,12 +251,9 @@ class Reader:
 
     def integer(self, node: Node, name: str, bounds: Range, help: str = "") -> int:
         scalar = self.scalar(node, name, "a number")
-        try:
-            number = int(scalar.text) if len(scalar.text) < 20 and "_" not in scalar.text else None
-        except ValueError:
-            number = None
-        if number is None:
+        if _INTEGER(scalar.text) is None:
             self.fail("RP103", scalar, f"`{name}` wants a number, got {describe(scalar)}", help)
+        number = int(scalar.text)
         if not bounds.low <= number <= bounds.high:
             self.fail("RP104", scalar, f"`{name}` is a number from {bounds.low} to {bounds.high}, got {number}")
         return number

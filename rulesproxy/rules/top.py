@@ -54,7 +54,7 @@ def read_top(root: Node, reader: Reader) -> Mapping:
 def rule_nodes(top: Mapping, reader: Reader) -> list[Node]:
     """The entries of the list `rules`."""
     node = top.get("rules")
-    if node is None or (isinstance(node, Scalar) and node.empty):
+    if node is None or (isinstance(node, Scalar) and node.null):
         return []
     if isinstance(node, Sequence):
         return node.items

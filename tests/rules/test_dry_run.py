@@ -54,7 +54,7 @@ def test_flows_of_one_dry_run_count_together() -> None:
 
 
 def test_both_branches_of_a_sample() -> None:
-    text = rule("some", "~all", "sample: 1% by request.cookie['uid'] seed 1", "block:") + rule("all", "~all", "tag: x")
+    text = rule("some", "~all", "sample: 1% by client.ip seed 1", "block:") + rule("all", "~all", "tag: x")
     dry = DryRun([addon.rule for addon in rules(text).rules])
     flow = make("GET", "http://a.test/")
     assert dry.run(flow).hits == ("some",)

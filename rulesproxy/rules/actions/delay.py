@@ -44,6 +44,7 @@ class Delay(Action):
     events: ClassVar = REQUEST | RESPONSE
     on_messages: ClassVar = MESSAGES
     short: ClassVar = "time"
+    needs: ClassVar = (*_TIME_KEYS, "median")
     synonyms: ClassVar = {"ms": "time", "duration": "time", "latency": "time", "side": "on", "type": "distribution"}
 
     time: Wait | None = None

@@ -74,6 +74,7 @@ class Fault(Action):
     events: ClassVar = REQUEST | RESPONSE
     on_messages: ClassVar = MESSAGES
     begins: ClassVar = CONNECTING
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {
         "limit": "truncate", "cut": "truncate", "malformed_chunk": "malformed-chunk", "slow_close": "slow-close",
         "slow": "dribble", "chunked-dribble": "dribble",

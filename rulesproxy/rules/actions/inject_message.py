@@ -45,6 +45,7 @@ class InjectMessage(Action):
     key: ClassVar = "inject-message"
     events: ClassVar = frozenset[str]()
     on_messages: ClassVar = MESSAGES
+    needs: ClassVar = _KINDS
     synonyms: ClassVar = {"body": "text", "data": "text", "content": "text", "at": "when", "side": "to"}
 
     to: Literal["client", "server"]

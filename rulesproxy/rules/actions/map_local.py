@@ -45,6 +45,7 @@ class MapLocal(Action):
     key: ClassVar = "map-local"
     events: ClassVar = REQUEST
     answers: ClassVar = True
+    needs: ClassVar = ("file", "dir")
     synonyms: ClassVar = {"path": "file", "folder": "dir", "root": "dir", "directory": "dir", "prefix": "strip"}
 
     file: LocalPath | None = None

@@ -45,6 +45,7 @@ class RewriteRequest(Action):
     key: ClassVar = "rewrite.request"
     events: ClassVar = REQUEST
     edits_request: ClassVar = True
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {
         "header": "headers", "params": "query", "uri": "url", "content": "body", "cookie": "cookies",
         "hostname": "host", "domain": "host", "protocol": "scheme", "verb": "method",
@@ -213,6 +214,7 @@ class RewriteResponse(Action):
 
     key: ClassVar = "rewrite.response"
     events: ClassVar = RESPONSE
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {"header": "headers", "code": "status", "content": "body", "cookie": "cookies"}
 
     status: Annotated[int, Range(200, 599)] | None = None

@@ -37,6 +37,7 @@ class RewriteMessage(Action):
     key: ClassVar = "rewrite.message"
     events: ClassVar = frozenset[str]()
     on_messages: ClassVar = MESSAGES
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {"body": "text", "data": "text", "content": "text"}
 
     text: Template | None = None

@@ -25,6 +25,7 @@ class Tag(Action):
     events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     short: ClassVar = "words"
+    filled: ClassVar = ("words",)
     synonyms: ClassVar = {"name": "words", "tags": "words"}
 
     words: tuple[Template, ...]

@@ -78,6 +78,7 @@ class Throttle(Action):
     on_messages: ClassVar = MESSAGES
     begins: ClassVar = CONNECTING
     short: ClassVar = "down"
+    needs: ClassVar = ("down", "up", "latency", "profile")
     synonyms: ClassVar = {
         "download": "down", "upload": "up", "rate": "down", "speed": "down", "bandwidth": "down", "delay": "latency",
         "rtt": "latency", "preset": "profile", "network": "profile", "per": "scope",
