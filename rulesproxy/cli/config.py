@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.engine.option import OptionsError
     from rulesproxy.engine.options import Options
     from rulesproxy.options import declare_options
-    from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.files.discover import find_rule_files
+    from rulesproxy.rules.files.project import RULES, look_at_project
     from rulesproxy.rules.load import RulesError
-    from rulesproxy.rules.project import RULES, look_at_project
 
     found = find_rule_files((), os.environ, Path.cwd())
     options = Options()

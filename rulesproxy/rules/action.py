@@ -13,17 +13,17 @@ from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
 from rulesproxy.flow.plan import Side as Side
 from rulesproxy.flow.route import Route
-from rulesproxy.rules import nodes
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import describe, schema_of
 from rulesproxy.rules.template import names_in
-from rulesproxy.rules.template_fields import field_of
+from rulesproxy.rules.templates.fields import field_of
 
 if TYPE_CHECKING:
     from rulesproxy.filters.engine import Searching
+    from rulesproxy.rules.conversations.turn import Turn
     from rulesproxy.rules.schema import Reader
-    from rulesproxy.rules.turn import Turn
 
 Captures: TypeAlias = Mapping[str, str]
 Handler: TypeAlias = Callable[[HTTPFlow, Captures], Awaitable[object] | None]
@@ -219,7 +219,7 @@ class Action:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What it accepts, as JSON Schema. An action that reads values in a way of its own says so here too."""
-        from rulesproxy.rules.json_schema import action_schema
+        from rulesproxy.rules.reading.json_schema import action_schema
 
         return action_schema(cls)
 

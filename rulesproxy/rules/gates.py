@@ -20,7 +20,7 @@ from rulesproxy.rules.schema import Range
 
 if TYPE_CHECKING:
     from rulesproxy.diagnostics import Span
-    from rulesproxy.rules.nodes import Node, Scalar
+    from rulesproxy.rules.files.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
 Count: TypeAlias = Annotated[int, Range(1, 1_000_000_000)]

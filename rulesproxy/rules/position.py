@@ -17,7 +17,7 @@ from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Numbers, Question
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.messages import Talk
+    from rulesproxy.rules.conversations.messages import Talk
 
 _Head: TypeAlias = tuple[str, str, str, int, str, str, list[tuple[bytes, bytes, bytes]]]
 

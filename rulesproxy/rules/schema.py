@@ -27,11 +27,11 @@ from typing import (
 )  # fmt: skip
 
 from rulesproxy.diagnostics import Diagnostic, Label, Severity, Span, suggest
-from rulesproxy.rules import nodes
-from rulesproxy.rules.nodes import Constant, Node, Scalar
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Constant, Node, Scalar
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.closure import Closure
+    from rulesproxy.rules.files.closure import Closure
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ class Reader:
         found = _CONSTANT(node.text) if isinstance(node, Scalar) and "${" in node.text else None
         if found is None or not isinstance(node, Scalar):
             return node
-        from rulesproxy.rules.template_names import hint, meaning
+        from rulesproxy.rules.templates.names import hint, meaning
 
         meant = meaning(found[1], self.names)
         if meant is None:

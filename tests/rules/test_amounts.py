@@ -8,9 +8,9 @@ import pytest
 from jsonschema import Draft7Validator
 
 from rulesproxy.diagnostics import Source
-from rulesproxy.rules.amounts import Duration, Number, Size, Speed, Wait
-from rulesproxy.rules.compose import read_nodes
-from rulesproxy.rules.json_schema import kind_schema
+from rulesproxy.rules.files.compose import read_nodes
+from rulesproxy.rules.reading.amounts import Duration, Number, Size, Speed, Wait
+from rulesproxy.rules.reading.json_schema import kind_schema
 from rulesproxy.rules.schema import Bad, Reader
 from tests.support.rule_files import values
 

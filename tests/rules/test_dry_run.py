@@ -9,8 +9,8 @@ import pytest
 from rulesproxy import DryRun, HTTPFlow, load_rules
 from rulesproxy.flow.error import FlowError
 from rulesproxy.limits import DEFAULT
+from rulesproxy.rules.dry.trace import Result, differences
 from rulesproxy.rules.ruleset import RuleSet
-from rulesproxy.rules.trace import Result, differences
 
 make = HTTPFlow.make
 BIG = b"x" * (DEFAULT.body + 1)

@@ -15,10 +15,10 @@ from jsonschema import Draft7Validator
 
 from rulesproxy.diagnostics import Diagnostic
 from rulesproxy.rules.actions import ACTIONS
-from rulesproxy.rules.file_schema import rules_schema
+from rulesproxy.rules.files.project import read_project
+from rulesproxy.rules.files.top import PROJECT_FILE
 from rulesproxy.rules.load import RulesError, load_files
-from rulesproxy.rules.project import read_project
-from rulesproxy.rules.top import PROJECT_FILE
+from rulesproxy.rules.reading.file_schema import rules_schema
 from tests.support.rule_files import values
 
 SCHEMA: dict[str, Any] = json.loads(json.dumps(rules_schema()))

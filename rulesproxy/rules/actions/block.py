@@ -8,15 +8,15 @@ from typing import Annotated, ClassVar
 from rulesproxy.filters.phases import CONNECTING, MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse, bodiless, reason_phrase
 from rulesproxy.flow.plan import End
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
-from rulesproxy.rules.edits import HeaderEdits
-from rulesproxy.rules.fragments import integer
+from rulesproxy.rules.conversations.turn import Turn
+from rulesproxy.rules.edits.fields import HeaderEdits
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.fragments import integer
 from rulesproxy.rules.schema import Range, Reader
 from rulesproxy.rules.template import Template
-from rulesproxy.rules.turn import Turn
 
 _ENDS: tuple[End, ...] = ("close", "reset", "timeout")
 
@@ -63,7 +63,7 @@ class Block(Action):
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        from rulesproxy.rules.json_schema import action_schema
+        from rulesproxy.rules.reading.json_schema import action_schema
 
         return action_schema(cls, integer(200, 599), {"enum": list(_ENDS)})
 

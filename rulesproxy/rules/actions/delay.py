@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import DEFAULT
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
-from rulesproxy.rules.amounts import Duration, Number, Wait
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.amounts import Duration, Number, Wait
 from rulesproxy.rules.schema import Reader
 
 _LOGNORMAL_KEYS = ("median", "sigma")

@@ -8,7 +8,7 @@ from typing import ClassVar
 from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
 

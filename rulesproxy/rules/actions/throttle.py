@@ -13,11 +13,11 @@ from rulesproxy.flow.plan import Rate
 from rulesproxy.flow.plan import Throttle as Slow
 from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
-from rulesproxy.rules.amounts import Speed, Wait
+from rulesproxy.rules.conversations.turn import Turn
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.amounts import Speed, Wait
 from rulesproxy.rules.schema import Reader
-from rulesproxy.rules.turn import Turn
 
 
 class Line(NamedTuple):

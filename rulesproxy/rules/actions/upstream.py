@@ -9,12 +9,12 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.route import ClientCert, HTTPVersion, Route, Via
 from rulesproxy.flow.url import split_authority
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
-from rulesproxy.rules.local_path import FilePath
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
+from rulesproxy.rules.templates.paths import FilePath
 
 _VERSIONS: dict[str, HTTPVersion] = {"1.1": "1.1", "2": "2", "auto": "auto"}
 _MEANT = {
