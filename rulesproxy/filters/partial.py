@@ -30,8 +30,8 @@ _STEPS = 10_000
 """Steps that may be spent on one end of a text, about 1 ms; beyond it, where only hostile texts come, nothing is kept.
 Reading the matches of a regex that takes `re` quadratic time may cost four steps more for each character."""
 _WARM_UP = 50 * _STEPS
-"""Steps that the automaton of such a regex may take beyond that, all in all: its states are made once, and few texts need
-many of them."""
+"""Steps that the automaton of such a regex may take beyond that, all in all: its states are made once, and few texts
+need many of them."""
 
 
 class Moves(NamedTuple):
