@@ -166,6 +166,63 @@ def test_both_sides_of_a_rule_decide_alike(exchange: Exchange) -> None:
     assert exchange(rules, url="http://a.test/b").hits == ["after"]
 
 
+SEEN = [
+    ("${method} ${url}", "POST http://a.test/a?q=1"),
+    ("${path}, ${path.raw}, ${query['q']}", "/a, /a, 1"),
+    ("${host | upper} ${request.header['x-a']}", "A.TEST one"),
+    ("${request.text} of ${request.size}", '{"a": 1} of 8'),
+    ("${request.json['a']}", "1"),
+    ("${orig.path} ${response.status | default('none')}", "/a {status}"),
+]
+MOMENTS = ['path == "/a"', 'path == "/a" and (response.status == 200 or has(error.kind))', '~u "/a" & !~bs never']
+
+
+@pytest.mark.parametrize("match", MOMENTS)
+@pytest.mark.parametrize(("template", "text"), SEEN)
+def test_values_of_response_actions_are_those_that_the_filter_has_read(
+    exchange: Exchange, match: str, template: str, text: str
+) -> None:
+    rules = f"""
+  - match: '{match}'
+    rewrite: {{ response: {{ headers: {{ x-seen: "{template}" }} }} }}
+  - match: has(error.kind) and path == "/a"
+    respond: {{ status: 200, headers: {{ x-seen: "{template}" }} }}
+  - match: path == "/a"
+    rewrite:
+      request: {{ method: PUT, url: "http://b.test/b?q=2", headers: {{ x-a: two }}, body: two }}
+"""
+    sent = {"method": "POST", "url": "http://a.test/a?q=1", "headers": [("x-a", "one")], "body": b'{"a": 1}'}
+    outcome = exchange(rules, **sent)
+    assert outcome.upstream.url == "http://b.test/b?q=2"
+    assert outcome.header("x-seen") == text.replace("{status}", "200")
+    assert exchange(rules, **sent, status=None).header("x-seen") == text.replace("{status}", "none")
+
+
+def test_a_rule_does_not_see_its_own_edit_from_the_other_side(exchange: Exchange) -> None:
+    rules = """
+  - match: path == "/a"
+    rewrite: { request: { path: "${path}/b" }, response: { headers: { x-seen: "${path}" } } }
+  - match: response.status == 200
+    tag: "${path}"
+  - match: response.status == 403
+    tag: "${path} at the end"
+  - match: path == "/a/b"
+    rewrite: { request: { path: /c } }
+"""
+    outcome = exchange(rules, url="http://a.test/a")
+    assert (outcome.upstream.path, outcome.header("x-seen"), outcome.flow.tags) == ("/c", "/a", ["/a/b"])
+    below = rules.replace('response.status == 200\n    tag: "${path}"', "~all\n    block: 403")
+    assert exchange(below, url="http://a.test/a").flow.tags == ["/a/b at the end"]
+
+
+def test_what_addons_change_behind_the_rules_is_no_value_of_theirs(exchange: Exchange) -> None:
+    def move(flow: HTTPFlow) -> None:
+        flow.request.host = "b.test"
+
+    rules = "  - match: ~all\n    rewrite: {response: {headers: {x-seen: '${host}'}}}\n"
+    assert exchange(rules, between=move).header("x-seen") == "a.test"
+
+
 def test_a_filter_of_either_side_decides_for_each_pass(exchange: Exchange) -> None:
     rules = """
   - id: r
