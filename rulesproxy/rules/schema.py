@@ -152,6 +152,10 @@ class Reader:
         meant = meaning(found[1], self.names)
         if meant is None:
             self.fail("RP605", node, f"unknown name `{node.text}`", hint(found[1], self.names))
+        if meant.empty:
+            from rulesproxy.rules.template import note_empty
+
+            note_empty(found[1], node.span, self)
         value = meant.read(None, {}) or ""  # type: ignore[arg-type]
         if found[1].startswith("env:"):
             self.keep_secret(value)

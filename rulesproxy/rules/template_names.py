@@ -57,12 +57,14 @@ class Meaning:
         fixed: its value is known when the file is loaded.
         from_path: its value is a piece of a path.
         hides: it is a capture, and there is something else of this name.
+        empty: it is a variable of the environment that is set, and empty.
     """
 
     read: Read
     fixed: bool = False
     from_path: bool = False
     hides: bool = False
+    empty: bool = False
 
 
 def meaning(name: str, names: Names) -> Meaning | None:
@@ -76,7 +78,9 @@ def meaning(name: str, names: Names) -> Meaning | None:
         return Meaning(_capture(name), from_path=names.captures[name] in _FROM_PATH, hides=hides)
     if name.startswith(("env:", "vars.")):
         value = names.env.get(name[4:]) if name.startswith("env:") else names.vars.get(name[5:])
-        return None if value is None else Meaning(_literal(value), fixed=True)
+        # The environment of rules that are not in force has every variable, and none of its own.
+        empty = value == "" and name.startswith("env:") and bool(names.env)
+        return None if value is None else Meaning(_literal(value), fixed=True, empty=empty)
     if name in MADE:
         return Meaning(_made(name))
     if name in _OF_REQUEST:
