@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from rulesproxy.layers.tcp import TCPLayer as TCPLayer
     from rulesproxy.layers.tls import TLSLayer as TLSLayer
     from rulesproxy.layers.websocket import WebSocketLayer as WebSocketLayer
-    from rulesproxy.rules.changes import Change as Change
-    from rulesproxy.rules.dry_run import DryRun as DryRun
+    from rulesproxy.rules.dry.changes import Change as Change
+    from rulesproxy.rules.dry.dry_run import DryRun as DryRun
+    from rulesproxy.rules.dry.trace import Result as Result
+    from rulesproxy.rules.dry.trace import RuleTrace as RuleTrace
     from rulesproxy.rules.load import RulesError as RulesError
     from rulesproxy.rules.ruleset import load_rules as load_rules
-    from rulesproxy.rules.trace import Result as Result
-    from rulesproxy.rules.trace import RuleTrace as RuleTrace
 
 
 _WHERE = {
     "AddonHalt": "engine.dispatch",
-    "Change": "rules.changes",
+    "Change": "rules.dry.changes",
     "Diagnostic": "diagnostics",
-    "DryRun": "rules.dry_run",
+    "DryRun": "rules.dry.dry_run",
     "FilterError": "filters.library",
     "HTTPFlow": "flow.http",
     "HTTPLayer": "layers.http",
@@ -55,9 +55,9 @@ _WHERE = {
     "Layer": "layers.layer",
     "OptionsError": "engine.option",
     "Proxy": "app",
-    "Result": "rules.trace",
+    "Result": "rules.dry.trace",
     "Route": "flow.route",
-    "RuleTrace": "rules.trace",
+    "RuleTrace": "rules.dry.trace",
     "RulesError": "rules.load",
     "TCPFlow": "flow.tcp",
     "TCPLayer": "layers.tcp",

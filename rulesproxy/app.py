@@ -36,8 +36,8 @@ from rulesproxy.tls.context import ClientContexts, ServerContexts
 if TYPE_CHECKING:
     from rulesproxy.engine.commands import Commands
     from rulesproxy.engine.options import Described
+    from rulesproxy.rules.files.project import Project
     from rulesproxy.rules.outside import Outside
-    from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")

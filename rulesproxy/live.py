@@ -24,9 +24,9 @@ from rulesproxy.net.watch import Watch, changed_at
 
 if TYPE_CHECKING:
     from rulesproxy.engine.chain import Chain
+    from rulesproxy.rules.files.project import Project
     from rulesproxy.rules.load import RulesError
     from rulesproxy.rules.outside import Outside
-    from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")
@@ -221,8 +221,8 @@ class Live:
         return good
 
     async def _reload_project(self, known: Project) -> bool:
+        from rulesproxy.rules.files.project import read_project
         from rulesproxy.rules.load import RulesError
-        from rulesproxy.rules.project import read_project
 
         path = known.path
         if path is None:

@@ -16,7 +16,7 @@ from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.script import ScriptError, Scripts
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.project import Project
+    from rulesproxy.rules.files.project import Project
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")

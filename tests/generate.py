@@ -18,7 +18,7 @@ from rulesproxy.filters.parse import MAX_DEPTH, MAX_LENGTH
 from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.tilde import TILDE, wants_argument
 from rulesproxy.filters.typed import Function
-from rulesproxy.rules import file_schema
+from rulesproxy.rules.reading import file_schema
 from tests import rule_reference
 from tests.textmate import filter_grammar, injection
 

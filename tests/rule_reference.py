@@ -22,25 +22,25 @@ from rulesproxy.rules.actions.respond import Answer
 from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
 from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy, Version
-from rulesproxy.rules.amounts import Duration, Number, Octets, Size, Speed, Wait
-from rulesproxy.rules.bodies import BodyEdits
-from rulesproxy.rules.cases import Case, Exchange, Expect, Request, Response
-from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
-from rulesproxy.rules.edits import HeaderEdits, Pattern, QueryEdits
-from rulesproxy.rules.expected import BodyText, Ending, HeaderNames, JSONSubset, NameList, Pairs, Status, Upstream
+from rulesproxy.rules.dry.cases import Case, Exchange, Expect, Request, Response
+from rulesproxy.rules.dry.expected import BodyText, Ending, HeaderNames, JSONSubset, NameList, Pairs, Status, Upstream
+from rulesproxy.rules.edits.bodies import BodyEdits
+from rulesproxy.rules.edits.cookies import CookieEdits, SetCookieEdits
+from rulesproxy.rules.edits.fields import HeaderEdits, Pattern, QueryEdits
+from rulesproxy.rules.edits.html_edits import HTMLEdits, Snippet
+from rulesproxy.rules.edits.json_edits import JSONEdits
+from rulesproxy.rules.edits.json_value import JSONValue
+from rulesproxy.rules.edits.selector import Selector
+from rulesproxy.rules.files.packs import names as names_of_pack
+from rulesproxy.rules.files.packs import summary as summary_of_pack
 from rulesproxy.rules.gates import Sample
-from rulesproxy.rules.html_edits import HTMLEdits, Snippet
-from rulesproxy.rules.json_edits import JSONEdits
-from rulesproxy.rules.json_schema import attributes, facts, moments, paragraphs, summary
-from rulesproxy.rules.json_value import JSONValue
-from rulesproxy.rules.keys import INCLUDE, RULE, TOP, Key
-from rulesproxy.rules.local_path import AnyFile, FilePath, LocalPath
-from rulesproxy.rules.packs import names as names_of_pack
-from rulesproxy.rules.packs import summary as summary_of_pack
+from rulesproxy.rules.reading.amounts import Duration, Number, Octets, Size, Speed, Wait
+from rulesproxy.rules.reading.json_schema import attributes, facts, moments, paragraphs, summary
+from rulesproxy.rules.reading.keys import INCLUDE, RULE, TOP, Key
 from rulesproxy.rules.schema import Range, schema_of
-from rulesproxy.rules.selector import Selector
 from rulesproxy.rules.template import Template
-from rulesproxy.rules.url_template import URLTemplate
+from rulesproxy.rules.templates.paths import AnyFile, FilePath, LocalPath
+from rulesproxy.rules.templates.urls import URLTemplate
 
 REQUIRED = ("version", "match", "include")
 PAGE = Path(__file__).resolve().parent.parent / "rules" / "README.md"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import logging
 
     from rulesproxy.flow.http import HTTPFlow
-    from rulesproxy.rules.har import Recording
+    from rulesproxy.rules.dry.har import Recording
     from rulesproxy.rules.model import Loaded
     from rulesproxy.rules.ruleset import RuleSet
 
@@ -94,7 +94,7 @@ def load_files(args: argparse.Namespace, files: list[str] | None = None) -> Load
     """The same as it was read."""
     from rulesproxy.cli import USAGE
     from rulesproxy.rules import load
-    from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.files.discover import find_rule_files
 
     found = find_rule_files(args.files if files is None else files, os.environ, Path.cwd())
     if not found.paths:
@@ -147,7 +147,7 @@ def recording_of(path: Path) -> Recording:
     """
     from rulesproxy.diagnostics import Source
     from rulesproxy.limits import HAR_CHARACTERS
-    from rulesproxy.rules.har import HARError, read_har
+    from rulesproxy.rules.dry.har import HARError, read_har
 
     try:
         with path.open("rb") as file:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from rulesproxy.diagnostics import render
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.judge import Verdict
+    from rulesproxy.rules.dry.judge import Verdict
 
 # What XML 1.0 cannot hold, not even as a reference (section 2.2).
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -12,7 +12,7 @@ from rulesproxy.engine.log import escape
 
 if TYPE_CHECKING:
     from rulesproxy.flow.http import HTTPMessage, HTTPRequest, HTTPResponse
-    from rulesproxy.rules.trace import Result, RuleTrace
+    from rulesproxy.rules.dry.trace import Result, RuleTrace
 
 _LINES = 40
 """Lines of a body that are shown."""

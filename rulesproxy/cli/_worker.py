@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rulesproxy.cli.run import make_proxy, run_loop, said
-from rulesproxy.rules.project import Project
+from rulesproxy.rules.files.project import Project
 from rulesproxy.workers.bundle import unpack_rules
 from rulesproxy.workers.channel import Channel, Message
 from rulesproxy.workers.worker import Worker

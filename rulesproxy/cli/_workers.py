@@ -11,7 +11,7 @@ from rulesproxy.limits import WORKERS
 
 if TYPE_CHECKING:
     from rulesproxy.app import Proxy
-    from rulesproxy.rules.project import Project
+    from rulesproxy.rules.files.project import Project
     from rulesproxy.workers.supervisor import Supervisor
 
 # The working folder must not be where modules come from, as it would be with `-m`.

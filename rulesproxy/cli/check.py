@@ -54,7 +54,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Check the files; diagnostics go to stdout. The result is the exit status."""
     from rulesproxy.cli import USAGE, fail
-    from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.files.discover import find_rule_files
     from rulesproxy.rules.lints import diagnose
     from rulesproxy.rules.load import is_absent, load_files
     from rulesproxy.rules.shared import check_shared
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _standard_input(profiles: list[str]) -> Loaded:
     """What stands there, as a rule file in the working folder."""
-    from rulesproxy.rules.compose import MAX_CHARACTERS
+    from rulesproxy.rules.files.compose import MAX_CHARACTERS
     from rulesproxy.rules.load import load_bytes
 
     # No character is longer than four bytes, and one byte more shows that there is more.
@@ -100,8 +100,8 @@ def check_project(path: Path) -> tuple[Diagnostic, ...]:
     """What is wrong in the options and addons that a project file names."""
     from rulesproxy.engine.option import OptionsError
     from rulesproxy.engine.options import Options
+    from rulesproxy.rules.files.project import read_project
     from rulesproxy.rules.load import RulesError
-    from rulesproxy.rules.project import read_project
 
     try:
         project = read_project(path)

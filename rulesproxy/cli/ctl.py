@@ -134,10 +134,10 @@ def _packed(names: list[str], here: Path) -> tuple[bytes, list[str]]:
         ValueError: one of them is not there, or they are too large.
     """
     from rulesproxy.limits import CONTROL_BODY
-    from rulesproxy.rules.closure import Closure, Contents
+    from rulesproxy.rules.files.closure import Closure, Contents
+    from rulesproxy.rules.files.packed import pack
+    from rulesproxy.rules.files.packs import PACK
     from rulesproxy.rules.load import is_absent, load_bytes, load_files
-    from rulesproxy.rules.packed import pack
-    from rulesproxy.rules.packs import PACK
 
     contents = Contents()
     closure = Closure(keep=contents)

@@ -36,7 +36,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Lay the files out; the exit code."""
     from rulesproxy.cli import fail
-    from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.files.discover import find_rule_files
 
     if "-" in args.files:
         if args.files != ["-"]:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    from rulesproxy.rules.closure import ENDINGS
+    from rulesproxy.rules.files.closure import ENDINGS
 
     if path.is_dir():
         yield from sorted(entry for entry in path.iterdir() if entry.suffix in ENDINGS and entry.is_file())
@@ -107,7 +107,7 @@ def _standard_input(args: argparse.Namespace) -> int:
 
 def _formatted(source: Source) -> str | None:
     """The text in the one layout; None after its mistakes were shown."""
-    from rulesproxy.rules.fmt import FormatError, format_text
+    from rulesproxy.rules.files.fmt import FormatError, format_text
 
     try:
         return format_text(source)

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     from rulesproxy.cli import fail
     from rulesproxy.resources import packs
-    from rulesproxy.rules.packs import pack, summary
+    from rulesproxy.rules.files.packs import pack, summary
 
     if args.name is not None:
         try:

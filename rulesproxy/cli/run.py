@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rulesproxy.app import Proxy
     from rulesproxy.control.server import Control
     from rulesproxy.engine.options import Options
+    from rulesproxy.rules.files.project import Project
     from rulesproxy.rules.load import RulesError
-    from rulesproxy.rules.project import Project
     from rulesproxy.rules.ruleset import RuleSet
     from rulesproxy.workers.supervisor import Supervisor
 
@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.engine import log
     from rulesproxy.engine.option import OptionsError
     from rulesproxy.layers.modes import ModeError
-    from rulesproxy.rules.discover import find_rule_files
+    from rulesproxy.rules.files.discover import find_rule_files
+    from rulesproxy.rules.files.project import Project, read_project
     from rulesproxy.rules.load import RulesError
-    from rulesproxy.rules.project import Project, read_project
 
     # Nothing that is made at start is garbage: looking for some would cost a tenth of the time.
     gc.disable()

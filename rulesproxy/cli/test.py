@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from rulesproxy.diagnostics import Diagnostic, render, render_concise
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.cases import Case
-    from rulesproxy.rules.judge import Gap, Verdict
+    from rulesproxy.rules.dry.cases import Case
+    from rulesproxy.rules.dry.judge import Gap, Verdict
     from rulesproxy.rules.model import Loaded
 
 FORMATS = ("full", "concise", "json", "github", "sarif")
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from rulesproxy.cli._flows import heard
     from rulesproxy.cli._junit import to_junit
     from rulesproxy.engine.secrets import hide
-    from rulesproxy.rules.discover import find_rule_files
-    from rulesproxy.rules.judge import coverage
+    from rulesproxy.rules.dry.judge import coverage
+    from rulesproxy.rules.files.discover import find_rule_files
     from rulesproxy.rules.load import is_absent, load_files
 
     found = find_rule_files(args.files, os.environ, Path.cwd())
@@ -95,8 +95,8 @@ def _judge(
     loaded: Loaded, cases: Sequence[Case], paths: Sequence[Path], profiles: Sequence[str]
 ) -> tuple[list[Verdict], list[Diagnostic]]:
     """The verdicts in the order of the tests, and what is wrong with rules under the profiles of some tests."""
-    from rulesproxy.rules.dry_run import DryRun
-    from rulesproxy.rules.judge import judge
+    from rulesproxy.rules.dry.dry_run import DryRun
+    from rulesproxy.rules.dry.judge import judge
     from rulesproxy.rules.load import load_files
 
     sets: dict[object, DryRun | None] = {((), ()): DryRun(loaded.rules)}

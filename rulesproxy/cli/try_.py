@@ -116,7 +116,7 @@ def _compare(rules: RuleSet, others: RuleSet, flows: list[HTTPFlow], paint: Pain
     from rulesproxy.cli._show import count
     from rulesproxy.engine.log import escape
     from rulesproxy.engine.secrets import masked
-    from rulesproxy.rules.trace import differences
+    from rulesproxy.rules.dry.trace import differences
 
     changed = 0
     for flow in flows:

@@ -24,13 +24,13 @@ from rulesproxy.engine.log import overheard
 from rulesproxy.engine.option import OptionsError
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import CONTROL_BODY, CONTROL_PATIENCE
-from rulesproxy.rules.packed import check_sent
+from rulesproxy.rules.files.packed import check_sent
 
 if TYPE_CHECKING:
     from rulesproxy.app import Figures
     from rulesproxy.control.served import Served
+    from rulesproxy.rules.dry.trace import Result, RuleTrace
     from rulesproxy.rules.ruleset import RuleSet
-    from rulesproxy.rules.trace import Result, RuleTrace
 
 _SILENCE = 15.0
 """Seconds without an entry after which a reader of the feed gets a comment, so that it knows that we are there."""

@@ -19,6 +19,7 @@ from rulesproxy.layers.outcome import where
 from rulesproxy.layers.reach import Key, close_stream
 from rulesproxy.layers.stream import FOREVER, Stream, StreamClosed, StreamTimeout
 from rulesproxy.proto import ProtocolError
+from rulesproxy.proto.fields import show
 from rulesproxy.proto.http1 import NEED_DATA
 from rulesproxy.proto.http2 import Changed, ClientCodec, GoAway, Message, Reset, error_name
 from rulesproxy.proto.http2_frames import NO_ERROR, REFUSED_STREAM
@@ -95,6 +96,11 @@ class HTTP2Connection:
     def has_room(self) -> bool:
         """Whether another exchange can use it now."""
         return self._full is not None and not self._codec.leaving and len(self.streams) < self._codec.limit
+
+    @property
+    def spoke(self) -> bool:
+        """Whether its server has said anything in HTTP/2."""
+        return self._codec.settled
 
     @property
     def limit(self) -> int:
@@ -228,14 +234,15 @@ class HTTP2Connection:
                 self.settled.set()
         elif isinstance(message, GoAway):
             level = logging.DEBUG if message.code == NO_ERROR else logging.WARNING
-            text = message.text[:200].decode("ascii", "backslashreplace")
+            text = show(message.text) if message.text else ""
             _log.log(level, "%s ends its connection: %s %s", where(self.key.address), error_name(message.code), text)
             self.retire()
         else:
             upstream = self._numbers.get(number)
-            if upstream is not None:
-                upstream.put(message)
-            if isinstance(message, Reset) and message.code == REFUSED_STREAM:
+            if upstream is None:
+                return
+            upstream.put(message)
+            if isinstance(message, Reset) and message.code == REFUSED_STREAM and not upstream.begun:
                 # Whatever it has too many of, the next request shall not be the next one that it refuses.
                 self.retire()
 

@@ -22,6 +22,10 @@ _Made: TypeAlias = "list[HTTP1Upstream | HTTP2Connection]"
 """What a dial has made and nobody has taken yet; empty where it is for everybody."""
 
 
+_GONE = 3
+"""Connections that are made for one request, if they are over before it can use them."""
+
+
 class _Dial:
     """A dial that several requests wait for."""
 
@@ -51,6 +55,7 @@ class HTTP2Pool:
         Raises:
             DialError: see `Upstreams.connect`.
         """
+        gone = 0
         while True:
             room = self._services.options.limits.http2_streams
             for connection in self._open.get(key, ()):
@@ -58,7 +63,7 @@ class HTTP2Pool:
                     return connection.attach()
                 if not connection.settled.is_set():
                     await connection.settled.wait()
-                    if connection.failure is not None:
+                    if connection.failure is not None and not connection.spoke:
                         raise DialError(connection.failure.why, "protocol")
                     break
                 room = connection.limit
@@ -69,11 +74,18 @@ class HTTP2Pool:
                 if made:
                     one = made.pop()
                     return one.attach() if isinstance(one, HTTP2Connection) else one
+                gone += key not in self._open
+                if gone == _GONE:
+                    raise DialError("it ends its connections before it has served anything", "disconnected")
 
-    async def sweep(self, now: float) -> None:
+    def sweep(self, now: float) -> None:
         """Let those that wait know what has passed, and close what has been idle too long. Called once a second."""
         for connection in list(self._all):
             connection.sweep(now)
+        for found in list(self._open.values()):
+            idle = [connection for connection in found if not connection.streams]
+            for connection in idle[self._services.options.limits.idle_per_key :]:
+                connection.retire()
 
     async def close(self) -> None:
         """Close every connection."""

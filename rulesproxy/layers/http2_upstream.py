@@ -50,6 +50,7 @@ class HTTP2Upstream:
 
     Attributes:
         number: of the stream; 0 before it is opened.
+        begun: whether the final head of the answer has come.
         deadline: when a wait on it is over; the pool sweeps it.
         started: never set: a head comes whole.
         ended: whether nothing more will come.
@@ -57,7 +58,7 @@ class HTTP2Upstream:
 
     __slots__ = (
         "_arrived", "_connection", "_drainer", "_expired", "_failure", "_finishing", "_messages", "_outgoing",
-        "_reader", "_size", "_taken", "_trailers", "deadline", "ended", "number", "private", "uses",
+        "_reader", "_size", "_taken", "_trailers", "begun", "deadline", "ended", "number", "private", "uses",
     )  # fmt: skip
     forward = None
     started = False
@@ -73,6 +74,7 @@ class HTTP2Upstream:
         self._expired: float | None = None
         self._arrived: list[ResponseHead | bytes | End] = []
         self._messages: deque[ResponseHead | bytes | End] = deque()
+        self.begun = False
         self._taken = False
         self._failure: Failure | None = None
         self._outgoing: deque[bytes | memoryview] = deque()
@@ -231,7 +233,7 @@ class HTTP2Upstream:
         """A message of this stream has come."""
         arrived = self._arrived
         if isinstance(message, Reset):
-            self.fail(_failure(message))
+            self.fail(_failure(message, self.begun))
             return
         if isinstance(message, bytes):
             # Many crumbs would take many times the memory of what is in them.
@@ -241,6 +243,7 @@ class HTTP2Upstream:
                 arrived.append(message)
         else:
             self.ended = self.ended or isinstance(message, End)
+            self.begun = self.begun or (isinstance(message, ResponseHead) and message.status >= 200)
             arrived.append(message)
             if len(arrived) > self._connection.limits.http2_interim and all(
                 isinstance(one, ResponseHead) for one in arrived
@@ -323,9 +326,12 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
         waiter.set_result(None)
 
 
-def _failure(reset: Reset) -> Failure:
+def _failure(reset: Reset, begun: bool) -> Failure:
+    """What a reset means, `begun` where it comes behind the head of an answer."""
     if reset.why:
         return Failure(ProtocolError, reset.why)
+    if begun:
+        return Failure(StreamReset, error_name(reset.code))
     if reset.code == REFUSED_STREAM:
         return Failure(Refused, "it refused the stream")
     if reset.code == HTTP_1_1_REQUIRED:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 # RFC 9110 section 9.2.2: sending these twice asks for nothing else than sending them once.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
+_REFUSALS = 5
+"""Connections on which one request may be refused before it fails. A server that ends its connections after some tens
+of requests refuses those that were on their way, and may do so again on the next one."""
+
 
 class ServerSide:
     """The server's half of an exchange.
@@ -118,23 +122,28 @@ class ServerSide:
             FlowFailed: no usable response head came.
         """
         request = exchange.flow.request
-        for attempt in (1, 2):
-            upstream = await self.connect(exchange, fresh=attempt == 2)
+        refusals, fresh = 0, False
+        while True:
+            upstream = await self.connect(exchange, fresh)
             self.sent = True
             upstream.send_request(exchange, frame_request(request, exchange.head, streamed=False), whole=True)
             try:
                 return await self._read_head(exchange)
+            except Refused:
+                await self._give_up(exchange, upstream)
+                refusals += 1
+                if refusals == _REFUSALS:
+                    raise _refused(exchange) from None
             except Unanswered as none:
                 await self._give_up(exchange, upstream)
-                again = isinstance(none, Refused) or (upstream.uses and request.method in _IDEMPOTENT)
-                if attempt == 2 or not again:
+                if fresh or not upstream.uses or request.method not in _IDEMPOTENT:
                     raise _gone(exchange, str(none)) from None
             except NeedsHTTP1:
                 await self._give_up(exchange, upstream)
-                if attempt == 2 or upstream.key.alpn is not EITHER:
+                if upstream.key.alpn is not EITHER:
                     raise _needs_http1(exchange) from None
                 self._only_http1 = True
-        return None
+            fresh = True
 
     async def read_head(self, exchange: Exchange) -> None:
         """Read the response head of a request that streams.
@@ -144,6 +153,8 @@ class ServerSide:
         """
         try:
             await self._read_head(exchange)
+        except Refused:
+            raise _refused(exchange) from None
         except Unanswered as none:
             raise _gone(exchange, str(none)) from None
         except NeedsHTTP1:
@@ -272,6 +283,10 @@ def _gone(exchange: Exchange, why: str) -> FlowFailed:
 def _broke_off(exchange: Exchange, why: str) -> FlowFailed:
     words = f"{_name(exchange)} broke off its answer{why and f' ({why})'}"
     return exchange.client_failure() or FlowFailed("disconnected", words)
+
+
+def _refused(exchange: Exchange) -> FlowFailed:
+    return FlowFailed("refused", f"{_name(exchange)} refused the request (REFUSED_STREAM)")
 
 
 def _needs_http1(exchange: Exchange) -> FlowFailed:

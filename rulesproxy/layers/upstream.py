@@ -103,6 +103,8 @@ class Upstreams:
 
     async def sweep(self, now: float) -> None:
         """Close what has been idle too long, and what the server has closed. Called once a second."""
+        if self._http2 is not None:
+            self._http2.sweep(now)
         gone: list[HTTP1Upstream] = []
         for key in list(self._idle):
             kept: list[HTTP1Upstream] = []
@@ -116,8 +118,6 @@ class Upstreams:
         self._retired = []
         for upstream in gone:
             await self._close(upstream)
-        if self._http2 is not None:
-            await self._http2.sweep(now)
 
     async def close(self) -> None:
         """Close every idle connection."""

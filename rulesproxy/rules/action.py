@@ -13,17 +13,17 @@ from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage
 from rulesproxy.flow.plan import Side as Side
 from rulesproxy.flow.route import Route
-from rulesproxy.rules import nodes
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import describe, schema_of
 from rulesproxy.rules.template import names_in
-from rulesproxy.rules.template_fields import field_of
+from rulesproxy.rules.templates.fields import field_of
 
 if TYPE_CHECKING:
     from rulesproxy.filters.engine import Searching
+    from rulesproxy.rules.conversations.turn import Turn
     from rulesproxy.rules.schema import Reader
-    from rulesproxy.rules.turn import Turn
 
 Captures: TypeAlias = Mapping[str, str]
 Handler: TypeAlias = Callable[[HTTPFlow, Captures], Awaitable[object] | None]
@@ -100,6 +100,9 @@ class Action:
         bare: it may stand without a value.
         short: the field that a value without keys is read into.
         whole: the field that the whole value is read into, where its keys are names of the user's own.
+        needs: keys of which at least one has to be there; `*` for any of all. For the schema, as `filled`:
+            `check` of the action says so too.
+        filled: keys whose lists have at least one item.
         edits_request: it may change the request.
         synonyms: keys that people try, each with the one that they mean.
         edits_body: the message whose body it changes, which therefore has to be read before.
@@ -119,6 +122,8 @@ class Action:
     bare: ClassVar[bool] = False
     short: ClassVar[str | None] = None
     whole: ClassVar[str | None] = None
+    needs: ClassVar[tuple[str, ...]] = ()
+    filled: ClassVar[tuple[str, ...]] = ()
     edits_request: ClassVar[bool] = False
     synonyms: ClassVar[dict[str, str]] = {}
     examples: ClassVar[tuple[Example, ...]] = ()
@@ -214,7 +219,7 @@ class Action:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What it accepts, as JSON Schema. An action that reads values in a way of its own says so here too."""
-        from rulesproxy.rules.json_schema import action_schema
+        from rulesproxy.rules.reading.json_schema import action_schema
 
         return action_schema(cls)
 
@@ -229,7 +234,7 @@ class Action:
     def from_node(cls: type[A], node: Node, reader: Reader) -> A:
         """The action without the checks of its values together."""
         schema = schema_of(cls)
-        if cls.bare and isinstance(node, nodes.Scalar) and (node.empty or node.text == "true"):
+        if cls.bare and isinstance(node, nodes.Scalar) and node.bare:
             return cls()
         if not schema:
             help = "write nothing behind the colon; `enabled: false` switches a rule off"

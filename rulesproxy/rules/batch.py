@@ -14,9 +14,9 @@ from rulesproxy.engine.log import logger
 from rulesproxy.filters.fields.graphql import BATCH
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
-from rulesproxy.rules.bodies import body_changed, prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
-from rulesproxy.rules.json_text import JSONError, container_at, root
+from rulesproxy.rules.edits.bodies import body_changed, prepare_for_body_edit
+from rulesproxy.rules.edits.json_text import JSONError, container_at, root
 
 
 class Batch:

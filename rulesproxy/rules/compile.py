@@ -19,7 +19,6 @@ from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.route import Route
 from rulesproxy.rules.action import Action, Captures, Handler, MessageHandler, is_of_message
 from rulesproxy.rules.gates import Gate
-from rulesproxy.rules.made import making
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.moments import (
@@ -35,11 +34,12 @@ from rulesproxy.rules.moments import (
     opens,
 )  # fmt: skip
 from rulesproxy.rules.outside import Outside, the_machine
-from rulesproxy.rules.template_fields import is_of_request
-from rulesproxy.rules.template_names import MADE
+from rulesproxy.rules.templates.fields import is_of_request
+from rulesproxy.rules.templates.made import making
+from rulesproxy.rules.templates.names import MADE
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.turn import Subject, Turn
+    from rulesproxy.rules.conversations.turn import Subject, Turn
 
 
 _MESSAGE_EVENTS = {Phase.W: "websocket_message", Phase.X: "tcp_message", Phase.V: "response"}

@@ -10,10 +10,10 @@ from rulesproxy.filters import ast
 from rulesproxy.filters.check import Checked, Phase
 from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.rules.action import Action
-from rulesproxy.rules.match import FilterText
-from rulesproxy.rules.message_fitting import about_messages
+from rulesproxy.rules.conversations.message_fitting import about_messages
 from rulesproxy.rules.model import Step
 from rulesproxy.rules.moments import mask
+from rulesproxy.rules.reading.match import FilterText
 from rulesproxy.rules.schema import Reader
 
 _GROUP = re.compile(r"\(\?P?<([A-Za-z_]\w*)>")

@@ -20,7 +20,7 @@ from rulesproxy.rules.schema import Range
 
 if TYPE_CHECKING:
     from rulesproxy.diagnostics import Span
-    from rulesproxy.rules.nodes import Node, Scalar
+    from rulesproxy.rules.files.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
 Count: TypeAlias = Annotated[int, Range(1, 1_000_000_000)]
@@ -77,12 +77,15 @@ class Sample:
 
     def takes(self, view: FlowView, rule: str, memory: Memory, outside: Outside) -> bool:
         """Whether a flow is one of the share. Without `by` and seed this is chance."""
+        values = values_of(self.by, view) if self.by is not None else ()
+        if self.by is not None and not values:
+            # Which flows without the value belong together nobody can say: none is sampled, in a dry run either.
+            return False
         if outside.sampled is not None:
             return outside.sampled
-        if self.by is not None:
-            values = values_of(self.by, view)
+        if values:
             # The same for every run and machine: who was in the share stays in it.
-            return bool(values) and fraction(self.seed, rule, values[0]) < self.share
+            return fraction(self.seed, rule, values[0]) < self.share
         number = memory.next("sample")
         drawn = fraction(self.seed, rule, number) if self.seed else outside.chance(rule, number)
         return drawn < self.share

@@ -16,28 +16,28 @@ from typing import TYPE_CHECKING
 from rulesproxy.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from rulesproxy.diagnostics.ignore import MARK, Ignore, divide, find_ignores
 from rulesproxy.limits import INCLUDE_DEPTH
-from rulesproxy.rules import nodes
-from rulesproxy.rules.closure import ENDINGS, Closure, TooMany
-from rulesproxy.rules.compose import MAX_CHARACTERS, NodeError, read_nodes
-from rulesproxy.rules.entry import read_rule
-from rulesproxy.rules.file_text import decode, real_path, unreadable
-from rulesproxy.rules.include import Include, included_files, is_include, no_match, read_include, slip
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.closure import ENDINGS, Closure, TooMany
+from rulesproxy.rules.files.compose import MAX_CHARACTERS, NodeError, read_nodes
+from rulesproxy.rules.files.file_text import decode, real_path, unreadable
+from rulesproxy.rules.files.include import Include, included_files, is_include, no_match, read_include, slip
+from rulesproxy.rules.files.nodes import Node, Scalar
+from rulesproxy.rules.files.packs import PACK, pack
+from rulesproxy.rules.files.profiles import Profiles
+from rulesproxy.rules.files.top import filter_trees, read_top, rule_nodes
 from rulesproxy.rules.model import Loaded, Rule
-from rulesproxy.rules.names import (
+from rulesproxy.rules.reading.entry import read_rule
+from rulesproxy.rules.reading.names import (
     AnyEnvironment,
     Handed,
     NameReader,
     Scope,
     unknown_name,
 )
-from rulesproxy.rules.nodes import Node, Scalar
-from rulesproxy.rules.packs import PACK, pack
-from rulesproxy.rules.profiles import Profiles
 from rulesproxy.rules.schema import Bad, Names, Reader
-from rulesproxy.rules.top import filter_trees, read_top, rule_nodes
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.cases import Case
+    from rulesproxy.rules.dry.cases import Case
 
 
 class RulesError(DiagnosticError):
@@ -139,7 +139,7 @@ class _Loader:
     def loaded(self) -> Loaded:
         self.parts.append(("", list(self.profiles.check())))
         if self.tests:
-            from rulesproxy.rules.cases import check_names
+            from rulesproxy.rules.dry.cases import check_names
 
             names = {rule.name for rule in self.rules}
             if any(each.severity == "error" for _, part in self.parts for each in part):
@@ -254,8 +254,8 @@ class _Loader:
             names.unused()
 
     def _tests(self, node: Node | None, reader: Reader, scope: Scope) -> None:
-        if node is not None and not (isinstance(node, Scalar) and node.empty):
-            from rulesproxy.rules.cases import read_cases
+        if node is not None and not (isinstance(node, Scalar) and node.null):
+            from rulesproxy.rules.dry.cases import read_cases
 
             self.tests += read_cases(node, reader, scope.names_of("vars"), self.profiles)
 

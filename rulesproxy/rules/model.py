@@ -11,10 +11,10 @@ from rulesproxy.diagnostics.ignore import Ignore
 from rulesproxy.filters.check import Checked
 from rulesproxy.rules.action import Action
 from rulesproxy.rules.gates import Gates
-from rulesproxy.rules.match import FilterText
+from rulesproxy.rules.reading.match import FilterText
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.cases import Case
+    from rulesproxy.rules.dry.cases import Case
 
 OnError: TypeAlias = Literal["open", "closed"]
 

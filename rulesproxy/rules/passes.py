@@ -18,8 +18,8 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures, Side
 from rulesproxy.rules.batch import answer_matching, put_back
-from rulesproxy.rules.bodies import prepare_for_body_edit
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.edits.bodies import prepare_for_body_edit
 from rulesproxy.rules.failure import failure_pass
 from rulesproxy.rules.hosts import ended, hit, over
 from rulesproxy.rules.index import Index, Numbers, asked_of

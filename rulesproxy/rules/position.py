@@ -15,10 +15,10 @@ from rulesproxy.rules.action import Captures
 from rulesproxy.rules.batch import Batch
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Numbers, Question
-from rulesproxy.rules.template_filters import Seen
+from rulesproxy.rules.templates.filters import Seen
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.messages import Talk
+    from rulesproxy.rules.conversations.messages import Talk
 
 _Head: TypeAlias = tuple[str, str, str, int, str, str, list[tuple[bytes, bytes, bytes]]]
 

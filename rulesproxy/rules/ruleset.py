@@ -22,8 +22,8 @@ from rulesproxy.rules.state import Store
 
 if TYPE_CHECKING:
     from rulesproxy.engine.options import Options
-    from rulesproxy.rules.dry_run import DryRun
-    from rulesproxy.rules.trace import Result
+    from rulesproxy.rules.dry.dry_run import DryRun
+    from rulesproxy.rules.dry.trace import Result
 
 
 class RuleAddon:
@@ -177,7 +177,7 @@ class RuleSet:
         """
         with self._running:
             if self._dry is None:
-                from rulesproxy.rules.dry_run import DryRun
+                from rulesproxy.rules.dry.dry_run import DryRun
 
                 self._dry = DryRun([addon.rule for addon in self.rules])
             self._dry.reset()

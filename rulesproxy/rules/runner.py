@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rulesproxy.rules.compile import Compiled
-from rulesproxy.rules.conversations import Conversations
+from rulesproxy.rules.conversations.conversations import Conversations
 from rulesproxy.rules.hosts import Hosts
 from rulesproxy.rules.index import Index
 from rulesproxy.rules.passes import Passes

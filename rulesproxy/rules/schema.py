@@ -26,18 +26,18 @@ from typing import (
 )  # fmt: skip
 
 from rulesproxy.diagnostics import Diagnostic, Label, Severity, Span, suggest
-from rulesproxy.rules import nodes
-from rulesproxy.rules.nodes import Constant, Node, Scalar
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Constant, Node, Scalar
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.closure import Closure
+    from rulesproxy.rules.files.closure import Closure
 
 T = TypeVar("T")
 
-_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _LOOSE = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
 
 
+_INTEGER = re.compile(r"[-+]?[0-9]{1,19}").fullmatch
 _SECRET = 4
 """Characters of the shortest secret."""
 
@@ -147,7 +147,7 @@ class Reader:
         found = _CONSTANT(node.text) if isinstance(node, Scalar) and "${" in node.text else None
         if found is None or not isinstance(node, Scalar):
             return node
-        from rulesproxy.rules.template_names import hint, meaning
+        from rulesproxy.rules.templates.names import hint, meaning
 
         meant = meaning(found[1], self.names)
         if meant is None:
@@ -167,8 +167,10 @@ class Reader:
             self.fail("RP109", node, f"`{name}` wants one value, got a list", f"give {wanted} without `- ` or brackets")
         if isinstance(node, nodes.Mapping):
             self.fail("RP103", node, f"`{name}` wants {wanted}, got keys with values", _unquoted_brace(node))
-        if node.empty:
+        if node.null:
             help = 'for an empty text write ""' if wanted == "text" else ""
+            if not node.empty:
+                help = f'for the word "{node.text}" quote it'
             self.fail("RP103", node, f"`{name}` wants {wanted}, got nothing", help)
         return node
 
@@ -232,12 +234,12 @@ class Reader:
 
     def boolean(self, node: Node, name: str) -> bool:
         scalar = self.scalar(node, name, "true or false")
-        if scalar.text in _TRUE:
+        if scalar.text in nodes.TRUE:
             return True
-        if scalar.text in _FALSE:
+        if scalar.text in nodes.FALSE:
             return False
         loose = _LOOSE.get(scalar.text.lower())
-        if loose is None or not scalar.plain:
+        if loose is None:
             self.fail("RP103", scalar, f"`{name}` wants true or false, got {describe(scalar)}")
         word = "true" if loose else "false"
         self.note("RP017", scalar, f"`{scalar.text}` is read as {word} here", f"write `{word}`", severity="info")
@@ -245,12 +247,9 @@ class Reader:
 
     def integer(self, node: Node, name: str, bounds: Range, help: str = "") -> int:
         scalar = self.scalar(node, name, "a number")
-        try:
-            number = int(scalar.text) if len(scalar.text) < 20 and "_" not in scalar.text else None
-        except ValueError:
-            number = None
-        if number is None:
+        if _INTEGER(scalar.text) is None:
             self.fail("RP103", scalar, f"`{name}` wants a number, got {describe(scalar)}", help)
+        number = int(scalar.text)
         if not bounds.low <= number <= bounds.high:
             self.fail("RP104", scalar, f"`{name}` is a number from {bounds.low} to {bounds.high}, got {number}")
         return number

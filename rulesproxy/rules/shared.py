@@ -13,8 +13,8 @@ from rulesproxy.filters.typed import And, Each, Node, Not, Or, Read, Test
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.moments import acts_on_each
 from rulesproxy.rules.state import is_shared
-from rulesproxy.rules.template_fields import state_name
-from rulesproxy.rules.template_names import COUNTER
+from rulesproxy.rules.templates.fields import state_name
+from rulesproxy.rules.templates.names import COUNTER
 
 _HELP = {
     "RP850": "run one process, or say with `match` which flows are meant",

@@ -1,7 +1,7 @@
 """Templates: text with `${…}` in it, read once and filled per flow, in a way that no value can break out of its place.
 
-It knows how templates are written. What the names in them mean is in `template_names`, what stands behind a `|` in
-`template_filters`, and how values are escaped for a URL, a path or a cookie is known by whoever puts them there.
+It knows how templates are written. What the names in them mean is in `templates/names.py`, what stands behind a `|` in
+`templates/filters.py`, and how values are escaped for a URL, a path or a cookie is known by whoever puts them there.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rulesproxy.diagnostics import Span, suggest
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules import template_filters as filters
-from rulesproxy.rules.template_filters import Captures as Captures
-from rulesproxy.rules.template_filters import Read
-from rulesproxy.rules.template_filters import TemplateError as TemplateError
-from rulesproxy.rules.template_names import NOW, Meaning, hint, meaning
+from rulesproxy.rules.templates import filters as filters
+from rulesproxy.rules.templates.filters import Captures as Captures
+from rulesproxy.rules.templates.filters import Read
+from rulesproxy.rules.templates.filters import TemplateError as TemplateError
+from rulesproxy.rules.templates.names import NOW, Meaning, hint, meaning
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.nodes import Node, Scalar
+    from rulesproxy.rules.files.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
 Escape: TypeAlias = Callable[[str, bool], str]

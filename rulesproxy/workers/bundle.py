@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rulesproxy.rules.closure import Closure, Contents
+from rulesproxy.rules.files.closure import Closure, Contents
+from rulesproxy.rules.files.packed import unpack
 from rulesproxy.rules.load import load_files
-from rulesproxy.rules.packed import unpack
 from rulesproxy.rules.shared import check_shared
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from rulesproxy.workers.process import Gone, NotStarted, Process
 if TYPE_CHECKING:
     from rulesproxy.app import Figures
     from rulesproxy.engine.chain import Chain
-    from rulesproxy.rules.project import Project
+    from rulesproxy.rules.files.project import Project
 
 _log = logging.getLogger("rulesproxy")
 

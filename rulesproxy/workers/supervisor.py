@@ -13,7 +13,7 @@ from rulesproxy.app import Listening
 from rulesproxy.engine.option import OptionsError
 from rulesproxy.limits import MIB, WORKER_RULES
 from rulesproxy.live import Live
-from rulesproxy.rules.packed import pack
+from rulesproxy.rules.files.packed import pack
 from rulesproxy.tls.authority import Authority, state_dir
 from rulesproxy.workers.bundle import Loader
 from rulesproxy.workers.channel import Message
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rulesproxy.app import Figures, Proxy
     from rulesproxy.engine.options import Described
     from rulesproxy.flow.connection import Address
-    from rulesproxy.rules.project import Project
+    from rulesproxy.rules.files.project import Project
     from rulesproxy.rules.ruleset import RuleSet
 
 _log = logging.getLogger("rulesproxy")

@@ -16,8 +16,8 @@ from rulesproxy.engine.bind import AddonError
 from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.script import ScriptError
 from rulesproxy.limits import WORKER_BACKLOG
+from rulesproxy.rules.files.project import Project
 from rulesproxy.rules.load import RulesError
-from rulesproxy.rules.project import Project
 from rulesproxy.workers.bundle import unpack_rules
 from rulesproxy.workers.channel import Channel, Message
 

@@ -68,3 +68,47 @@ def test_mistakes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "rulesproxy.yaml").write_text("version: 1\noptions:\n  intercept: some\nrules: []\n")
     assert main(["config"]) == 1
     assert "error[RP113]" in capsys.readouterr().err
+
+
+ADDON = """
+from rulesproxy import ctx
+
+class Words:
+    def load(self, entry):
+        entry.add_option("word", str, "tea", "a word")
+        assert ctx.options.word == "coffee"
+
+    def done(self):
+        with open("ended", "w"):
+            pass
+
+addons = [Words()]
+"""
+
+
+def test_options_of_addons(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "rulesproxy.yaml").write_text(
+        "version: 1\noptions: {word: coffee, number: 3}\naddons: [broken.py, words.py, rules, gone.py, bad.py, more.py]\n"
+        "rules: []\n"
+    )
+    (folder / "words.py").write_text(ADDON)
+    (folder / "broken.py").write_text("import a_module_that_is_not_there\n")
+    (folder / "bad.py").write_text("def load(entry):\n    raise ValueError('no luck')\ndef request(flow): pass\n")
+    (folder / "more.py").write_text(
+        "def load(entry):\n    entry.add_option('number', int, 1, 'a number')\ndef request(flow): pass\n"
+    )
+    assert main(["config", "word", "number", "--output-format", "json"]) == 1
+    out, err = capsys.readouterr()
+    found = {row["name"]: (row["value"], row["default"], row["source"], row["addon"]) for row in json.loads(out)}
+    assert found == {
+        "word": ("coffee", "tea", "project file", "words.py"), "number": (3, 1, "project file", "more.py"),
+    }  # fmt: skip
+    for said in (
+        "broken.py:1: ModuleNotFoundError",
+        "`gone.py` does not exist",
+        "addon bad.py: load: ValueError: no luck",
+    ):
+        assert said in err
+    assert (folder / "ended").exists()
+    assert main(["config", "word", "-v"]) == 1
+    assert "a word (text; default tea; of words.py)" in capsys.readouterr().out

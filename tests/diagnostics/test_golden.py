@@ -16,10 +16,10 @@ import pytest
 from rulesproxy.cli.check import check_project
 from rulesproxy.diagnostics import Diagnostic, render
 from rulesproxy.diagnostics.codes import CODES
+from rulesproxy.rules.files.top import PROJECT_FILE
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_files
 from rulesproxy.rules.shared import check_shared
-from rulesproxy.rules.top import PROJECT_FILE
 
 HERE = Path(__file__).parent
 FILES = sorted([*HERE.glob("*.yaml"), *HERE.glob(f"*/{PROJECT_FILE}")])

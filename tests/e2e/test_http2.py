@@ -235,6 +235,28 @@ async def test_a_server_that_allows_few_streams_gets_more_connections() -> None:
     assert 5 <= len(origin.connections) <= 9
 
 
+async def test_our_own_limit_of_streams() -> None:
+    async with H2Origin(hold) as origin, running(rules=version(), limits_http2_streams=2) as proxy:
+        async with clients(proxy, origin, 6) as some:
+            for _ in range(2):
+                responses = await asyncio.gather(*[client.request(ask(origin, "/1")) for client in some])
+                assert [response.status for response in responses] == [200] * 6
+        assert 3 <= len(origin.connections) <= 6
+
+
+async def test_idle_connections_are_bounded() -> None:
+    recorder = Observer()
+    async with H2Origin(settings={3: 1}) as origin, running(recorder, rules=version(), limits_idle_per_key=1) as proxy:
+        async with clients(proxy, origin, 4) as some:
+            await asyncio.gather(*[client.request(ask(origin)) for client in some])
+            count = len(origin.connections)
+            assert count > 1
+            await recorder.wait(*["serverdisconnect"] * (count - 1))
+            assert proxy.services.upstreams.idle == 1
+            assert (await some[0].request(ask(origin))).status == 200
+            assert len(origin.connections) == count
+
+
 async def test_a_server_that_allows_none() -> None:
     async def none(connection: OriginConnection) -> None:
         connection.send(frames.setting((3, 0)))

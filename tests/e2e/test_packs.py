@@ -12,8 +12,8 @@ import pytest
 from rulesproxy import HTTPFlow, load_rules
 from rulesproxy.flow.connection import ServerConn
 from rulesproxy.resources import packs
-from rulesproxy.rules.cases import Exchange
-from rulesproxy.rules.expected import Difference
+from rulesproxy.rules.dry.cases import Exchange
+from rulesproxy.rules.dry.expected import Difference
 from rulesproxy.rules.load import load_files
 from tests.support.origin import Origin, answer
 from tests.support.running import running

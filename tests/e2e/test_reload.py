@@ -270,7 +270,7 @@ async def test_an_addon_and_what_it_imports(tmp_path: Path, caplog: pytest.LogCa
 async def test_options_of_the_project_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from rulesproxy.engine.options import Options
     from rulesproxy.options import declare_options
-    from rulesproxy.rules.project import read_project
+    from rulesproxy.rules.files.project import read_project
 
     project = tmp_path / "rulesproxy.yaml"
     text = RULES.replace("lists:", "options:\n  intercept: all\n  limits: {body: 5MB}\nlists:")

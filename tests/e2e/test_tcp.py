@@ -346,10 +346,11 @@ async def test_nobody_is_dialled_for_a_client_that_connects_to_https_in_advance(
         def elsewhere(flow: HTTPFlow) -> None:
             flow.plan.upstream = Route(address=(origin.host, origin.port))
 
-        async with running(Do(requestheaders=elsewhere), recorder, limits_peek=0.01) as proxy:
+        async with running(Do(requestheaders=elsewhere), recorder, limits_peek=0.3) as proxy:
             async with client_of(proxy) as client:
                 await client.tunnel("localhost:443", proxy.ca_path, alpn=())
-                assert await client.is_open()
+                # Longer than clients are waited for where the server may be the one that speaks first.
+                assert all([await client.is_open() for _ in range(4)])
                 assert recorder.count("serverconnect") == 0
                 assert (await client.request(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == 200
 

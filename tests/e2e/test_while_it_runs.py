@@ -15,7 +15,7 @@ from rulesproxy import OptionsError, RulesError
 from rulesproxy.engine.options import Options
 from rulesproxy.net import watch
 from rulesproxy.options import declare_options
-from rulesproxy.rules.project import Project, read_project
+from rulesproxy.rules.files.project import Project, read_project
 from rulesproxy.rules.ruleset import load_rules
 from tests.support.client import RawClient
 from tests.support.origin import LIMIT, Origin, OriginConnection, answer

@@ -116,6 +116,14 @@ ONE_STREAM: dict[str, tuple[Handler, int | str, int | str, str]] = {
     "cancelled": (before(8), 502, 502, "(CANCEL)"),
     "reset inside the body": (inside, BROKEN, 502, "broke off its answer (INTERNAL_ERROR)"),
     "reset inside a body of unknown length": (inside_of_unknown_length, BROKEN, 502, "broke off its answer (CANCEL)"),
+    "refused inside the body": (
+        raw(lambda n: frames.head(n) + frames.data(n, b"abc") + frames.word(frames.RST_STREAM, n, 7)), BROKEN, 502,
+        "broke off its answer (REFUSED_STREAM)",
+    ),
+    "HTTP/1.1 wanted inside the body": (
+        raw(lambda n: frames.head(n) + frames.data(n, b"abc") + frames.word(frames.RST_STREAM, n, 13)), BROKEN, 502,
+        "broke off its answer (HTTP_1_1_REQUIRED)",
+    ),
     "a body that is too short": (too_short, BROKEN, 502, "Content-Length says 10"),
     "a body that is too long": (too_long, BROKEN, 502, "Content-Length says 2"),
     "a field of HTTP/1.1": (
@@ -192,8 +200,8 @@ async def test_a_stream_that_is_always_refused() -> None:
     origin = handled(before(7))
     async with served(origin) as [client]:
         response = await client.request(ask(origin))
-        assert (response.status, b"it refused the stream" in response.body) == (502, True)
-        assert len(origin.streams) == 2
+        assert (response.status, b"refused the request (REFUSED_STREAM)" in response.body) == (502, True)
+        assert len(origin.streams) == 5
 
 
 async def test_a_body_that_streamed_is_not_sent_again() -> None:
@@ -250,6 +258,19 @@ async def test_a_connection_that_dies_under_a_request(method: str, status: int) 
         assert (await client.request(ask(origin, "/good"))).status == 200
         client.send(ask(origin, "/x", method, b"hello" if method == "POST" else b""))
         assert await outcome(client, method) == status
+
+
+async def test_a_server_that_only_says_goodbye() -> None:
+    async def serve(connection: OriginConnection) -> None:
+        connection.send(frames.SERVER + frames.goaway(0, 0))
+        await connection.wait_end()
+
+    origin = Origin(serve, raw=True)
+    async with served(origin, clients=4) as clients:
+        for client in clients:
+            client.send(ask(origin))
+        assert await asyncio.gather(*[outcome(client) for client in clients]) == [502] * 4
+        assert len(origin.connections) < 20
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -352,6 +373,21 @@ async def test_a_client_that_leaves_inside_a_body_ends_its_stream() -> None:
         peer = origin.peers[0]
         async with asyncio.timeout(LIMIT):
             await peer.until(lambda: peer.requests[0].reset == 8)
+        assert (await other.request(ask(origin, "/good"))).body == b"good"
+        assert len(origin.connections) == 1
+
+
+async def test_a_client_that_leaves_inside_its_upload_ends_its_stream() -> None:
+    origin, recorder = handled(lambda peer, request: None), Observer()
+    async with served(origin, recorder, clients=2) as (leaving, other):
+        leaving.send(ask(origin, "/x", "POST", b"", "Content-Length: 100000") + bytes(1000))
+        await streams(origin, 1)
+        peer = origin.peers[0]
+        await peer.until(lambda: len(peer.requests[0].body) == 1000)
+        leaving.reset()
+        async with asyncio.timeout(LIMIT):
+            await peer.until(lambda: peer.requests[0].reset == 8)
+        assert not peer.requests[0].complete, "half a request never looks whole"
         assert (await other.request(ask(origin, "/good"))).body == b"good"
         assert len(origin.connections) == 1
 

@@ -22,7 +22,7 @@ from tests.fuzz.targets import TARGETS, Target
 
 _BATCH = 2_000
 _SLOW = 5.0
-"""Seconds after which an input is a finding: readers of hostile text are bounded."""
+"""Seconds of the processor after which an input is a finding: readers of hostile text are bounded."""
 
 
 class TooSlow(Exception):
@@ -99,10 +99,12 @@ def _round(target: Target, seed: int, end: float, known: set[str]) -> int:
 
 
 def _timed(target: Target, data: bytes) -> None:
-    started = time.monotonic()
+    # Readers wait for nothing: what they cost is the time of the processor, whoever else runs on it.
+    started = time.process_time()
     target.run(data)
-    if time.monotonic() - started > _SLOW:
-        raise TooSlow(f"{time.monotonic() - started:.1f} s")
+    spent = time.process_time() - started
+    if spent > _SLOW:
+        raise TooSlow(f"{spent:.1f} s")
 
 
 def _keep(target: Target, data: bytes, exc: BaseException) -> None:

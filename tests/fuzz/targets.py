@@ -35,8 +35,8 @@ from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import format_authority, split_authority
 from rulesproxy.proto import ProtocolError, clienthello, socks5, websocket
-from rulesproxy.rules.compose import NodeError
-from rulesproxy.rules.fmt import FormatError, format_text
+from rulesproxy.rules.files.compose import NodeError
+from rulesproxy.rules.files.fmt import FormatError, format_text
 from rulesproxy.rules.lints import diagnose
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.ruleset import RuleSet, load_rules
@@ -396,7 +396,7 @@ def mutated(draw: st.DrawFn, texts: st.SearchStrategy[bytes]) -> bytes:
 
 def run_har(data: bytes) -> None:
     """Read a recording, and run what it holds through rules that look everywhere."""
-    from rulesproxy.rules.har import HARError, read_har
+    from rulesproxy.rules.dry.har import HARError, read_har
 
     try:
         recording = read_har(Source("trace.har", data.decode("utf-8", "replace")))
@@ -489,8 +489,8 @@ RECORDINGS = st.fixed_dictionaries({"log": _maybe(st.fixed_dictionaries({"entrie
 
 def run_cases(data: bytes) -> None:
     """Read tests, and judge those that can be read."""
-    from rulesproxy.rules.dry_run import DryRun
-    from rulesproxy.rules.judge import judge
+    from rulesproxy.rules.dry.dry_run import DryRun
+    from rulesproxy.rules.dry.judge import judge
 
     text = (
         "version: 1\nrules:\n  - id: r\n    match: path under '/a'\n    respond: {json: {a: 1}}\ntests:\n"

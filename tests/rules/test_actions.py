@@ -15,7 +15,7 @@ from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPResponse
 from rulesproxy.rules.action import Action, Example
 from rulesproxy.rules.actions import ACTIONS
-from rulesproxy.rules.bodies import body_changed
+from rulesproxy.rules.edits.bodies import body_changed
 from rulesproxy.rules.schema import schema_of
 from tests.support.talking import Conversation
 

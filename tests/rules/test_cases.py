@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy.rules.cases import Case
-from rulesproxy.rules.dry_run import DryRun
-from rulesproxy.rules.judge import Verdict, coverage, judge
+from rulesproxy.rules.dry.cases import Case
+from rulesproxy.rules.dry.dry_run import DryRun
+from rulesproxy.rules.dry.judge import Verdict, coverage, judge
 from rulesproxy.rules.load import load_files, load_text
 
 RULES = """version: 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy.rules.discover import Found, find_rule_files
+from rulesproxy.rules.files.discover import Found, find_rule_files
 
 
 def tree(root: Path, *names: str) -> None:

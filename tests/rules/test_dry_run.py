@@ -9,8 +9,8 @@ import pytest
 from rulesproxy import DryRun, HTTPFlow, load_rules
 from rulesproxy.flow.error import FlowError
 from rulesproxy.limits import DEFAULT
+from rulesproxy.rules.dry.trace import Result, differences
 from rulesproxy.rules.ruleset import RuleSet
-from rulesproxy.rules.trace import Result, differences
 
 make = HTTPFlow.make
 BIG = b"x" * (DEFAULT.body + 1)
@@ -54,7 +54,7 @@ def test_flows_of_one_dry_run_count_together() -> None:
 
 
 def test_both_branches_of_a_sample() -> None:
-    text = rule("some", "~all", "sample: 1% by request.cookie['uid'] seed 1", "block:") + rule("all", "~all", "tag: x")
+    text = rule("some", "~all", "sample: 1% by client.ip seed 1", "block:") + rule("all", "~all", "tag: x")
     dry = DryRun([addon.rule for addon in rules(text).rules])
     flow = make("GET", "http://a.test/")
     assert dry.run(flow).hits == ("some",)

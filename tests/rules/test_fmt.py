@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rulesproxy.diagnostics import Source
-from rulesproxy.rules.compose import NodeError, read_nodes
-from rulesproxy.rules.fmt import FormatError, format_text
+from rulesproxy.rules.files.compose import NodeError, read_nodes
+from rulesproxy.rules.files.fmt import FormatError, format_text
 from tests.support.rule_files import ROOT, good_files, plain
 
 CORPUS = {

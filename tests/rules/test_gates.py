@@ -207,7 +207,7 @@ def test_a_sample_goes_by_what_the_rules_above_have_made_of_the_request(exchange
 @pytest.mark.parametrize("sampled", [True, False])
 def test_a_dry_run_can_see_both_branches(exchange: Exchange, sampled: bool) -> None:
     rules = load(tag("sample: 50%") + tag(f"sample: 50% {BY}", id="by"), sampled=sampled)
-    assert exchange(rules).hits == (["it", "by"] if sampled else [])
+    assert exchange(rules, headers=[("cookie", "uid=7")]).hits == (["it", "by"] if sampled else [])
 
 
 # Around the passes
@@ -321,3 +321,12 @@ def test_a_rule_that_did_not_match_the_request_refuses_no_response(exchange: Exc
     )
     assert overflow(rules, exchange, "response", method="POST")
     assert not overflow(rules, exchange, "response")
+
+
+@pytest.mark.parametrize(("cookie", "sampled", "hits"), [("uid=7", True, ["r"]), ("uid=7", False, []), ("", True, [])])
+def test_a_dry_run_samples_no_flow_without_the_value(
+    exchange: Exchange, cookie: str, sampled: bool, hits: list[str]
+) -> None:
+    rule = "  - id: r\n    match: ~all\n    sample: 1% by request.cookie['uid']\n    tag: x\n"
+    headers = [("cookie", cookie)] if cookie else []
+    assert exchange(load(rule, sampled=sampled), headers=headers).hits == hits

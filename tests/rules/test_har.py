@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rulesproxy.diagnostics import Source
-from rulesproxy.rules import har
-from rulesproxy.rules.har import HARError, Recording, read_har
+from rulesproxy.rules.dry import har
+from rulesproxy.rules.dry.har import HARError, Recording, read_har
 
 
 def entry(url: str = "https://a.test/x?y=1", **other: Any) -> dict[str, Any]:

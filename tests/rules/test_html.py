@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rulesproxy.rules.html_edits import with_nonces
-from rulesproxy.rules.html_scan import body_end, elements, head_end, looks_like_html, tags
-from rulesproxy.rules.selector import parse_selector
+from rulesproxy.rules.edits.html_edits import with_nonces
+from rulesproxy.rules.edits.html_scan import body_end, elements, head_end, looks_like_html, tags
+from rulesproxy.rules.edits.selector import parse_selector
 
 Exchange = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rulesproxy.rules.json_patch import (
+from rulesproxy.rules.edits.json_patch import (
     merge_patch,
     patch_add,
     patch_get,
@@ -20,9 +20,9 @@ from rulesproxy.rules.json_patch import (
     patch_replace,
     patch_test,
 )
-from rulesproxy.rules.json_path import Every, PathError, parse_path, parse_pointer
-from rulesproxy.rules.json_text import JSONError, append_value, delete_value, set_value
-from rulesproxy.rules.json_value import core_scalar
+from rulesproxy.rules.edits.json_path import Every, PathError, parse_path, parse_pointer
+from rulesproxy.rules.edits.json_text import JSONError, append_value, delete_value, set_value
+from rulesproxy.rules.edits.json_value import core_scalar
 
 Exchange = Callable[..., Any]
 

@@ -15,7 +15,7 @@ from rulesproxy.filters.regex import replacing
 from rulesproxy.filters.shape import Pattern
 from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.tcp import TCPFlow, TCPMessage
-from rulesproxy.rules.look_behind import Look, LookBehind
+from rulesproxy.rules.conversations.look_behind import Look, LookBehind
 from rulesproxy.rules.ruleset import RulesError, RuleSet, load_rules
 
 BOUND = 256

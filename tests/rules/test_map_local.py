@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import FileBody
 from rulesproxy.rules.actions.map_local import MapLocal, byte_range, content_type
-from rulesproxy.rules.local_path import LocalPath, request_segments
+from rulesproxy.rules.templates.paths import LocalPath, request_segments
 
 CANARY = b"this must never be read"
 

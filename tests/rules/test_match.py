@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from rulesproxy.diagnostics import Source
-from rulesproxy.rules.compose import read_nodes
+from rulesproxy.rules.files.compose import read_nodes
 from rulesproxy.rules.load import load_text
-from rulesproxy.rules.match import filter_text
+from rulesproxy.rules.reading.match import filter_text
 from rulesproxy.rules.schema import Reader
 
 

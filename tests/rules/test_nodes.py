@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rulesproxy.diagnostics import Source
-from rulesproxy.rules.compose import NodeError, read_nodes
-from rulesproxy.rules.nodes import Mapping, Scalar
+from rulesproxy.rules.files.compose import NodeError, read_nodes
+from rulesproxy.rules.files.nodes import Mapping, Scalar
 
 
 def scalar_at(text: str, *path: str | int) -> Scalar:

@@ -10,8 +10,8 @@ from rulesproxy.cli import main
 from rulesproxy.engine.option import OptionsError
 from rulesproxy.engine.options import Options
 from rulesproxy.options import declare_options
+from rulesproxy.rules.files.project import Project, read_project
 from rulesproxy.rules.load import RulesError, load_files
-from rulesproxy.rules.project import Project, read_project
 
 
 def project(folder: Path, text: str) -> Project:

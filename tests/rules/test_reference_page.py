@@ -7,9 +7,9 @@ import re
 import pytest
 
 from rulesproxy.rules.actions import ACTIONS
-from rulesproxy.rules.json_schema import attributes
 from rulesproxy.rules.load import load_text
-from rulesproxy.rules.written import RULE_KEYS
+from rulesproxy.rules.reading.json_schema import attributes
+from rulesproxy.rules.reading.written import RULE_KEYS
 from tests.rule_reference import PAGE, page
 
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -8,11 +8,11 @@ from typing import Any
 
 from rulesproxy.diagnostics import Source
 from rulesproxy.diagnostics.codes import CODES
-from rulesproxy.rules import nodes
 from rulesproxy.rules.actions import ACTIONS
-from rulesproxy.rules.compose import read_nodes
-from rulesproxy.rules.json_value import core_scalar
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.edits.json_value import core_scalar
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.compose import read_nodes
+from rulesproxy.rules.files.nodes import Node
 from tests.diagnostics.test_pages import rule_file
 
 ROOT = Path(__file__).resolve().parents[2]

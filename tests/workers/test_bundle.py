@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rulesproxy.rules.files.packed import pack, unpack
 from rulesproxy.rules.load import RulesError
-from rulesproxy.rules.packed import pack, unpack
 from rulesproxy.workers.bundle import Loader, unpack_rules
 
 MAIN = """version: 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rulesproxy import OptionsError, Proxy
-from rulesproxy.rules.project import Project
+from rulesproxy.rules.files.project import Project
 from rulesproxy.workers import supervisor
 from rulesproxy.workers.supervisor import Supervisor
 

@@ -8,14 +8,15 @@ from typing import Annotated, ClassVar
 from rulesproxy.filters.phases import CONNECTING, MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse, bodiless, reason_phrase
 from rulesproxy.flow.plan import End
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
-from rulesproxy.rules.edits import HeaderEdits
+from rulesproxy.rules.conversations.turn import Turn
+from rulesproxy.rules.edits.fields import HeaderEdits
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.fragments import integer
 from rulesproxy.rules.schema import Range, Reader
 from rulesproxy.rules.template import Template
-from rulesproxy.rules.turn import Turn
 
 _ENDS: tuple[End, ...] = ("close", "reset", "timeout")
 
@@ -62,16 +63,16 @@ class Block(Action):
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        from rulesproxy.rules.json_schema import action_schema
+        from rulesproxy.rules.reading.json_schema import action_schema
 
-        return action_schema(cls, {"type": "integer", "minimum": 200, "maximum": 599}, {"enum": list(_ENDS)})
+        return action_schema(cls, integer(200, 599), {"enum": list(_ENDS)})
 
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Block:
         node = reader.resolved(node)
         if isinstance(node, nodes.Scalar) and node.text in _ENDS:
             return cls(end=node.text)
-        if isinstance(node, nodes.Scalar) and not node.empty and node.text != "true":
+        if isinstance(node, nodes.Scalar) and not node.bare:
             if not node.text.lstrip("-").isdigit():
                 reader.fail(
                     "RP104", node, f"`block` is a status, close, reset or timeout; got `{node.text}`",

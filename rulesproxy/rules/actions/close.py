@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.flow.websocket import may_close_with
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import Action, Captures, Example, MessageHandler
+from rulesproxy.rules.conversations.turn import Turn
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
-from rulesproxy.rules.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import DEFAULT
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
-from rulesproxy.rules.amounts import Duration, Number, Wait
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.amounts import Duration, Number, Wait
 from rulesproxy.rules.schema import Reader
 
 _LOGNORMAL_KEYS = ("median", "sigma")
@@ -45,6 +45,7 @@ class Delay(Action):
     events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     short: ClassVar = "time"
+    needs: ClassVar = (*_TIME_KEYS, "median")
     synonyms: ClassVar = {"ms": "time", "duration": "time", "latency": "time", "side": "on", "type": "distribution"}
 
     time: Wait | None = None

@@ -10,13 +10,13 @@ from rulesproxy.filters.phases import CONNECTING, MESSAGES, Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Dribble, End
 from rulesproxy.flow.plan import Fault as Spoiled
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
-from rulesproxy.rules.amounts import Duration, Size
+from rulesproxy.rules.conversations.turn import merged
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.amounts import Duration, Size
 from rulesproxy.rules.schema import Range, Reader
-from rulesproxy.rules.turn import merged
 
 _ENDS: dict[str, End] = {"reset": "reset", "empty": "close"}
 _WORDS = (*_ENDS, "malformed-chunk", "slow-close")
@@ -37,7 +37,7 @@ class Dribbling:
     @classmethod
     def json_schema(cls) -> dict[str, object]:
         """What the key accepts, for editors."""
-        from rulesproxy.rules.json_schema import record_schema
+        from rulesproxy.rules.reading.json_schema import record_schema
 
         return record_schema(cls)
 
@@ -75,6 +75,7 @@ class Fault(Action):
     events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     begins: ClassVar = CONNECTING
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {
         "limit": "truncate", "cut": "truncate", "malformed_chunk": "malformed-chunk", "slow_close": "slow-close",
         "slow": "dribble", "chunked-dribble": "dribble",
@@ -97,7 +98,7 @@ class Fault(Action):
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        from rulesproxy.rules.json_schema import action_schema
+        from rulesproxy.rules.reading.json_schema import action_schema
 
         return action_schema(cls, {"enum": list(_WORDS)})
 

@@ -8,15 +8,15 @@ from typing import ClassVar, Literal, TypeAlias
 from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import DEFAULT
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import Action, Captures, Example, MessageHandler
-from rulesproxy.rules.amounts import Duration, Octets
-from rulesproxy.rules.json_value import JSONValue
+from rulesproxy.rules.conversations.turn import Turn
+from rulesproxy.rules.edits.json_value import JSONValue
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.amounts import Duration, Octets
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
-from rulesproxy.rules.turn import Turn
 
 Content: TypeAlias = str | bytes
 
@@ -45,6 +45,7 @@ class InjectMessage(Action):
     key: ClassVar = "inject-message"
     events: ClassVar = frozenset[str]()
     on_messages: ClassVar = MESSAGES
+    needs: ClassVar = _KINDS
     synonyms: ClassVar = {"body": "text", "data": "text", "content": "text", "at": "when", "side": "to"}
 
     to: Literal["client", "server"]

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
-from rulesproxy.rules.edits import HeaderEdits
-from rulesproxy.rules.local_path import LocalPath, inside, request_segments
-from rulesproxy.rules.media import content_type
-from rulesproxy.rules.nodes import Node, Scalar
+from rulesproxy.rules.edits.fields import HeaderEdits
+from rulesproxy.rules.edits.media import content_type
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node, Scalar
 from rulesproxy.rules.schema import Range, Reader
+from rulesproxy.rules.templates.paths import LocalPath, inside, request_segments
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch
 
@@ -45,6 +45,7 @@ class MapLocal(Action):
     key: ClassVar = "map-local"
     events: ClassVar = REQUEST
     answers: ClassVar = True
+    needs: ClassVar = ("file", "dir")
     synonyms: ClassVar = {"path": "file", "folder": "dir", "root": "dir", "directory": "dir", "prefix": "strip"}
 
     file: LocalPath | None = None
@@ -72,7 +73,7 @@ class MapLocal(Action):
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        from rulesproxy.rules.json_schema import action_schema
+        from rulesproxy.rules.reading.json_schema import action_schema
 
         return action_schema(cls, {"type": "string"})
 

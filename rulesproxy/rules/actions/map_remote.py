@@ -8,11 +8,11 @@ from typing import ClassVar, NamedTuple
 from rulesproxy.flow.headers import Field, check_field, to_str
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest
 from rulesproxy.flow.url import format_authority, split_authority, split_url
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.schema import Reader
-from rulesproxy.rules.url_template import URLTemplate
+from rulesproxy.rules.templates.urls import URLTemplate
 
 _TO_SERVER = (b"origin", b"referer")
 _TO_CLIENT = (b"location", b"content-location", b"access-control-allow-origin")

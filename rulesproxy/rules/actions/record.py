@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Record as Recorded
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler
-from rulesproxy.rules.amounts import Size
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.files.nodes import Node
+from rulesproxy.rules.reading.amounts import Size
 from rulesproxy.rules.schema import Reader
 
 _LIMIT = Size(1024 * 1024, "1MiB")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.schema import Reader
-from rulesproxy.rules.url_template import URLTemplate
+from rulesproxy.rules.templates.urls import URLTemplate
 
 
 @dataclass(frozen=True, slots=True)

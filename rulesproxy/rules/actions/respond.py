@@ -7,18 +7,19 @@ from typing import Annotated, ClassVar, TypeVar
 
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import whole_file
-from rulesproxy.rules.edits import HeaderEdits
-from rulesproxy.rules.file_template import FileTemplate
-from rulesproxy.rules.json_value import JSONValue
-from rulesproxy.rules.local_path import AnyFile
-from rulesproxy.rules.media import content_type
+from rulesproxy.rules.edits.bodies import whole_file
+from rulesproxy.rules.edits.fields import HeaderEdits
+from rulesproxy.rules.edits.json_value import JSONValue
+from rulesproxy.rules.edits.media import content_type
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.fragments import integer
 from rulesproxy.rules.schema import Range, Reader
 from rulesproxy.rules.template import Template
+from rulesproxy.rules.templates.files import FileTemplate
+from rulesproxy.rules.templates.paths import AnyFile
 
 _BODIES = ("body", "json", "file")
 _BODILESS = (204, 304)
@@ -40,9 +41,9 @@ class Answer:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        from rulesproxy.rules.json_schema import record_schema
+        from rulesproxy.rules.reading.json_schema import kind_schema, record_schema
 
-        return {"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, record_schema(cls)]}
+        return {"anyOf": [kind_schema(Annotated[int, Range(200, 599)]), record_schema(cls)]}
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Answer:
@@ -110,6 +111,7 @@ class Respond(Action):
     key: ClassVar = "respond"
     events: ClassVar = REQUEST | RESPONSE | ERROR
     answers: ClassVar = True
+    filled: ClassVar = ("sequence",)
     synonyms: ClassVar = {
         "code": "status", "text": "body", "content": "body", "header": "headers", "data": "json", "path": "file",
         "responses": "sequence", "cycle": "sequence",
@@ -148,9 +150,9 @@ class Respond(Action):
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        from rulesproxy.rules.json_schema import action_schema
+        from rulesproxy.rules.reading.json_schema import action_schema
 
-        return action_schema(cls, {"type": "integer", "minimum": 200, "maximum": 599})
+        return action_schema(cls, integer(200, 599))
 
     @classmethod
     def from_node(cls, node: Node, reader: Reader) -> Respond:

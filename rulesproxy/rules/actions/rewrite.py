@@ -9,17 +9,17 @@ from typing import Annotated, ClassVar, Literal
 from rulesproxy.flow.headers import is_token, to_bytes
 from rulesproxy.flow.http import HTTPFlow, HTTPMessage, HTTPRequest, HTTPResponse, bodiless, reason_phrase
 from rulesproxy.flow.url import default_port, split_authority, split_url
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Captures, Example, Handler, Side
-from rulesproxy.rules.bodies import BodyEdits, body_changed, edit_form, edit_json, is_part, may_be_json
-from rulesproxy.rules.cookies import CookieEdits, SetCookieEdits
-from rulesproxy.rules.edits import HeaderEdits, QueryEdits
-from rulesproxy.rules.html_edits import HTMLEdits, may_be_html
-from rulesproxy.rules.json_edits import JSONEdits
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.edits.bodies import BodyEdits, body_changed, edit_form, edit_json, is_part, may_be_json
+from rulesproxy.rules.edits.cookies import CookieEdits, SetCookieEdits
+from rulesproxy.rules.edits.fields import HeaderEdits, QueryEdits
+from rulesproxy.rules.edits.html_edits import HTMLEdits, may_be_html
+from rulesproxy.rules.edits.json_edits import JSONEdits
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.schema import Range, Reader
 from rulesproxy.rules.template import Template
-from rulesproxy.rules.url_template import URLTemplate, for_host
+from rulesproxy.rules.templates.urls import URLTemplate, for_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class RewriteRequest(Action):
     key: ClassVar = "rewrite.request"
     events: ClassVar = REQUEST
     edits_request: ClassVar = True
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {
         "header": "headers", "params": "query", "uri": "url", "content": "body", "cookie": "cookies",
         "hostname": "host", "domain": "host", "protocol": "scheme", "verb": "method",
@@ -213,6 +214,7 @@ class RewriteResponse(Action):
 
     key: ClassVar = "rewrite.response"
     events: ClassVar = RESPONSE
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {"header": "headers", "code": "status", "content": "body", "cookie": "cookies"}
 
     status: Annotated[int, Range(200, 599)] | None = None

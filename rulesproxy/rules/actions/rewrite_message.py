@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rulesproxy.filters.phases import MESSAGES, Phase
 from rulesproxy.filters.shape import fixed_width, parse
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import Action, Captures, Example, MessageHandler
-from rulesproxy.rules.amounts import Octets
-from rulesproxy.rules.json_edits import JSONEdits
+from rulesproxy.rules.conversations.turn import Turn
+from rulesproxy.rules.edits.json_edits import JSONEdits
+from rulesproxy.rules.edits.replacements import Pattern
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
-from rulesproxy.rules.replacements import Pattern
+from rulesproxy.rules.reading.amounts import Octets
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
-from rulesproxy.rules.turn import Turn
 
 if TYPE_CHECKING:
     from rulesproxy.filters.engine import Searching
@@ -37,6 +37,7 @@ class RewriteMessage(Action):
     key: ClassVar = "rewrite.message"
     events: ClassVar = frozenset[str]()
     on_messages: ClassVar = MESSAGES
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {"body": "text", "data": "text", "content": "text"}
 
     text: Template | None = None

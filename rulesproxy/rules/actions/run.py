@@ -13,10 +13,10 @@ from rulesproxy.engine.bind import takes
 from rulesproxy.engine.script import ScriptError, code_files, load_code
 from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.rules.action import REQUEST, RESPONSE, Action, ActionError, Example, Handler, MessageHandler, Side
-from rulesproxy.rules.local_path import missing_file
+from rulesproxy.rules.files.nodes import Node, Scalar
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node, Scalar
 from rulesproxy.rules.schema import Reader
+from rulesproxy.rules.templates.paths import missing_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rulesproxy.rules.state import is_name, is_shared, state_of
 from rulesproxy.rules.template import Template
 
 if TYPE_CHECKING:
-    from rulesproxy.rules.nodes import Node, Scalar
+    from rulesproxy.rules.files.nodes import Node, Scalar
     from rulesproxy.rules.schema import Reader
 
 
@@ -61,7 +61,7 @@ def _name(key: Scalar, reader: Reader) -> str:
 
 
 def _value(node: Node, reader: Reader, name: str) -> Template:
-    from rulesproxy.rules import nodes
+    from rulesproxy.rules.files import nodes
 
     if isinstance(node, nodes.Scalar) and node.null:
         # Nothing is what a forgotten value is, so here it need not be quoted.

@@ -8,7 +8,7 @@ from typing import ClassVar
 from rulesproxy.filters.phases import MESSAGES
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
 
@@ -25,6 +25,7 @@ class Tag(Action):
     events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     short: ClassVar = "words"
+    filled: ClassVar = ("words",)
     synonyms: ClassVar = {"name": "words", "tags": "words"}
 
     words: tuple[Template, ...]

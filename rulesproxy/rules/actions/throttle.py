@@ -13,11 +13,11 @@ from rulesproxy.flow.plan import Rate
 from rulesproxy.flow.plan import Throttle as Slow
 from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
-from rulesproxy.rules.amounts import Speed, Wait
+from rulesproxy.rules.conversations.turn import Turn
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.reading.amounts import Speed, Wait
 from rulesproxy.rules.schema import Reader
-from rulesproxy.rules.turn import Turn
 
 
 class Line(NamedTuple):
@@ -78,6 +78,7 @@ class Throttle(Action):
     on_messages: ClassVar = MESSAGES
     begins: ClassVar = CONNECTING
     short: ClassVar = "down"
+    needs: ClassVar = ("down", "up", "latency", "profile")
     synonyms: ClassVar = {
         "download": "down", "upload": "up", "rate": "down", "speed": "down", "bandwidth": "down", "delay": "latency",
         "rtt": "latency", "preset": "profile", "network": "profile", "per": "scope",

@@ -9,12 +9,12 @@ from rulesproxy.flow.connection import Address
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.route import ClientCert, HTTPVersion, Route, Via
 from rulesproxy.flow.url import split_authority
-from rulesproxy.rules import nodes
 from rulesproxy.rules.action import REQUEST, Action, Captures, Example, Handler
-from rulesproxy.rules.local_path import FilePath
-from rulesproxy.rules.nodes import Node
+from rulesproxy.rules.files import nodes
+from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.schema import Reader
 from rulesproxy.rules.template import Template
+from rulesproxy.rules.templates.paths import FilePath
 
 _VERSIONS: dict[str, HTTPVersion] = {"1.1": "1.1", "2": "2", "auto": "auto"}
 _MEANT = {
@@ -45,7 +45,9 @@ class Proxy:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {"type": "string", "description": "http://, https:// or socks5:// with host and port, or direct"}
+        urls = r"^(direct$|([Hh][Tt][Tt][Pp][Ss]?|[Ss][Oo][Cc][Kk][Ss]5[Hh]?)://|.*\$\{)"
+        about = "http://, https:// or socks5:// with host and port, or direct"
+        return {"type": "string", "pattern": urls, "description": about}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class HostPort:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {"type": "string", "pattern": r":\d+$", "description": "host:port"}
+        return {"type": "string", "pattern": r"^(\[[^\]]+\]|[^\s:/@\[\]]+):[0-9]{1,5}$", "description": "host:port"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class HostName:
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return {"type": "string", "description": "a host name"}
+        names = {"type": "string", "pattern": r"^(\[[^\]]+\]|[^\s:/@\[\]]+):?$"}
+        return {"anyOf": [names, {"type": ["number", "boolean"]}], "description": "a host name"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class Upstream(Action):
     key: ClassVar = "upstream"
     events: ClassVar = REQUEST
     short: ClassVar = "proxy"
+    needs: ClassVar = ("*",)
     synonyms: ClassVar = {
         "via": "proxy", "url": "proxy", "host": "address", "to": "address", "server-name": "sni", "insecure": "verify",
         "cert": "client-cert", "client_cert": "client-cert", "certificate": "client-cert", "cacert": "ca",

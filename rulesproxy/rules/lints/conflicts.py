@@ -11,13 +11,13 @@ from rulesproxy.diagnostics import Diagnostic, Label, Span
 from rulesproxy.filters.reference import matches
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Action
-from rulesproxy.rules.edits import HeaderEdits
+from rulesproxy.rules.edits.fields import HeaderEdits
 from rulesproxy.rules.lints.candidates import Candidates
 from rulesproxy.rules.lints.facts import Changes, Facts
 from rulesproxy.rules.lints.terms import Term
 from rulesproxy.rules.lints.witness import Witness, ruleset, run, witnesses
 from rulesproxy.rules.template import Template
-from rulesproxy.rules.url_template import URLTemplate
+from rulesproxy.rules.templates.urls import URLTemplate
 
 _VALUES = ("method", "scheme", "host", "port", "path", "status", "reason", "text")
 

@@ -10,7 +10,7 @@ from rulesproxy.diagnostics import Diagnostic
 from rulesproxy.rules.action import Action
 from rulesproxy.rules.lints.facts import Facts
 from rulesproxy.rules.lints.witness import Witness, ruleset, run, witnesses
-from rulesproxy.rules.url_template import URLTemplate
+from rulesproxy.rules.templates.urls import URLTemplate
 
 if TYPE_CHECKING:
     from rulesproxy.rules.ruleset import RuleSet
