@@ -665,6 +665,26 @@ def test_a_failing_rule_is_isolated(exchange: Exchange, caplog: pytest.LogCaptur
     assert any("rule bad" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.parametrize("side", ["request", "response"])
+def test_what_fails_closed_is_an_answer_that_response_rules_see(exchange: Exchange, side: str) -> None:
+    """They may put another one in its place. What was to be kept back stays back: it is not in the 502."""
+    rules = f"""
+  - id: guard
+    match: ~all
+    on-error: closed
+    rewrite: {{ {side}: {{ headers: {{ x-n: "${{query['n'] | int}}" }} }} }}
+  - id: mask
+    match: response.status >= 500 and response.text contains "guard"
+    respond: {{ status: 200, body: "${{response.status}}" }}
+"""
+    outcome = exchange(rules, url="http://a.test/?n=x", response_body=b"secret")
+    assert (outcome.hits, outcome.status, outcome.text) == (["guard", "mask"], 200, "502")
+    assert (outcome.upstream is None) is (side == "request")
+    without = exchange(rules.partition("  - id: mask")[0], url="http://a.test/?n=x", response_body=b"secret")
+    assert without.status == 502
+    assert "secret" not in without.text
+
+
 def test_a_rule_alone_behaves_as_a_set_of_one(exchange: Exchange, load: Load) -> None:
     loaded = load(BLOCK.format(match='host == "a.test"'))
     alone = loaded.rules[0]
