@@ -34,6 +34,7 @@ from rulesproxy.rules.moments import (
     opens,
 )  # fmt: skip
 from rulesproxy.rules.outside import Outside, the_machine
+from rulesproxy.rules.templates.fields import is_of_request
 from rulesproxy.rules.templates.made import making
 from rulesproxy.rules.templates.names import MADE
 
@@ -78,6 +79,7 @@ class Compiled:
         shadows_connect: it may end or change the request, so that no rule below it may decide on CONNECT.
         stop: nothing below it applies.
         either_side: it is tried in both passes.
+        recalls: what it does behind the request pass is made of the request, as it stood at this rule.
         uses_request_late: what it does in the response pass is made of the request body.
         uses_response: its filter reads the response.
         uses_state: it reads or sets what rules remember under a name.
@@ -95,8 +97,8 @@ class Compiled:
         "begins_unseen", "connect", "decides_connect",
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
         "holds_response", "memory", "messages", "name", "number", "only_passes", "only_routes", "opens", "outside",
-        "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule", "shadows_connect", "stop",
-        "uses_request_late", "uses_response", "uses_state",
+        "passes", "reads_request", "reads_response", "recalls", "refuses_overflow", "route", "rule",
+        "shadows_connect", "stop", "uses_request_late", "uses_response", "uses_state",
     )  # fmt: skip
 
     def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
@@ -147,6 +149,8 @@ class Compiled:
         self.uses_state = "state" in fields or _uses_state(rule, actions)
         self.holds_response = self.edits_response_body or self._uses_response
         self._bind_messages(checked, actions)
+        behind = [*response, *failed, *[action for _, _, action in self._talking]]
+        self.recalls = any(is_of_request(name) for action in behind for name in action.names)
         self._bind_connect(checked, actions)
 
     # The filter is compiled when a flow first comes to this rule: of thousands of rules most never see one.
@@ -172,7 +176,7 @@ class Compiled:
         if self._captures is None:
             checked = self.rule.filter
             found: Callable[[FlowView], Captures] | None = compile_captures(checked) if checked.captures else None
-            if self._made:
+            if self._made or self.recalls:
                 found = making(self._made, found, self.memory, self.outside)
             self._captures = found or _no_captures
         return self._captures
@@ -252,6 +256,12 @@ class Compiled:
         self.shadows_connect = self.edits_request or (
             self.acts_on_request and (self.stop or any(action.answers or action.may_answer for action in actions))
         )
+
+    @property
+    def in_exchanges(self) -> bool:
+        """Whether it has something to do where there are requests and responses, and not on other traffic alone."""
+        acts = self.acts_on_request or self.acts_on_response or self.acts_on_error or self.passes
+        return acts or bool((self.messages | self.opens) & Phase.V)
 
     @property
     def only_tcp(self) -> bool:

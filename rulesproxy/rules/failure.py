@@ -28,7 +28,7 @@ async def failure_pass(rules: Sequence[Compiled], flow: HTTPFlow, state: Pass) -
         if not answered and rule.name in flow.hits:
             # It has acted on the response that broke off.
             continue
-        captures = _captures(rule, state, at, view)
+        captures = _captures(rule, flow, state, at, view)
         if captures is None:
             continue
         hit(flow, rule)
@@ -42,10 +42,12 @@ async def failure_pass(rules: Sequence[Compiled], flow: HTTPFlow, state: Pass) -
         view = state.base_view(flow)
 
 
-def _captures(rule: Compiled, state: Pass, at: int, view: FlowView) -> Captures | None:
+def _captures(rule: Compiled, flow: HTTPFlow, state: Pass, at: int, view: FlowView) -> Captures | None:
     """The captures of a rule that is true for the flow; None where it is not, or where its gate is closed."""
     captures = state.matched.get(rule.number) if state.matched is not None else None
     if captures is not None:
+        if rule.recalls:
+            state.recall(flow, rule, captures)
         return captures
     if rule.decides_on_request and not rule.either_side and at < state.reached:
         # The request pass has been at this rule, and it did not match.
