@@ -262,6 +262,12 @@ class Compiled:
         )
 
     @property
+    def in_exchanges(self) -> bool:
+        """Whether it has something to do where there are requests and responses, and not on other traffic alone."""
+        acts = self.acts_on_request or self.acts_on_response or self.acts_on_error or self.passes
+        return acts or bool((self.messages | self.opens) & Phase.V)
+
+    @property
     def only_tcp(self) -> bool:
         """Whether it is about raw TCP alone: nothing is decrypted on the chance that it is inside TLS."""
         return not self.rule.filter.phases & ~Phase.X

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from rulesproxy.diagnostics import Diagnostic, Label, Span
 from rulesproxy.engine.secrets import masked
+from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.dry.cases import Case, Expect
 from rulesproxy.rules.dry.dry_run import DryRun
 from rulesproxy.rules.dry.expected import Difference, NameList
@@ -88,14 +89,18 @@ class Gap:
 
 
 def coverage(rules: Sequence[Rule], verdicts: Iterable[Verdict]) -> list[Gap]:
-    """The rules that no request of the tests matches, and those that every one does."""
+    """The rules that no request of the tests matches, and those that every one does.
+
+    Rules that act on messages of WebSockets or on raw TCP alone are left out: no request reaches them.
+    """
     matched: Counter[str] = Counter()
     runs = 0
     for verdict in verdicts:
         for hits in verdict.hits:
             runs += 1
             matched.update(set(hits))
-    return [Gap(rule, matched[rule.name] > 0) for rule in rules if matched[rule.name] in (0, runs)]
+    gaps = [Gap(rule, matched[rule.name] > 0) for rule in rules if matched[rule.name] in (0, runs)]
+    return [gap for gap in gaps if gap.matched or Compiled(gap.rule, 0).in_exchanges]
 
 
 def _compare(expect: Expect, result: Result, name: str) -> Diagnostic | None:
