@@ -300,7 +300,7 @@ class Passes:
         if not state.answered:
             self._seal(flow, state, True)
         state.waits = None
-        return failure_pass(self._rules, flow, state)
+        return failure_pass(self._rules, self._bodies, flow, state)
 
     def pass_of(self, flow: HTTPFlow) -> Pass:
         """The position of a flow; of one that began with the rules before a reload, as if its request were over."""
@@ -382,6 +382,10 @@ class Passes:
             await rest
 
     # Bodies
+
+    def lacks_request(self, number: int, flow: HTTPFlow) -> bool:
+        """Whether what a rule does is made of a request body that was not kept."""
+        return self._bodies.lacks_request(self._rules[number], flow)
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether the pass of this flow waits for the body of this side."""

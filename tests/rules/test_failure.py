@@ -235,6 +235,15 @@ def test_waits_and_faults_reach_an_answer_to_a_failure() -> None:
     assert fail("  - match: has(error.kind)\n    fault: reset\n").plan.end == "reset"
 
 
+def test_an_answer_to_a_failure_may_be_made_of_the_body_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    rules = "  - id: it\n    match: has(error.kind)\n    respond: {body: '<${request.text}>'}\n"
+    kept = fail(rules, body=b"x", method="POST")
+    assert kept.response is not None
+    assert kept.response.text == "<x>"
+    assert fail(rules, body=b"x", method="POST", keep=False).response is None
+    assert "rule it did not apply" in caplog.text
+
+
 def test_the_plan_names_them() -> None:
     assert "  when a flow fails: stale" in load(STALE).plan().split("\n")
     assert "fails" not in load(tag("~all")).plan()

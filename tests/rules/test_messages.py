@@ -9,6 +9,7 @@ import pytest
 
 from rulesproxy import HTTPFlow, TCPFlow, WebSocketFlow, load_rules
 from rulesproxy.flow.connection import ClientConn, ServerConn
+from rulesproxy.flow.http import HTTPResponse
 from rulesproxy.flow.tcp import TCPMessage
 from rulesproxy.flow.websocket import WebSocketMessage
 from tests.support.deciding import complete
@@ -87,6 +88,30 @@ def test_json_that_is_none_passes() -> None:
     assert [message for _, message in conversation.got] == [
         '{"b": 2, "a": 1}', "[DONE]", "text", "{broken", b'{"a": 1}', b"\xff{",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"), [(b'{"m": "x"}', [b"data: x /chat\n\n", b"data: 1\n\n"]), (None, [b"data: 1\n\n"])]
+)
+def test_events_may_be_made_of_the_body_of_the_request(body: bytes | None, expected: list[bytes]) -> None:
+    text = "${request.json['m']} ${path}"
+    rules = load_rules(
+        text=HEAD
+        + f"""  - match: has(event.data)
+    inject-message: {{to: client, text: "{text}", when: before}}
+"""
+    )
+    flow = HTTPFlow.make("POST", "http://feed.test/chat")
+    assert rules.requestheaders(flow) is None  # type: ignore[attr-defined]
+    assert rules.wants_body(flow, "request")
+    flow.request.body_source = body
+    assert rules.request(flow) is None  # type: ignore[attr-defined]
+    flow.response = HTTPResponse.make(200, b"", [("content-type", "text/event-stream")])
+    flow.response.body_source = None
+    assert rules.responseheaders(flow) is None  # type: ignore[attr-defined]
+    through = flow.response.stream if callable(flow.response.stream) else lambda data: [data]
+    out = [piece for data in (b"data: 1\n\n", b"") for piece in through(data)]
+    assert b"".join(piece for piece in out if isinstance(piece, bytes)) == b"".join(expected)
 
 
 def test_bytes_of_tcp_are_made_of_what_is_known_of_the_connection() -> None:

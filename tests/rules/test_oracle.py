@@ -75,7 +75,7 @@ ACTIONS = {
         "set-state: {flow.a: '1', client.b: '1'}",
     ],
     "error": ["respond: {status: 419, headers: {x-r: '1'}}", "respond: {body: '${url}', headers: {x-v: '${url}'}}",
-        "tag: 'z ${path}'", "block: 503", "tag: z", "set-state: {global.c: '1'}"],
+        "tag: 'z ${path}'", "respond: {body: x, headers: {x-v: '${request.text} ${path}'}}", "block: 503", "tag: z", "set-state: {global.c: '1'}"],
     "both": ["rewrite: {request: {path: /v2/a/b}, response: {headers: {x-r: '1'}}}",
         "rewrite: {request: {path: '${path}/z'}, response: {headers: {x-v: '${path}'}}}", "stop: true", "no-cache:",
         "map-remote: https://b.test/v1"],
@@ -223,7 +223,8 @@ class Oracle:
             if flow.response is not None and self.actions(rule, RESPONSE) and rule.filter.phases & (Phase.R | Phase.S):
                 acted = self.respond(number, flow, request, decided)
             elif acts and (flow.response is not None or rule.name not in flow.hits):
-                acted = self.true(number, flow, request)
+                lacks = flow.request.body_source is None and any("request" in each.reads_body for each in actions)
+                acted = not lacks and self.true(number, flow, request)
                 if acted:
                     self.act(rule, flow, actions, request)
             elif flow.response is not None:
