@@ -31,7 +31,8 @@ REGEX_STEPS = 4000
 REGEX_SIZE = 1000
 """Instructions of a regex that runs on our automaton: it does this much work for a new character at worst."""
 REGEX_SHORT = 256
-"""Characters of a text for which quadratic time is no harm: about 0.1 ms at worst, and 1 µs nearly always."""
+"""Characters of a text, or of the longest match of a regex, for which quadratic time is no harm: about 0.1 ms at worst,
+and 1 µs nearly always."""
 
 HAR_CHARACTERS = 256 * MIB
 """A recording that is run through rules: it is held in memory as text and once more as values."""

@@ -8,6 +8,7 @@ import time
 from rulesproxy.engine.log import escape
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.flow.websocket import WebSocketFlow
 
 
@@ -15,6 +16,7 @@ class AccessLog:
     """`client method url -> status size duration (rules)`, or what went wrong instead of a status.
 
     A WebSocket has a line for its handshake, and one for its end: `-> websocket 1000 by the client, 12 messages, 5.1s`.
+    So has raw TCP: `client TCP server -> closed 5.1s (rules)`.
     """
 
     name = "access_log"
@@ -51,8 +53,21 @@ class AccessLog:
         elif flow.close_reason:
             fields["reason"] = flow.close_reason
             words.append(flow.close_reason)
-        line = escape(f"{client} {request.method} {request.url} -> {': '.join(words)}")
+        by_rules = _rules(handshake.hits, fields)
+        line = escape(f"{client} {request.method} {request.url} -> {': '.join(words)}{by_rules}")
         _logger.info("%s", line, extra={"fields": fields})
+
+    def tcp_end(self, flow: TCPFlow) -> None:
+        """The connection is over. What went wrong with one has a line of its own already."""
+        if flow.error is not None or not _logger.isEnabledFor(logging.INFO):
+            return
+        client, server = _address(flow.client_conn.address), _address(flow.server_conn.address)
+        seconds = max(0.0, time.time() - flow.timestamp_start)
+        fields: dict[str, object] = {"client": client, "target": server, "seconds": round(seconds, 6)}
+        by_rules = _rules(flow.hits, fields)
+        _logger.info(
+            escape(f"{client} TCP {server} -> closed {_human_time(seconds)}{by_rules}"), extra={"fields": fields}
+        )
 
     def _write(self, flow: HTTPFlow) -> None:
         if not _logger.isEnabledFor(logging.INFO):
@@ -78,14 +93,22 @@ class AccessLog:
         if seconds is not None:
             fields["seconds"] = round(seconds, 6)
             words.append(_human_time(seconds))
-        if flow.hits:
-            fields["rules"] = flow.hits
-            words.append(f"({', '.join(flow.hits)})")
+        by_rules = _rules(flow.hits, fields)
         # Without arguments a line is no format: a percent sign in it stays as it is.
-        _logger.info(escape(f"{client} {request.method} {url} -> {' '.join(words)}"), extra={"fields": fields})
+        _logger.info(
+            escape(f"{client} {request.method} {url} -> {' '.join(words)}{by_rules}"), extra={"fields": fields}
+        )
 
 
 _logger = logging.getLogger("rulesproxy.access")
+
+
+def _rules(hits: list[str], fields: dict[str, object]) -> str:
+    """The end of a line that names the rules that matched."""
+    if not hits:
+        return ""
+    fields["rules"] = hits
+    return f" ({', '.join(hits)})"
 
 
 def _address(address: tuple[str, int]) -> str:

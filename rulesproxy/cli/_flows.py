@@ -140,10 +140,10 @@ def request_of(args: argparse.Namespace, words: list[str]) -> HTTPFlow:
 
 
 def recording_of(path: Path) -> Recording:
-    """The flows of a HAR file.
+    """The flows of a HAR file. Entries that cannot be read are left out, with a warning.
 
     Raises:
-        UsageError: it cannot be read; a mistake in it has been printed.
+        UsageError: it cannot be read, or no entry of it; what is wrong has been printed.
     """
     from rulesproxy.diagnostics import Source
     from rulesproxy.limits import HAR_CHARACTERS
@@ -153,15 +153,20 @@ def recording_of(path: Path) -> Recording:
         with path.open("rb") as file:
             # No character is longer than four bytes.
             data = file.read(4 * HAR_CHARACTERS + 1)
-        return read_har(Source(str(path), data.decode("utf-8")))
+        recording = read_har(Source(str(path), data.decode("utf-8")))
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     except HARError as error:
         for diagnostic in error.diagnostics:
-            print(render(diagnostic), file=sys.stderr)
+            print(f"{render(diagnostic)}\n", file=sys.stderr)
         raise UsageError(f"{path} is no recording that can be used") from None
+    for diagnostic in recording.warnings:
+        print(f"{render(diagnostic)}\n", file=sys.stderr)
+    if more := recording.bad - len(recording.warnings):
+        print(f"{path}: {more} more that cannot be read", file=sys.stderr)
+    return recording
 
 
 @contextmanager

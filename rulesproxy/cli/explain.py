@@ -123,7 +123,8 @@ def _rule_in_recording(args: argparse.Namespace, name: str, rules: RuleSet) -> i
     from rulesproxy.engine.secrets import masked
 
     paint = Paint()
-    flows = recording_of(args.har).flows
+    recording = recording_of(args.har)
+    flows = recording.flows
     matched = 0
     for flow in flows:
         trace = rules.run(flow).of(name)
@@ -131,4 +132,6 @@ def _rule_in_recording(args: argparse.Namespace, name: str, rules: RuleSet) -> i
         why = paint("good", "matches") if trace.hit else escape(trace.why)
         print(masked(f"{escape(f'{flow.request.method} {flow.request.url}')}  {why}"))
     print(f"`{name}` matches {matched} of {count(len(flows), 'request')}")
+    if recording.bad:
+        print(f"left out, for they cannot be read: {recording.bad}")
     return 0

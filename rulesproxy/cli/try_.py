@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
         others = None if args.against is None else load(args, args.against)
         if args.har is not None:
             recording = recording_of(args.har)
-            flows, left_out = list(recording.flows), recording.left_out
+            flows, left_out, bad = list(recording.flows), recording.left_out, recording.bad
         else:
-            flows, left_out = [request_of(args, args.request)], 0
+            flows, left_out, bad = [request_of(args, args.request)], 0, 0
     except UsageError as error:
         return fail(str(error))
     except BadRules as error:
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
             _show(rules, flows[0], records, paint)
     if left_out:
         print(f"left out, for they are no HTTP: {left_out}")
+    if bad:
+        print(f"left out, for they cannot be read: {bad}")
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from rulesproxy.filters import shape
 from rulesproxy.filters.charset import characters, mask
 from rulesproxy.filters.shape import Tree
+from rulesproxy.limits import REGEX_SHORT
 
 _MAX_STATES = 200
 """More states in one loop are not analysed but refused."""
@@ -58,9 +59,12 @@ def slowness(tree: Tree, flags: int, *, at_one_place: bool = False, all_matches:
             start = automaton.state(_ALL)
             automaton.join(start.last, start.first)
             automaton.join(start.last, part.first)
-        return min(1 + automaton.pairs(), 3)
+        degree = min(1 + automaton.pairs(), 3)
     except _TooBig:
         return 3
+    # From each start it reads so far and no further: the text may be as long as it will.
+    short = degree == 2 and not at_one_place and shape.longest(tree) <= REGEX_SHORT
+    return 1 if short else degree
 
 
 def steady(tree: Tree, flags: int) -> bool:

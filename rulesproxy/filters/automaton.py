@@ -17,10 +17,20 @@ _CR = "\ud800"
 """Stands for a CR before a LF where that makes a difference. Header sections do not have it: no bytes decode to it."""
 
 
-class Automaton:
-    """The searches for one regex. `lines` says that `$` in it looks for CR LF."""
+class Costly(Exception):
+    """More was worked out for one text than was allowed."""
 
-    __slots__ = ("_closed", "_first", "_left", "_numbers", "_program", "_readers", "_rows", "_states", "lines")
+
+class Automaton:
+    """The searches for one regex. `lines` says that `$` in it looks for CR LF.
+
+    Attributes:
+        spent: how many instructions were looked at to work states out, for all texts so far.
+    """
+
+    __slots__ = (
+        "_closed", "_first", "_left", "_numbers", "_program", "_readers", "_rows", "_states", "lines", "spent",
+    )  # fmt: skip
 
     def __init__(self, tree: Tree, flags: int, *, reverse: bool = False, lines: bool = False) -> None:
         """Make the automaton of a tree of `shape.parse`.
@@ -37,6 +47,7 @@ class Automaton:
         self._closed: dict[tuple[int, int, int], int] = {}
         self._readers: dict[str, int] = {}
         self._left = REGEX_STEPS
+        self.spent = 0
         self._first = (1 << self._program.start, EDGE if self._program.conditions else OTHER)
 
     def search(self, text: str) -> bool:
@@ -58,12 +69,17 @@ class Automaton:
         starts = self._starts(text)
         return starts.find(1) if starts is not None else -1
 
-    def starts(self, text: str) -> bytearray:
-        """A 1 at every place where a match starts. Only of an automaton that is read in reverse."""
-        return self._starts(text) or bytearray(len(text) + 1)
+    def starts(self, text: str, most: int | None = None) -> bytearray:
+        """A 1 at every place where a match starts. Only of an automaton that is read in reverse.
 
-    def _starts(self, text: str) -> bytearray | None:
+        Raises:
+            Costly: more than `most` instructions would have to be looked at.
+        """
+        return self._starts(text, most) or bytearray(len(text) + 1)
+
+    def _starts(self, text: str, most: int | None = None) -> bytearray | None:
         rows = self._rows
+        until = None if most is None else self.spent + most
         at = self._number(self._first)
         found = None
         for place, char in zip(range(len(text), 0, -1), self._spelled(text)[::-1], strict=True):
@@ -71,6 +87,8 @@ class Automaton:
                 at = rows[at][char]
             except KeyError:
                 at = self._step(at, char)
+                if until is not None and self.spent > until:
+                    raise Costly from None
             if at < 0:
                 if found is None:
                     found = bytearray(len(text) + 1)
@@ -107,6 +125,7 @@ class Automaton:
         closed = self._close(pending, before, after)
         matched = closed & 1
         moved = 0 if program.anchored else 1 << program.start
+        self.spent += 1 + closed.bit_count()
         for place in _bits(closed & self._reading(char)):
             moved |= 1 << program.after[place][0]
         row = self._rows[at]

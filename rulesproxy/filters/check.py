@@ -93,7 +93,7 @@ def _clash(tree: typed.Node) -> Problem | None:
                 shown = " or ".join(word for phase, word in _KINDS.items() if kind & phase)
                 title = f"`{other.read.field.name}` is not known for {shown}, which `{one.read.field.name}` reads"
                 help = (
-                    "TCP has no request: it has `connect.host`, `client.ip`, `listen.port`, `~dst` and its own fields"
+                    "TCP has no request: it has `connect.host`, `server.port`, `client.ip`, `~dst` and its own fields"
                 )
                 if not kind & Phase.X:
                     help = "a message has its own fields, and those of the request that began its conversation"

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from rulesproxy.filters import program as programs
 from rulesproxy.filters import shape
 from rulesproxy.filters.ambiguity import slowness
-from rulesproxy.filters.automaton import Automaton
+from rulesproxy.filters.automaton import Automaton, Costly
 from rulesproxy.filters.charset import Ranges, holds
 from rulesproxy.filters.program import EDGE, OTHER, Program, kind_of
 from rulesproxy.filters.shape import Pattern
@@ -29,6 +29,9 @@ _AROUND = ("boundary", "inside")
 _STEPS = 10_000
 """Steps that may be spent on one end of a text, about 1 ms; beyond it, where only hostile texts come, nothing is kept.
 Reading the matches of a regex that takes `re` quadratic time may cost four steps more for each character."""
+_WARM_UP = 50 * _STEPS
+"""Steps that the automaton of such a regex may take beyond that, all in all: its states are made once, and few texts
+need many of them."""
 
 
 class Moves(NamedTuple):
@@ -62,10 +65,14 @@ class Sought(Protocol):
         """Whether a cut at a place may hide or make a match."""
 
     def spans(self, text: str) -> Iterator[Span]:
-        """The matches in a text, which do not overlap, from left to right."""
+        """The matches in a text, which do not overlap, from left to right.
 
-    def open(self, text: str, start: int) -> bool:
-        """Whether more text can change what is found at a place at which all that follows fits."""
+        Raises:
+            Costly: to find them would take too long.
+        """
+
+    def open(self, text: str, start: int) -> tuple[bool, int]:
+        """Whether more text can change what is found at a place at which all that follows fits; the steps it took."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +104,8 @@ class Literal:
             yield at, at + len(self.text)
             at = text.find(self.text, at + len(self.text))
 
-    def open(self, text: str, start: int) -> bool:
-        return True
+    def open(self, text: str, start: int) -> tuple[bool, int]:
+        return True, 0
 
 
 class Matches:
@@ -118,6 +125,8 @@ class Matches:
         self._onward = Onward(self._program)
         linear = slowness(pattern.tree, pattern.flags, all_matches=True) == 1
         self._starts = None if linear else Automaton(pattern.tree, pattern.flags, reverse=True)
+        self._spent = self._usual = 0
+        self._spare = _WARM_UP
 
     @property
     def moves(self) -> Moves:
@@ -135,25 +144,37 @@ class Matches:
         if self._starts is None:
             yield from [match.span() for match in self._pattern.compiled.finditer(text)]
             return
-        starts = self._starts.starts(text)
+        starts = self._starts.starts(text, self._may_spend(self._starts, _STEPS + len(text)))
         left = _STEPS + 4 * len(text)
         start = starts.find(1)
-        while start >= 0 and left > 0:
-            end, read, _ = self._onward(text, start)
+        while start >= 0:
+            end, steps, _ = self._onward(text, start)
             if end < 0:
                 return
             yield start, end
-            left -= read
+            left -= steps
+            if left <= 0:
+                raise Costly
             start = starts.find(1, end)
 
-    def open(self, text: str, start: int) -> bool:
-        return self._onward(text, start)[2]
+    def _may_spend(self, starts: Automaton, usual: int) -> int:
+        """So many steps for one text, and what is left of those for working the states of the automaton out."""
+        self._spare -= max(0, starts.spent - self._spent - self._usual)
+        self._spent, self._usual = starts.spent, usual
+        return usual + max(0, self._spare)
+
+    def open(self, text: str, start: int) -> tuple[bool, int]:
+        _, steps, is_open = self._onward(text, start)
+        return is_open, steps
 
 
 def undecided(sought: Sought, text: str, places: Sequence[int]) -> int:
     """The first of some places from which on more text can change what is found; -1 if there is none.
 
     `places` are those from which on all the rest of the text fits the beginning of a match.
+
+    Raises:
+        Costly: to find them would take too long.
     """
     at, left = 0, _STEPS
     spans = sought.spans(text)
@@ -164,9 +185,10 @@ def undecided(sought: Sought, text: str, places: Sequence[int]) -> int:
             start, end = next(spans, (len(text) + 1, 0))
         if place < at or left <= 0:
             continue
-        if sought.open(text, place):
+        is_open, steps = sought.open(text, place)
+        if is_open:
             return place
-        left -= len(text) - place
+        left -= steps
     return -1
 
 
@@ -270,13 +292,18 @@ class Onward:
         self._states: list[tuple[tuple[int, ...], int]] = []
         self._numbers: dict[tuple[tuple[int, ...], int], int] = {}
         self._rows: list[dict[str, tuple[int, bool]]] = []
+        self._spent = 0
         self._forget()
 
     def __call__(self, text: str, start: int) -> tuple[int, int, bool]:
-        """Where the match ends, -1 if there is none; how many characters were read; whether more could change it."""
+        """Where the match ends, -1 if there is none; how many steps it took; whether more could change it.
+
+        A step is a character that was read, or a thread that was looked at to work out what one does.
+        """
         conditions = self._program.conditions
         before = OTHER if not conditions else kind_of(text[start - 1]) if start else EDGE
         state = self._number(((self._program.start,), before))
+        spent = self._spent + start
         end = -1
         for place in range(start, len(text)):
             step = self._rows[state].get(text[place]) or self._step(state, text[place])
@@ -284,11 +311,11 @@ class Onward:
             if found:
                 end = place
             if not state:
-                return end, place + 1 - start, False
+                return end, self._spent + place + 1 - spent, False
         threads, found = self._closed(*self._states[state], _UNKNOWN)
         if not threads and found:
             end = len(text)
-        return end, len(text) - start, bool(threads)
+        return end, self._spent + len(text) - spent, bool(threads)
 
     def _forget(self) -> None:
         for known in (self._states, self._numbers, self._rows):
@@ -311,6 +338,7 @@ class Onward:
         threads, found = self._closed(*self._states[state], kind)
         moved = dict.fromkeys([program.after[at][0] for at in threads if holds(program.sets[at], code)])
         row = self._rows[state]
+        self._spent += len(threads)
         self._left -= 1
         if not self._left:
             self._forget()

@@ -71,6 +71,11 @@ def width(tree: Tree) -> int:
     return int(tree.getwidth()[0])  # type: ignore[attr-defined]
 
 
+def longest(tree: Tree) -> int:
+    """The largest number of characters that a regex matches."""
+    return int(tree.getwidth()[1])  # type: ignore[attr-defined]
+
+
 def fixed_width(tree: Tree) -> int | None:
     """The number of characters of everything that a regex matches; None where that differs."""
     low, high = tree.getwidth()  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse
 from rulesproxy.flow.plan import Fault, Plan, Side
 from rulesproxy.layers.delivery import encode_head, finish_response, send_held, send_whole, stream_response
 from rulesproxy.layers.effects import obey, unslowed
+from rulesproxy.layers.fallback import answer_failure, effects_of
 from rulesproxy.layers.framing import BODILESS, Framing, frame_response
 from rulesproxy.layers.http1_upstream import HTTP1Upstream
 from rulesproxy.layers.intake import take_request_body
@@ -357,6 +358,7 @@ class Exchange:
         flow.response = None
         level = logging.DEBUG if kind == "client" else logging.WARNING
         _log.log(level, "%s %s: %s", flow.request.method, flow.request.url, why)
+        before = effects_of(flow)
         await self._fire_error()
         # Now, not behind the silence or the last bytes that the client may be left with: a server is not kept for that.
         await self._leave_server()
@@ -364,28 +366,13 @@ class Exchange:
         if self.answered or client.gone or flow.killed:
             # Half an answer must not look like a whole one: the connection breaks off.
             client.abort()
-        elif flow.planned is not None and flow.planned.end is not None:
-            await self.layer.end(flow.planned.end)
-        elif flow.response is None:
-            await self.layer.refuse(status, why)
         else:
-            await self._send_fallback(flow.response)
+            await answer_failure(self, status, why, spoils=effects_of(flow) != before)
 
     async def _fire_error(self) -> None:
         """A flow ends with `response` or with `error`, never with both."""
         if self.chain.error and not self._over:
             await dispatch(self.chain.error, self.flow)
-
-    async def _send_fallback(self, response: HTTPResponse) -> None:
-        """Send what an `error` handler answers in place of our page."""
-        framing = frame_response(self.flow, None, streamed=False, method=self.head.method)
-        try:
-            body = b"" if framing.length == BODILESS else response.raw_content or b""
-            self.client.write(encode_head(self, framing, keep=False) + body)
-        except (FlowFailed, OSError):
-            self.client.abort()
-        else:
-            await self.layer.linger()
 
     async def _end(self, how: str) -> None:
         """The flow was killed, or blocked without an answer."""

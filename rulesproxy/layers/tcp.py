@@ -20,7 +20,7 @@ from rulesproxy.layers.pacing import pause
 from rulesproxy.layers.reach import DialError, close_stream, open_tunnel
 from rulesproxy.layers.repeats import Repeats
 from rulesproxy.layers.stream import Stream, StreamClosed, StreamTimeout
-from rulesproxy.layers.tcp_refusal import ask, end_client, how_refused, read_off, tell_refused
+from rulesproxy.layers.tcp_refusal import ask, end_client, how_refused, read_off, tell_refused, write_line
 from rulesproxy.limits import TCP_HOLD_SHARES
 
 _log = logging.getLogger("rulesproxy")
@@ -167,7 +167,7 @@ class TCPLayer(Layer):
 
     async def _error(self, chain: Chain, flow: TCPFlow, why: str, kind: Kind) -> None:
         flow.error = FlowError(why, kind, self.context.services.clock.wall())
-        _log.info("tunnel to %s: %s", flow.server_conn.address[0], why)
+        write_line(flow, f"error: {why}", {"error": why})
         await self._fire(chain.tcp_error, flow)
 
     async def _relay(self, chain: Chain, flow: TCPFlow, server: Stream) -> None:

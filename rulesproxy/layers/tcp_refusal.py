@@ -46,15 +46,20 @@ def how_refused(flow: TCPFlow) -> End | None:
 async def tell_refused(context: Context, flow: TCPFlow) -> End:
     """Tell the log and the addons that a connection is refused; gives how."""
     chain, how = context.services.chain(), how_refused(flow) or "close"
-    client, server = where(flow.client_conn.address), where(flow.server_conn.address)
-    by = f" ({', '.join(flow.hits)})" if flow.hits else ""
-    fields = {"client": client, "target": server, "refused": how, "rules": flow.hits}
-    _log.info("%s TCP %s -> refused: %s%s", client, server, how, by, extra={"fields": fields})
+    write_line(flow, f"refused: {how}", {"refused": how})
     flow.error = FlowError(BY_RULE, "killed", context.services.clock.wall())
     # Also of one whose bytes would have passed unread: this is all that there is to see of it.
     await dispatch(chain.tcp_error, flow)
     await dispatch(chain.tcp_end, flow)
     return how
+
+
+def write_line(flow: TCPFlow, outcome: str, fields: dict[str, object]) -> None:
+    """Write down what a connection came to that did not end by itself."""
+    client, server = where(flow.client_conn.address), where(flow.server_conn.address)
+    by = f" ({', '.join(flow.hits)})" if flow.hits else ""
+    fields = {"client": client, "target": server, "rules": flow.hits, **fields}
+    _log.info("%s TCP %s -> %s%s", client, server, outcome, by, extra={"fields": fields})
 
 
 async def end_client(context: Context, how: End) -> None:

@@ -62,7 +62,7 @@ class ClientCodec(Codec):
         if begin[:5] == b"HTTP/":
             raise Broken("it answered in HTTP/1: it does not take HTTP/2 here")
         if len(begin) == 9 and (begin[3] != h2.SETTINGS or begin[4] & h2.ACK):
-            raise Broken("it did not begin with the settings of HTTP/2: it does not speak it")
+            raise Broken("its first bytes are not those of HTTP/2, which it does not seem to speak")
 
     def _take_section(self, number: int, stream: Stream, pairs: list[Pair], end: bool) -> None:
         """An interim head, the final head, or trailers."""

@@ -34,6 +34,7 @@ from rulesproxy.rules.moments import (
     opens,
 )  # fmt: skip
 from rulesproxy.rules.outside import Outside, the_machine
+from rulesproxy.rules.templates.fields import is_of_request
 from rulesproxy.rules.templates.made import making
 from rulesproxy.rules.templates.names import MADE
 
@@ -78,7 +79,8 @@ class Compiled:
         shadows_connect: it may end or change the request, so that no rule below it may decide on CONNECT.
         stop: nothing below it applies.
         either_side: it is tried in both passes.
-        uses_request_late: what it does in the response pass is made of the request body.
+        recalls: what it does behind the request pass is made of the request, as it stood at this rule.
+        uses_request_late: what it does behind the request pass is made of the request body.
         uses_response: its filter reads the response.
         uses_state: it reads or sets what rules remember under a name.
         messages: the kinds of messages on which it acts, or behind which no rule below it does.
@@ -95,8 +97,8 @@ class Compiled:
         "begins_unseen", "connect", "decides_connect",
         "decides_on_request", "edits_request", "edits_response_body", "either_side", "gate", "holds_request",
         "holds_response", "memory", "messages", "name", "number", "only_passes", "only_routes", "opens", "outside",
-        "passes", "reads_request", "reads_response", "refuses_overflow", "route", "rule", "shadows_connect", "stop",
-        "uses_request_late", "uses_response", "uses_state",
+        "passes", "reads_request", "reads_response", "recalls", "refuses_overflow", "route", "rule",
+        "shadows_connect", "stop", "uses_request_late", "uses_response", "uses_state",
     )  # fmt: skip
 
     def __init__(self, rule: Rule, number: int, memory: Memory | None = None, outside: Outside | None = None) -> None:
@@ -134,7 +136,7 @@ class Compiled:
         self._near: Callable[[FlowView], bool] | None = None
         self._host_may: Callable[[str], bool] | None = None
         self._host_must: Callable[[str], bool] | None = None
-        self._bind_request(checked, request, response)
+        self._bind_request(checked, request)
         late = self.uses_response or self.either_side or not checked.phases & REQUEST_SIDE
         self.acts_on_response = bool(response) or (self.stop and late and bool(checked.phases & RESPONSE_SIDE))
         self.acts_on_error = bool(failed) or (self.stop and late and names_error)
@@ -147,6 +149,7 @@ class Compiled:
         self.uses_state = "state" in fields or _uses_state(rule, actions)
         self.holds_response = self.edits_response_body or self._uses_response
         self._bind_messages(checked, actions)
+        self._bind_late([*response, *failed, *[action for _, _, action in self._talking]])
         self._bind_connect(checked, actions)
 
     # The filter is compiled when a flow first comes to this rule: of thousands of rules most never see one.
@@ -172,20 +175,19 @@ class Compiled:
         if self._captures is None:
             checked = self.rule.filter
             found: Callable[[FlowView], Captures] | None = compile_captures(checked) if checked.captures else None
-            if self._made:
+            if self._made or self.recalls:
                 found = making(self._made, found, self.memory, self.outside)
             self._captures = found or _no_captures
         return self._captures
 
-    def _bind_request(self, checked: Checked, request: list[Action], response: list[Action]) -> None:
+    def _bind_request(self, checked: Checked, request: list[Action]) -> None:
         decidable = bool(checked.phases & REQUEST_SIDE) and not checked.uses_response
         self.acts_on_request = bool(request) or (self.stop and decidable)
         self.reads_request = bool(checked.needs_body & Phase.B)
         self.reads_response = bool(checked.needs_body & Phase.S)
         edits_body = any(action.edits_body == "request" for action in request)
         uses_body = any("request" in action.reads_body for action in request)
-        self.uses_request_late = any("request" in action.reads_body for action in response)
-        self.holds_request = edits_body or uses_body or self.uses_request_late or self.reads_request
+        self.holds_request = edits_body or uses_body or self.reads_request
         self.decides_on_request = decidable and self.acts_on_request
         self.edits_request = any(action.edits_request for action in request)
 
@@ -202,6 +204,12 @@ class Compiled:
         if self.stop and not (self.acts_on_request or self.acts_on_response):
             self.messages |= checked.phases & MESSAGES
         self.awaits_messages = any(action.awaits for kinds, _, action in self._talking if kinds)
+
+    def _bind_late(self, behind: list[Action]) -> None:
+        """What acts behind the request pass may be made of the request."""
+        self.recalls = any(is_of_request(name) for action in behind for name in action.names)
+        self.uses_request_late = any("request" in action.reads_body for action in behind)
+        self.holds_request = self.holds_request or self.uses_request_late
 
     def on_message(self, phase: Phase) -> Bound:
         """What this rule does with a message of this kind."""

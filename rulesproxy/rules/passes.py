@@ -58,10 +58,11 @@ class Passes:
         self._responds = any(
             rule.acts_on_response or rule.acts_on_error or rule.messages or rule.opens for rule in self._rules
         )
-        # Whether anybody will ask what it was when a rule saw it. A rule that the request pass decides alone does not.
+        # Whether anybody will ask what it was when a rule saw it. A rule that the request pass decides alone does not,
+        # unless what it writes is made of that request.
         self._looks_back = any(
             rule.acts_on_error or rule.messages or rule.opens or rule.refuses_overflow or rule.edits_response_body
-            or (rule.acts_on_response and (rule.either_side or not rule.decides_on_request))
+            or (rule.acts_on_response and (rule.either_side or rule.recalls or not rule.decides_on_request))
             for rule in self._rules
         )  # fmt: skip
         self._bodies = Waiting(self._rules)
@@ -299,7 +300,7 @@ class Passes:
         if not state.answered:
             self._seal(flow, state, True)
         state.waits = None
-        return failure_pass(self._rules, flow, state)
+        return failure_pass(self._rules, self._bodies, flow, state)
 
     def pass_of(self, flow: HTTPFlow) -> Pass:
         """The position of a flow; of one that began with the rules before a reload, as if its request were over."""
@@ -339,6 +340,8 @@ class Passes:
                     if (rule.reads_request or rule.reads_response) and rule.may(seen):
                         self._bodies.lacks(rule, flow, rule.reads_request)
                     continue
+            elif rule.recalls:
+                state.recall(flow, rule, captures)
             if holds:
                 if self._bodies.is_endless(rule, flow):
                     continue
@@ -379,6 +382,10 @@ class Passes:
             await rest
 
     # Bodies
+
+    def lacks_request(self, number: int, flow: HTTPFlow) -> bool:
+        """Whether what a rule does is made of a request body that was not kept."""
+        return self._bodies.lacks_request(self._rules[number], flow)
 
     def wants_body(self, flow: HTTPFlow, side: Side) -> bool:
         """Whether the pass of this flow waits for the body of this side."""

@@ -15,6 +15,7 @@ from rulesproxy.rules.action import Captures
 from rulesproxy.rules.batch import Batch
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.index import Numbers, Question
+from rulesproxy.rules.templates.filters import Seen
 
 if TYPE_CHECKING:
     from rulesproxy.rules.conversations.messages import Talk
@@ -114,3 +115,9 @@ class Pass:
                     # A copy from before the body was read has none, but then no rule above wanted it.
                     return view.at(head)
         return view
+
+    def recall(self, flow: HTTPFlow, rule: Compiled, captures: Captures) -> None:
+        """Give captures of the request pass the request that this rule saw, for what it does behind that pass."""
+        if isinstance(captures, Seen):
+            request = self.view(self.base_view(flow), rule.number).request
+            captures.request = None if request is flow.request else request

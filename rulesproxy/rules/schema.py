@@ -18,7 +18,6 @@ from typing import (
     Any,
     Literal,
     NoReturn,
-    Protocol,
     TypeVar,
     Union,
     get_args,
@@ -75,13 +74,6 @@ class Names:
 
 _CONSTANT = re.compile(r"\$\{\s*(vars\.[A-Za-z_][A-Za-z0-9_-]*|env:[A-Za-z0-9_]+)\s*\}").fullmatch
 """A whole value that is known when the file is loaded."""
-
-
-class Readable(Protocol):
-    """A type that reads itself."""
-
-    @classmethod
-    def read(cls: type[T], node: Node, reader: Reader, name: str) -> T: ...
 
 
 class Reader:
@@ -160,6 +152,10 @@ class Reader:
         meant = meaning(found[1], self.names)
         if meant is None:
             self.fail("RP605", node, f"unknown name `{node.text}`", hint(found[1], self.names))
+        if meant.empty:
+            from rulesproxy.rules.template import note_empty
+
+            note_empty(found[1], node.span, self)
         value = meant.read(None, {}) or ""  # type: ignore[arg-type]
         if found[1].startswith("env:"):
             self.keep_secret(value)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from rulesproxy.diagnostics import suggest
+from rulesproxy.diagnostics import Span, suggest
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.templates import filters as filters
 from rulesproxy.rules.templates.filters import Captures as Captures
@@ -211,6 +211,8 @@ def _place(inner: str, scalar: Scalar, start: int, end: int, reader: Reader) -> 
     if meant is None:
         reader.note("RP605", scalar.part(start, end), f"unknown name `${{{name}}}`", hint(name, names))
         return None
+    if meant.empty and not any(filters.is_default(pipe) for pipe in pipes):
+        note_empty(name, scalar.part(start, end), reader)
     if meant.hides:
         reader.note(
             "RP805", scalar.part(start, end), f"`${{{name}}}` is what the filter captures, not the field `{name}`",
@@ -226,6 +228,13 @@ def _place(inner: str, scalar: Scalar, start: int, end: int, reader: Reader) -> 
         if text is None or not typed:
             return text
     return Place(name, read, meant.from_path and not {"url", "json", "html", "base64"} & set(pipes), typed)
+
+
+def note_empty(name: str, span: Span, reader: Reader) -> None:
+    """Warn of a variable of the environment that is set and empty, as a forgotten secret is in many CI systems."""
+    title = f"the environment variable {name[4:]} is empty"
+    help = f"set it; or write `${{{name} | default('…')}}`, with nothing in the quotes if it may be empty"
+    reader.note("RP812", span, title, help, severity="warning")
 
 
 def _filtered(

@@ -34,6 +34,13 @@ class Waiting:
             return True
         return False
 
+    def lacks_request(self, rule: Compiled, flow: HTTPFlow) -> bool:
+        """Whether what this rule does is made of the request body, and that was not kept; it does not apply then."""
+        if not rule.uses_request_late or flow.request.body_source is not None:
+            return False
+        self.tell(rule, flow, "request body was streamed or is over the limit")
+        return True
+
     def is_endless(self, rule: Compiled, flow: HTTPFlow) -> bool:
         """Whether this rule would wait for the end of an event stream, which does not come."""
         response = flow.response

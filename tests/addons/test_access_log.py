@@ -8,9 +8,12 @@ from rulesproxy.addons import access_log
 from rulesproxy.addons.access_log import AccessLog
 from rulesproxy.engine.bind import chain_of
 from rulesproxy.engine.dispatch import dispatch
+from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import FileBody
+from rulesproxy.flow.tcp import TCPFlow
+from rulesproxy.flow.websocket import WebSocketFlow
 
 
 def make(status=200, url="http://a.test/x?y=1", **response):
@@ -104,6 +107,42 @@ async def test_errors(caplog, monkeypatch):
         "client": "10.0.0.7:5000", "method": "GET", "url": "http://a.test/x?y=1", "status": 502, "size": 4,
         "error": "the client\nis gone", "seconds": 2.0,
     }  # fmt: skip
+
+
+def tcp(*hits):
+    flow = TCPFlow(ClientConn(("10.0.0.7", 5000)), ServerConn(("db.test", 6379)), 1000.0)
+    flow.hits += hits
+    return flow
+
+
+async def test_raw_tcp(caplog, monkeypatch):
+    monkeypatch.setattr(access_log.time, "time", lambda: 1002.0)
+    record = await line(tcp(), "tcp_end", caplog)
+    assert record.getMessage() == "10.0.0.7:5000 TCP db.test:6379 -> closed 2000ms"
+    assert record.fields == {"client": "10.0.0.7:5000", "target": "db.test:6379", "seconds": 2.0}
+    caplog.clear()
+    record = await line(tcp("flush", "r.yaml:3"), "tcp_end", caplog)
+    assert record.getMessage() == "10.0.0.7:5000 TCP db.test:6379 -> closed 2000ms (flush, r.yaml:3)"
+    assert record.fields["rules"] == ["flush", "r.yaml:3"]
+
+
+async def test_the_rules_of_a_websocket(caplog):
+    flow = make()
+    flow.hits.append("bye")
+    conversation = WebSocketFlow(flow, 1000.0)
+    conversation.close_code, conversation.timestamp_end = 4001, 1001.0
+    record = await line(conversation, "websocket_end", caplog)
+    expected = "10.0.0.7:5000 GET http://a.test/x?y=1 -> websocket 4001 by the proxy, 0 messages, 1000ms (bye)"
+    assert record.getMessage() == expected
+    assert record.fields["rules"] == ["bye"]
+
+
+async def test_what_went_wrong_with_tcp_has_a_line_already(caplog):
+    flow = tcp()
+    flow.error = FlowError("the connection was reset", "disconnected")
+    with caplog.at_level(logging.INFO, logger="rulesproxy"):
+        await dispatch(chain_of([AccessLog()]).tcp_end, flow)
+    assert not caplog.records
 
 
 async def test_what_a_server_did_wrong_has_a_line_already(caplog):

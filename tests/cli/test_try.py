@@ -175,6 +175,20 @@ def test_wrong_usage(
     assert said in shown(capsys, "try", *arguments, code=code)
 
 
+def test_bad_entries_of_a_recording_are_warned_of_and_left_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"request": {"method": "GET", "url": "http://ads.test/"}, "response": {"status": 200}}
+    (folder / "x.har").write_text(json.dumps({"log": {"entries": [good, *[7] * 12]}}))
+    for command in (["try"], ["explain", "ads"]):
+        assert main([*command, "--har", "x.har"]) == 0
+        out, err = capsys.readouterr()
+        assert "1 request" in out
+        assert "left out, for they cannot be read: 12" in out
+        assert err.count("warning[RP920]") == 10
+        assert "x.har: 2 more that cannot be read" in err
+
+
 def har(folder: Path, *urls: str) -> None:
     def entry(url: str) -> dict[str, Any]:
         return {"request": {"method": "GET", "url": url}, "response": {"status": 200}}

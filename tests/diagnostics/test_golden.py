@@ -30,12 +30,17 @@ NOT_SHOWN_HERE = frozenset({"RP902", "RP910", "RP920"})
 
 @contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
+    before, token = Path.cwd(), os.environ.get("SHOP_TOKEN")
     os.chdir(folder)
+    # One mistake is about a variable that is set and empty.
+    os.environ["SHOP_TOKEN"] = ""
     try:
         yield
     finally:
         os.chdir(before)
+        del os.environ["SHOP_TOKEN"]
+        if token is not None:
+            os.environ["SHOP_TOKEN"] = token
 
 
 def name_of(file: Path) -> str:

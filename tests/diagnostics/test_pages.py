@@ -29,6 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rules.d").mkdir()
     (tmp_path / "rules.d" / "one.yaml").write_text("version: 1\nrules: []\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOP_TOKEN", "")
 
 
 def rule_file(piece: str) -> str:

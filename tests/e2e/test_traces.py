@@ -282,7 +282,7 @@ async def test_raw_tcp_unreachable_where_the_client_waits(caplog: pytest.LogCapt
         trace, _ = await trace_of(scenario, Origin())
     # The server is asked before anybody knows which layer comes.
     assert trace == f"{START} http_connect serverconnect next_layer tcp_error tcp_end clientdisconnect"
-    assert f"cannot connect to {gone.authority}: connection refused" in caplog.text
+    assert f" TCP {gone.authority} -> error: cannot connect to {gone.authority}: connection refused" in caplog.text
 
 
 async def test_plain_http_in_a_tunnel() -> None:

@@ -349,3 +349,11 @@ def test_the_count_of_steps_sees_quadratic_time():
         costs = [steps.search(word * times) for times in (20, 40, 80)]
         assert costs[2] - costs[1] > 3 * (costs[1] - costs[0])
         assert slowness(shape.parse(source, re.ASCII), re.ASCII) > 1
+
+
+def test_short_matches_need_no_automaton() -> None:
+    for source in ("[0-9a-f]{32}", "(?s)user.{0,100}pass", "a(?:.{50}b)?"):
+        assert slowness(shape.parse(source, re.ASCII), re.ASCII, all_matches=True) == 1
+    # Longer ones do, and those in which two repeats share a text.
+    for source in ("[0-9a-f]{300}", "a.{0,300}b", "a.*b", "a.{0,100}b.{0,100}c"):
+        assert slowness(shape.parse(source, re.ASCII), re.ASCII, all_matches=True) > 1

@@ -30,8 +30,12 @@ rules:
 
 
 @pytest.mark.parametrize(("rules", "budget"), [((), 113), ((_HEADER_RULE,), 157)], ids=["untouched", "two headers set"])
-async def test_calls_of_an_exchange(rules: tuple[str, ...], budget: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_of_an_exchange(
+    rules: tuple[str, ...], budget: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO, "rulesproxy")
+    # Commands that other tests have run in this process leave the handler that writes to standard error.
+    monkeypatch.setattr(logging.getLogger("rulesproxy"), "handlers", [])
     sets = [load_rules(text=text) for text in rules]
     rig = Rig([None] * (_REQUESTS + 1), addons=[*sets, AccessLog(), Hits(), Har()])
     task = await rig.start(_GET)

@@ -10,6 +10,7 @@ import pytest
 
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
 from rulesproxy.flow.plan import Dribble, Fault, FileBody, Rate, Throttle
+from rulesproxy.layers.reach import DialError
 from tests.layers.rig import FakeClock, Rig, settle
 
 GET = b"GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -134,6 +135,73 @@ async def test_a_client_that_leaves_during_a_delay_is_noticed(event: str) -> Non
     assert ends.flows[0].error is not None
     assert ends.flows[0].error.kind == "client"
     assert rig.services.upstreams.active == 0
+
+
+# Flows that have failed
+
+
+class Fails:
+    """An addon that answers flows that fail, if it has a body for them, and writes into their plan."""
+
+    observes = True
+
+    def __init__(self, body: bytes | None, **plan: object) -> None:
+        self._body = body
+        self._plan = plan
+
+    def error(self, flow: HTTPFlow) -> None:
+        if self._body is not None:
+            flow.response = HTTPResponse.make(503, self._body)
+        for name, value in self._plan.items():
+            setattr(flow.plan, name, value)
+
+
+def failing(*addons: object, clock: FakeClock | None = None) -> Rig:
+    return Rig(DialError("nobody listens", "refused"), addons=list(addons), clock=clock or FakeClock())
+
+
+@pytest.mark.parametrize("body", [b"0123456789", None])
+async def test_what_a_failed_flow_is_answered_with_waits(body: bytes | None) -> None:
+    clock = FakeClock()
+    answer = await failing(Fails(body, delay=1.25), clock=clock).run(GET)
+    assert answer.startswith(b"HTTP/1.1 503" if body else b"HTTP/1.1 502")
+    assert clock.time >= 1001.25
+    task = await (rig := failing(Fails(body, delay=100.0), clock=clock)).start(GET)
+    before = clock.time
+    await clock.sleep(10)
+    rig.client.break_off()
+    await task
+    assert clock.time <= before + 10.5
+
+
+async def test_it_is_slow_and_spoiled_as_any_other_answer() -> None:
+    clock, slow = FakeClock(), Throttle(Rate(100))
+    whole = await failing(Fails(b"0" * 1000)).run(GET)
+    assert await failing(Fails(b"0" * 1000), Plans("requestheaders", throttles=[slow]), clock=clock).run(GET) == whole
+    assert clock.time >= 1010
+    for addons in (
+        [Fails(b"0123456789", fault=Fault(truncate=4))],
+        [Plans("requestheaders", fault=Fault(truncate=4)), Fails(b"0123456789")],
+    ):
+        head, _, body = (await failing(*addons).run(GET)).partition(b"\r\n\r\n")
+        assert b"Content-Length: 10" in head or b"content-length: 10" in head
+        assert body == b"0123"
+
+
+async def test_our_page_is_spoiled_only_by_who_asks_for_it_when_a_flow_has_failed() -> None:
+    page = await failing().run(GET)
+    assert b"nobody listens" in page
+    assert await failing(Plans("requestheaders", fault=Fault(truncate=4))).run(GET) == page
+    head, _, body = (await failing(Fails(None, fault=Fault(truncate=4))).run(GET)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 502")
+    assert body == b"502 "
+
+
+async def test_an_answer_to_a_failure_that_cannot_be_sent_is_none() -> None:
+    assert await failing(Fails(b"", delay=float("nan"))).run(GET) == b""
+
+
+# The bounds of a delay
 
 
 async def test_a_delay_has_a_bound_and_must_be_a_time() -> None:

@@ -285,9 +285,9 @@ def test_a_bad_response_ends_its_own_stream(sent: bytes, why: str) -> None:
 
 BROKEN: list[tuple[str, bytes, str]] = [
     ("HTTP/1", b"HTTP/1.1 400 Bad Request\r\n\r\n", "PROTOCOL_ERROR: it answered in HTTP/1"),
-    ("no settings", head(1), "PROTOCOL_ERROR: it did not begin with the settings"),
-    ("an answer to settings first", frame(SETTINGS, ACK, 0), "PROTOCOL_ERROR: it did not begin with the settings"),
-    ("something else", b"220 mail.example.com ESMTP\r\n", "it did not begin with the settings"),
+    ("no settings", head(1), "PROTOCOL_ERROR: its first bytes are not those of HTTP/2"),
+    ("an answer to settings first", frame(SETTINGS, ACK, 0), "PROTOCOL_ERROR: its first bytes are not those of HTTP/2"),
+    ("something else", b"220 mail.example.com ESMTP\r\n", "its first bytes are not those of HTTP/2"),
     ("a long frame", SERVER + frame(DATA, 0, 1, bytes(16385)), "FRAME_SIZE_ERROR: a frame of 16385 bytes"),
     ("settings of 5 bytes", SERVER + frame(SETTINGS, 0, 0, bytes(5)), "FRAME_SIZE_ERROR: a SETTINGS"),
     ("an answer with settings", SERVER + frame(SETTINGS, ACK, 0, bytes(6)), "FRAME_SIZE_ERROR: an answer"),

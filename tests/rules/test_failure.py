@@ -7,6 +7,7 @@ import pytest
 from rulesproxy.flow.error import FlowError, Kind
 from rulesproxy.flow.headers import Headers
 from rulesproxy.flow.http import HTTPFlow, HTTPResponse
+from rulesproxy.flow.plan import Fault
 from rulesproxy.rules.load import load_text
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.ruleset import RuleSet, load_rules
@@ -216,6 +217,31 @@ def test_actions_that_need_a_response_are_refused(action: str) -> None:
     (found,) = load_text(f"version: 1\nrules:\n  - match: has(error.kind)\n    {action}\n").diagnostics
     assert (found.code, found.severity) == ("RP401", "error")
     assert "flows that fail" in found.title
+
+
+def test_waits_and_faults_reach_an_answer_to_a_failure() -> None:
+    rules = """
+  - match: response.status >= 500 or has(error.kind)
+    respond: { status: 503 }
+    delay: 2s
+  - match: response.status == 503
+    fault: { truncate: 4 }
+  - match: has(error.kind)
+    throttle: 50KB/s
+    delay: 1s
+"""
+    plan = fail(rules).plan
+    assert (plan.delay, plan.fault, len(plan.throttles)) == (3.0, Fault(truncate=4), 1)
+    assert fail("  - match: has(error.kind)\n    fault: reset\n").plan.end == "reset"
+
+
+def test_an_answer_to_a_failure_may_be_made_of_the_body_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    rules = "  - id: it\n    match: has(error.kind)\n    respond: {body: '<${request.text}>'}\n"
+    kept = fail(rules, body=b"x", method="POST")
+    assert kept.response is not None
+    assert kept.response.text == "<x>"
+    assert fail(rules, body=b"x", method="POST", keep=False).response is None
+    assert "rule it did not apply" in caplog.text
 
 
 def test_the_plan_names_them() -> None:

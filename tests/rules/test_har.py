@@ -117,6 +117,39 @@ def test_bad_recordings_are_refused_at_their_place(text: str, line: int, column:
     assert (diagnostic.span.line, diagnostic.span.column) == (line, column)
 
 
+def test_bad_entries_are_left_out_with_a_warning_at_their_place() -> None:
+    text_for_status, no_base64 = {"status": "200"}, {"content": {"encoding": "base64", "text": "*"}}
+    found = read(
+        entry("http://a/1"),
+        entry(response=text_for_status),
+        entry("data:,"),
+        entry(response=no_base64),
+        7,
+        entry("http://a/2"),
+    )
+    assert [flow.request.url for flow in found.flows] == ["http://a/1", "http://a/2"]
+    assert (found.left_out, found.bad) == (1, 3)
+    assert [(each.severity, each.title) for each in found.warnings] == [
+        ("warning", "a status is a number up to 999"),
+        ("warning", "this body is no base64"),
+        ("warning", "`$.log.entries[4]` is an object in a HAR file"),
+    ]
+    lines = [each.span.line for each in found.warnings if each.span is not None]
+    assert lines == sorted(set(lines))
+    assert len(lines) == 3
+    many = read(*[7] * 1000, entry())
+    assert (many.bad, len(many.warnings), len(many.flows)) == (1000, 10, 1)
+
+
+def test_a_recording_without_one_good_entry_is_refused() -> None:
+    with pytest.raises(HARError) as caught:
+        read(7, entry("data:,"), entry(response={"status": "200"}))
+    assert [(each.severity, each.title) for each in caught.value.diagnostics] == [
+        ("error", "`$.log.entries[0]` is an object in a HAR file"),
+        ("error", "a status is a number up to 999"),
+    ]
+
+
 def test_a_mark_of_byte_order_is_no_mistake() -> None:
     assert read_har(Source("trace.har", '\ufeff{"log": {"entries": []}}')).flows == ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterable
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from rulesproxy.filters import partial, shape
 from rulesproxy.filters.ast import Text
+from rulesproxy.filters.automaton import Costly
 from rulesproxy.filters.regex import replacing
 from rulesproxy.filters.shape import Pattern
 from rulesproxy.flow.connection import ClientConn, ServerConn
@@ -111,6 +113,27 @@ def test_hostile_text_takes_no_quadratic_time() -> None:
     slow = behind(r"a.*b.*c|a.*d|a", "(?:a.*z|a)")
     slow.cut(b"a" * 100_000)
     slow.cut(b"ab" * 50_000)
+
+
+def test_what_one_text_may_cost_is_bounded() -> None:
+    # Nearly every character of such a text leads to a state of 300 threads that nobody has seen before.
+    dice = random.Random(1)
+    text = "".join(dice.choices("ab", k=65536))
+    sought = partial.Matches(Pattern.of("(?s)a.{0,300}b", 0))
+    automaton, most = sought._starts, 20 * len(text)
+    assert automaton is not None
+    for _ in range(20):
+        before = automaton.spent
+        with pytest.raises(Costly):
+            list(sought.spans(text))
+        assert automaton.spent - before < most
+        # The states are made for once; behind that it is given up soon.
+        most = 2 * len(text)
+    assert behind("(?s)a.{0,300}b", b"secret").cut(text.encode()) == 0
+    assert behind("(?s)a.{0,300}b").cut(text[:100].encode() + b"cab") > 0
+    # Each cut would make a match: not all of them are tried in a long text.
+    assert behind(r"a\b").cut(b"b" + b" a" * 8 + b"a" * 200) == 201
+    assert behind(r"a\b", r"b\b", r"c\b").cut(b"a" * 65536) == 0
 
 
 # The same in any pieces

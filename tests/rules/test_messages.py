@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rulesproxy import HTTPFlow, WebSocketFlow, load_rules
+from rulesproxy import HTTPFlow, TCPFlow, WebSocketFlow, load_rules
+from rulesproxy.flow.connection import ClientConn, ServerConn
+from rulesproxy.flow.http import HTTPResponse
+from rulesproxy.flow.tcp import TCPMessage
 from rulesproxy.flow.websocket import WebSocketMessage
 from tests.support.deciding import complete
 from tests.support.talking import Conversation
@@ -54,6 +57,11 @@ ORDER = [
      "  - match: path == '/chat' and ws.from_client\n    rewrite: {message: {text: '${ws.text}2'}}\n"
      "  - match: path == '/other' and ws.from_client\n    rewrite: {message: {text: '${ws.text}3'}}\n",
      ["server: a13"]),
+    ("also in what it says",
+     "  - match: path == '/chat' and ws.from_client\n    rewrite: {message: {text: '${path} ${url}'}}\n"
+     "  - match: path == '/chat'\n    rewrite: {request: {url: 'http://other.test/b'}}\n"
+     "  - match: ws.from_client\n    inject-message: {to: server, text: '${path} ${url}'}\n",
+     ["server: /chat http://feed.test/chat", "server: /b http://other.test/b"]),
     ("the end",
      "  - match: ws.text == 'a'\n    close: {code: 4000, reason: 'because of ${ws.text}'}\n", ["server: a", "close 4000"]),
     ("a refused message",
@@ -80,6 +88,39 @@ def test_json_that_is_none_passes() -> None:
     assert [message for _, message in conversation.got] == [
         '{"b": 2, "a": 1}', "[DONE]", "text", "{broken", b'{"a": 1}', b"\xff{",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"), [(b'{"m": "x"}', [b"data: x /chat\n\n", b"data: 1\n\n"]), (None, [b"data: 1\n\n"])]
+)
+def test_events_may_be_made_of_the_body_of_the_request(body: bytes | None, expected: list[bytes]) -> None:
+    text = "${request.json['m']} ${path}"
+    rules = load_rules(
+        text=HEAD
+        + f"""  - match: has(event.data)
+    inject-message: {{to: client, text: "{text}", when: before}}
+"""
+    )
+    flow = HTTPFlow.make("POST", "http://feed.test/chat")
+    assert rules.requestheaders(flow) is None  # type: ignore[attr-defined]
+    assert rules.wants_body(flow, "request")
+    flow.request.body_source = body
+    assert rules.request(flow) is None  # type: ignore[attr-defined]
+    flow.response = HTTPResponse.make(200, b"", [("content-type", "text/event-stream")])
+    flow.response.body_source = None
+    assert rules.responseheaders(flow) is None  # type: ignore[attr-defined]
+    through = flow.response.stream if callable(flow.response.stream) else lambda data: [data]
+    out = [piece for data in (b"data: 1\n\n", b"") for piece in through(data)]
+    assert b"".join(piece for piece in out if isinstance(piece, bytes)) == b"".join(expected)
+
+
+def test_bytes_of_tcp_are_made_of_what_is_known_of_the_connection() -> None:
+    text = "${client.ip} ${client.port} ${tls} ${sni | default('none')} ${tcp.index} ${tcp.data}"
+    rules = load_rules(text=HEAD + f'  - match: has(tcp.data)\n    rewrite: {{message: {{text: "{text}"}}}}\n')
+    flow = TCPFlow(ClientConn(("127.0.0.1", 7)), ServerConn(("127.0.0.1", 2)))
+    flow.messages.append(TCPMessage(True, b"x"))
+    assert rules.tcp_message(flow) is None  # type: ignore[attr-defined]
+    assert flow.messages[-1].content == b"127.0.0.1 7 false none 0 x"
 
 
 CONCERNED = [

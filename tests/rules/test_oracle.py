@@ -68,10 +68,16 @@ ACTIONS = {
     "response": [
         "rewrite: {response: {status: 404}}", "rewrite: {response: {headers: {x-r: '1'}}}", "block: 502",
         "rewrite: {response: {headers: {x-b: '1'}}}", "rewrite: {response: {body: zz}}",
-        "respond: {status: 418, headers: {x-r: '1'}}", "tag: y", "set-state: {flow.a: '1', client.b: '1'}",
+        "respond: {status: 418, headers: {x-r: '1'}}", "tag: y",
+        "rewrite: {response: {headers: {x-v: '${method} ${url} ${request.header[\"x-a\"]}'}}}",
+        "rewrite: {response: {headers: {x-v: '${path} ${query[\"q\"]} ${request.text} ${request.json[\"a\"]}'}}}",
+        "set-state: {global.c: '${path} ${response.status}'}", "tag: '${host} ${response.status}'",
+        "set-state: {flow.a: '1', client.b: '1'}",
     ],
-    "error": ["respond: {status: 419, headers: {x-r: '1'}}", "block: 503", "tag: z", "set-state: {global.c: '1'}"],
-    "both": ["rewrite: {request: {path: /v2/a/b}, response: {headers: {x-r: '1'}}}", "stop: true", "no-cache:",
+    "error": ["respond: {status: 419, headers: {x-r: '1'}}", "respond: {body: '${url}', headers: {x-v: '${url}'}}",
+        "tag: 'z ${path}'", "respond: {body: x, headers: {x-v: '${request.text} ${path}'}}", "block: 503", "tag: z", "set-state: {global.c: '1'}"],
+    "both": ["rewrite: {request: {path: /v2/a/b}, response: {headers: {x-r: '1'}}}",
+        "rewrite: {request: {path: '${path}/z'}, response: {headers: {x-v: '${path}'}}}", "stop: true", "no-cache:",
         "map-remote: https://b.test/v1"],
 }  # fmt: skip
 
@@ -154,7 +160,10 @@ class Oracle:
             actions = self.actions(rule, REQUEST)
             if self.late(rule, False) or not (actions or rule.stop):
                 continue
-            lacks = flow.request.body_source is None and any(action.edits_body == "request" for action in actions)
+            lacks = flow.request.body_source is None and (
+                any(action.edits_body == "request" for action in actions)
+                or any("request" in step.action.reads_body for step in rule.steps)
+            )
             decided[number] = not lacks and self.true(number, flow, flow.request)
             if not decided[number]:
                 continue
@@ -185,17 +194,19 @@ class Oracle:
         actions = self.actions(rule, RESPONSE)
         if not self.late(rule, True):
             # An action that is legal on both sides has run in the request pass, and so has a rule that only stops.
-            actions = [action for action in actions if not action.events & REQUEST]
+            actions = [action for action in actions if not action.legal & REQUEST]
             if not actions:
                 return False
         if not actions and not rule.stop:
             return False
         if flow.response.body_source is None and any(action.edits_body == "response" for action in actions):
             return False
+        if flow.request.body_source is None and any("request" in action.reads_body for action in actions):
+            return False
         early = number in decided and not rule.filter.either_side
         if not (decided[number] if early else self.true(number, flow, request)):
             return False
-        self.act(rule, flow, actions)
+        self.act(rule, flow, actions, request)
         return True
 
     def fail(
@@ -206,15 +217,16 @@ class Oracle:
             request = seen.get(number, end)
             names = "error." in str(rule.text and rule.text.text) or "~e" in str(rule.text and rule.text.text)
             actions = [
-                action for action in self.actions(rule, ERROR) if self.late(rule, False) or not action.events & REQUEST
+                action for action in self.actions(rule, ERROR) if self.late(rule, False) or not action.legal & REQUEST
             ]
             acts = names and (bool(actions) or (rule.stop and self.late(rule, True)))
             if flow.response is not None and self.actions(rule, RESPONSE) and rule.filter.phases & (Phase.R | Phase.S):
                 acted = self.respond(number, flow, request, decided)
             elif acts and (flow.response is not None or rule.name not in flow.hits):
-                acted = self.true(number, flow, request)
+                lacks = flow.request.body_source is None and any("request" in each.reads_body for each in actions)
+                acted = not lacks and self.true(number, flow, request)
                 if acted:
-                    self.act(rule, flow, actions)
+                    self.act(rule, flow, actions, request)
             elif flow.response is not None:
                 acted = self.respond(number, flow, request, decided)
             else:
@@ -263,11 +275,18 @@ class Oracle:
         self.passed[number, "times"] += 1
         return not gates.times or self.passed[number, "times"] <= gates.times
 
-    def act(self, rule: Rule, flow: HTTPFlow, actions: list[Action]) -> None:
+    def act(self, rule: Rule, flow: HTTPFlow, actions: list[Action], request: HTTPRequest | None = None) -> None:
+        """Act, with the values of an earlier request where one is given."""
         if rule.name not in flow.hits:
             flow.hits.append(rule.name)
+        current = flow.request
         for action in actions:
-            action.bind()(flow, {})
+            if request is not None and action.names:
+                flow.request = request
+            try:
+                action.bind()(flow, {})
+            finally:
+                flow.request = current
 
 
 def outcome(flow: HTTPFlow) -> tuple[object, ...]:

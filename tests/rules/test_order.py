@@ -166,6 +166,63 @@ def test_both_sides_of_a_rule_decide_alike(exchange: Exchange) -> None:
     assert exchange(rules, url="http://a.test/b").hits == ["after"]
 
 
+SEEN = [
+    ("${method} ${url}", "POST http://a.test/a?q=1"),
+    ("${path}, ${path.raw}, ${query['q']}", "/a, /a, 1"),
+    ("${host | upper} ${request.header['x-a']}", "A.TEST one"),
+    ("${request.text} of ${request.size}", '{"a": 1} of 8'),
+    ("${request.json['a']}", "1"),
+    ("${orig.path} ${response.status | default('none')}", "/a {status}"),
+]
+MOMENTS = ['path == "/a"', 'path == "/a" and (response.status == 200 or has(error.kind))', '~u "/a" & !~bs never']
+
+
+@pytest.mark.parametrize("match", MOMENTS)
+@pytest.mark.parametrize(("template", "text"), SEEN)
+def test_values_of_response_actions_are_those_that_the_filter_has_read(
+    exchange: Exchange, match: str, template: str, text: str
+) -> None:
+    rules = f"""
+  - match: '{match}'
+    rewrite: {{ response: {{ headers: {{ x-seen: "{template}" }} }} }}
+  - match: has(error.kind) and path == "/a"
+    respond: {{ status: 200, headers: {{ x-seen: "{template}" }} }}
+  - match: path == "/a"
+    rewrite:
+      request: {{ method: PUT, url: "http://b.test/b?q=2", headers: {{ x-a: two }}, body: two }}
+"""
+    sent = {"method": "POST", "url": "http://a.test/a?q=1", "headers": [("x-a", "one")], "body": b'{"a": 1}'}
+    outcome = exchange(rules, **sent)
+    assert outcome.upstream.url == "http://b.test/b?q=2"
+    assert outcome.header("x-seen") == text.replace("{status}", "200")
+    assert exchange(rules, **sent, status=None).header("x-seen") == text.replace("{status}", "none")
+
+
+def test_a_rule_does_not_see_its_own_edit_from_the_other_side(exchange: Exchange) -> None:
+    rules = """
+  - match: path == "/a"
+    rewrite: { request: { path: "${path}/b" }, response: { headers: { x-seen: "${path}" } } }
+  - match: response.status == 200
+    tag: "${path}"
+  - match: response.status == 403
+    tag: "${path} at the end"
+  - match: path == "/a/b"
+    rewrite: { request: { path: /c } }
+"""
+    outcome = exchange(rules, url="http://a.test/a")
+    assert (outcome.upstream.path, outcome.header("x-seen"), outcome.flow.tags) == ("/c", "/a", ["/a/b"])
+    below = rules.replace('response.status == 200\n    tag: "${path}"', "~all\n    block: 403")
+    assert exchange(below, url="http://a.test/a").flow.tags == ["/a/b at the end"]
+
+
+def test_what_addons_change_behind_the_rules_is_no_value_of_theirs(exchange: Exchange) -> None:
+    def move(flow: HTTPFlow) -> None:
+        flow.request.host = "b.test"
+
+    rules = "  - match: ~all\n    rewrite: {response: {headers: {x-seen: '${host}'}}}\n"
+    assert exchange(rules, between=move).header("x-seen") == "a.test"
+
+
 def test_a_filter_of_either_side_decides_for_each_pass(exchange: Exchange) -> None:
     rules = """
   - id: r
@@ -606,6 +663,26 @@ def test_a_failing_rule_is_isolated(exchange: Exchange, caplog: pytest.LogCaptur
     assert (opened.status, opened.hits) == (200, ["bad", "below"])
     assert "x-copy" not in opened.upstream.headers
     assert any("rule bad" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("side", ["request", "response"])
+def test_what_fails_closed_is_an_answer_that_response_rules_see(exchange: Exchange, side: str) -> None:
+    """They may put another one in its place. What was to be kept back stays back: it is not in the 502."""
+    rules = f"""
+  - id: guard
+    match: ~all
+    on-error: closed
+    rewrite: {{ {side}: {{ headers: {{ x-n: "${{query['n'] | int}}" }} }} }}
+  - id: mask
+    match: response.status >= 500 and response.text contains "guard"
+    respond: {{ status: 200, body: "${{response.status}}" }}
+"""
+    outcome = exchange(rules, url="http://a.test/?n=x", response_body=b"secret")
+    assert (outcome.hits, outcome.status, outcome.text) == (["guard", "mask"], 200, "502")
+    assert (outcome.upstream is None) is (side == "request")
+    without = exchange(rules.partition("  - id: mask")[0], url="http://a.test/?n=x", response_body=b"secret")
+    assert without.status == 502
+    assert "secret" not in without.text
 
 
 def test_a_rule_alone_behaves_as_a_set_of_one(exchange: Exchange, load: Load) -> None:

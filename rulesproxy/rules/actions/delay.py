@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from rulesproxy.filters.phases import MESSAGES, NONE, Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.limits import DEFAULT
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
 from rulesproxy.rules.files import nodes
 from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
@@ -27,6 +27,7 @@ class Delay(Action):
     A rule that is decided on the request delays the request, also where it is answered by a rule. A client that leaves
     meanwhile is noticed, and the flow ends. Behind a message that waits those wait that come from the same side. Under
     a filter such as `host == "db.test"` raw TCP waits once, before its server is dialled; under `~tcp` every message.
+    Under `has(error.kind)` the answer to a flow that fails waits, whoever gives it.
 
     Attributes:
         time: a time such as `200ms`, or any time between two, as in `200ms..2s`.
@@ -41,7 +42,7 @@ class Delay(Action):
     """
 
     key: ClassVar = "delay"
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     short: ClassVar = "time"
     needs: ClassVar = (*_TIME_KEYS, "median")
@@ -142,7 +143,7 @@ class _Pause(Action):
     """The wait itself, where the rule acts first."""
 
     key: ClassVar = Delay.key
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     begins: ClassVar = Phase.C | Phase.T
 
@@ -185,6 +186,6 @@ class _OnRequest(_Pause):
 class _OnResponse(_Pause):
     """The wait of the response."""
 
-    events: ClassVar = RESPONSE
+    events: ClassVar = RESPONSE | ERROR
     on_messages: ClassVar = NONE
     begins: ClassVar = NONE

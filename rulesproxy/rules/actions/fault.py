@@ -10,7 +10,7 @@ from rulesproxy.filters.phases import CONNECTING, MESSAGES, Phase
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Dribble, End
 from rulesproxy.flow.plan import Fault as Spoiled
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler
 from rulesproxy.rules.conversations.turn import merged
 from rulesproxy.rules.files import nodes
 from rulesproxy.rules.files.nodes import Node
@@ -54,6 +54,7 @@ class Fault(Action):
     `fault: reset` and `fault: empty` end the connection in place of an answer, and end the request pass. The others
     spoil whatever answer there is, also that of another rule. `fault: malformed-chunk` and `fault: slow-close` may
     stand without keys. Answers without a body, such as those to HEAD, cannot be truncated or badly framed.
+    The page with which the proxy says why a flow has failed is spoiled only by rules for flows that fail.
 
     Under a filter about the request a WebSocket is spoiled as an answer is: its body is all that the client gets behind
     the handshake, and it dribbles message by message. So is raw TCP, where the filter is about the connection, such as
@@ -71,7 +72,7 @@ class Fault(Action):
     """
 
     key: ClassVar = "fault"
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     begins: ClassVar = CONNECTING
     needs: ClassVar = ("*",)
@@ -166,7 +167,7 @@ class _Ending(Action):
     """The end of the connection in place of an answer."""
 
     key: ClassVar = Fault.key
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     begins: ClassVar = CONNECTING
     answers: ClassVar = True

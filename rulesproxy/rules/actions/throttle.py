@@ -12,7 +12,7 @@ from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import Rate
 from rulesproxy.flow.plan import Throttle as Slow
 from rulesproxy.flow.tcp import TCPFlow
-from rulesproxy.rules.action import REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
+from rulesproxy.rules.action import ERROR, REQUEST, RESPONSE, Action, Captures, Example, Handler, MessageHandler, Side
 from rulesproxy.rules.conversations.turn import Turn
 from rulesproxy.rules.files.nodes import Node
 from rulesproxy.rules.memory import Memory
@@ -74,7 +74,7 @@ class Throttle(Action):
     """
 
     key: ClassVar = "throttle"
-    events: ClassVar = REQUEST | RESPONSE
+    events: ClassVar = REQUEST | RESPONSE | ERROR
     on_messages: ClassVar = MESSAGES
     begins: ClassVar = CONNECTING
     short: ClassVar = "down"

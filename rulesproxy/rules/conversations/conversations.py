@@ -114,6 +114,11 @@ class Conversations:
             base = state.base_view(flow)
             numbers = self._messages.concerned(phase, state.numbers, lambda number: state.view(base, number))
             openers = self._messages.openers(phase, state.numbers)
+            if flow.request.body_source is None:
+                numbers, openers = (
+                    tuple([number for number in those if not self._passes.lacks_request(number, flow)])
+                    for those in (numbers, openers)
+                )
             state.talk = Talk(self._passes.owner, numbers, openers, base)
         return state
 

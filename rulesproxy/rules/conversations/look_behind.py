@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import TypeAlias
 
 from rulesproxy.filters import analysis
+from rulesproxy.filters.automaton import Costly
 from rulesproxy.filters.functions import AS_UTF8
 from rulesproxy.filters.partial import Literal, Matches, Sought, Tails, undecided
 from rulesproxy.filters.program import TooLarge
@@ -25,6 +26,9 @@ Look: TypeAlias = bytes | tuple[Pattern, bool]
 
 _HALF = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
 """A character of UTF-8 that lacks its end."""
+_TRIED = 1024 * 1024
+"""Bytes that are searched for one thing after the other, for one cut, some 10 ms. Where that is not enough, as only
+hostile bytes make it, nothing is kept back."""
 _WHOLE = {"==": r"\A%s\Z", "startswith": r"\A%s", "endswith": r"%s\Z"}
 
 
@@ -38,7 +42,7 @@ class LookBehind:
         bound: the longest part that is kept back.
     """
 
-    __slots__ = ("_bound", "_sides")
+    __slots__ = ("_bound", "_count", "_sides")
 
     def __init__(self, looks: Iterable[Look], bound: int) -> None:
         self._bound = bound
@@ -54,29 +58,40 @@ class LookBehind:
             except (TooLarge, ValueError):
                 pass
         self._sides = tuple([_Side(utf8, tuple(all.values())) for utf8, all in found.items() if all])
+        self._count = sum(map(len, found.values()))
 
     def __bool__(self) -> bool:
         return bool(self._sides)
 
     def cut(self, data: bytes) -> int:
         """How many bytes at the end of `data` may be the beginning of something that is not complete yet."""
-        places = {place for side in self._sides for place in side.undecided(data, self._bound)}
-        for place in sorted(places):
-            kept = self._unharmed(data, place)
-            if kept >= 0:
-                return len(data) - kept
+        if not data or not self._sides:
+            return 0
+        try:
+            places = {place for side in self._sides for place in side.undecided(data, self._bound)}
+            tries = 2 + _TRIED // (len(data) * self._count)
+            for place in sorted(places):
+                kept, tries = self._unharmed(data, place, tries)
+                if kept >= 0:
+                    return len(data) - kept
+        except Costly:
+            pass
         return 0
 
-    def _unharmed(self, data: bytes, place: int) -> int:
-        """The last place, not behind another one, at which a cut changes no match; -1 if too much would be kept."""
+    def _unharmed(self, data: bytes, place: int, tries: int) -> tuple[int, int]:
+        """The last place, not behind another one, at which a cut changes no match, and how many tries are left.
+
+        The place is -1 if too much would be kept.
+        """
         at = place
-        while at >= max(0, len(data) - self._bound):
+        while at >= max(0, len(data) - self._bound) and tries > 0:
+            tries -= 1
             harmed = [side.harmed(data, at) for side in self._sides]
             first = min([found for found in harmed if found >= 0], default=-1)
             if first < 0:
-                return at
+                return at, tries
             at = min(first, at - 1)
-        return -1
+        return -1, tries
 
 
 class _Side:

@@ -30,8 +30,12 @@ _USER = re.compile(r"(?<=://)[^/?#]*@")
 _VERSIONS = {"http/1.0": "HTTP/1.0", "h2": "HTTP/2.0", "http/2": "HTTP/2.0", "http/2.0": "HTTP/2.0"}
 
 
+_SHOWN = 10
+"""Entries that cannot be read and are shown with their places: each place is a search in the whole text."""
+
+
 class HARError(DiagnosticError):
-    """A recording that cannot be read."""
+    """A recording that cannot be read, or of which no entry can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +45,34 @@ class Recording:
     Attributes:
         flows: the exchanges, in order: each with the request as sent, and the response or the error that came back.
         left_out: how many entries are about no HTTP, such as `data:` URLs.
+        bad: how many entries cannot be read.
+        warnings: what is wrong with the first of these.
     """
 
     flows: tuple[HTTPFlow, ...]
     left_out: int
+    bad: int = 0
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def read_har(source: Source) -> Recording:
     """The exchanges of a HAR file.
 
     Raises:
-        HARError: it is over a bound, no JSON, or no HAR; with the place.
+        HARError: it is over a bound, no JSON, or no HAR, or no entry can be read; with the places.
     """
-    return _Reader(source).read()
+    reader = _Reader(source)
+    try:
+        return reader.read()
+    except _Bad as bad:
+        raise HARError([reader.diagnostic(bad)]) from None
+
+
+class _Bad(Exception):
+    """What is wrong, at an offset or at the path of a value."""
+
+    def __init__(self, title: str, at: int | tuple[Step, ...], help: str) -> None:
+        self.title, self.at, self.help = title, at, help
 
 
 class _Reader:
@@ -74,9 +93,20 @@ class _Reader:
         entries = self.array(self.mapping(log.get("log"), ("log",)).get("entries"), ("log", "entries"))
         if len(entries) > HAR_ENTRIES:
             self.fail(f"this recording has over {HAR_ENTRIES} entries", 0, "record less of it, or cut it")
-        flows = [self.flow(entry, ("log", "entries", number)) for number, entry in enumerate(entries)]
-        found = tuple([flow for flow in flows if flow is not None])
-        return Recording(found, len(flows) - len(found))
+        flows: list[HTTPFlow] = []
+        bad: list[_Bad] = []
+        for number, entry in enumerate(entries):
+            try:
+                flow = self.flow(entry, ("log", "entries", number))
+            except _Bad as found:
+                bad.append(found)
+            else:
+                if flow is not None:
+                    flows.append(flow)
+        if bad and not flows:
+            raise HARError([self.diagnostic(found) for found in bad[:_SHOWN]])
+        warnings = [self.diagnostic(found, "this entry is left out, the others are used") for found in bad[:_SHOWN]]
+        return Recording(tuple(flows), len(entries) - len(flows) - len(bad), len(bad), tuple(warnings))
 
     def flow(self, entry: object, at: tuple[Step, ...]) -> HTTPFlow | None:
         """One exchange; None where it is no HTTP."""
@@ -186,10 +216,14 @@ class _Reader:
         return _clean(value)
 
     def fail(self, title: str, at: int | tuple[Step, ...], help: str = "") -> NoReturn:
-        start = at if isinstance(at, int) else self.place(at)
-        title = "".join([char if char.isprintable() else "\ufffd" for char in title])
+        raise _Bad(title, at, help or "export the traffic as HAR 1.2 once more")
+
+    def diagnostic(self, bad: _Bad, left_out: str = "") -> Diagnostic:
+        """What is wrong at its place: a warning, with what becomes of it, where the entry is left out."""
+        start = bad.at if isinstance(bad.at, int) else self.place(bad.at)
+        title = "".join([char if char.isprintable() else "\ufffd" for char in bad.title])
         span = File(self.source).span(start, start + 1)
-        raise HARError([Diagnostic("RP920", "error", title, span, help or "export the traffic as HAR 1.2 once more")])
+        return Diagnostic("RP920", "warning" if left_out else "error", title, span, left_out or bad.help)
 
     def place(self, path: tuple[Step, ...]) -> int:
         """Where the value at a path begins, or else the nearest value around it."""

@@ -6,8 +6,9 @@ Cookies that no edit names keep their bytes, and every Set-Cookie stays a header
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rulesproxy.flow.headers import Field, check_field, is_token, to_bytes, to_str
 from rulesproxy.flow.http import HTTPFlow
@@ -34,23 +35,18 @@ def check_value(value: str, from_path: bool = False) -> str:
     return value
 
 
-def _read(node: Node, reader: Reader, name: str, attributes: bool) -> tuple[Op, ...]:
-    ops = read_ops(node, reader, name, header=False)
-    for op in ops:
-        if op.verb != "remove" and not is_token(to_bytes(op.name)):
-            reader.note("RP609", node, f"`{op.name}` is not a cookie name", "letters, digits and !#$%&'*+-.^_`|~")
-            raise Bad
-        for value in op.values:
-            literal = "".join([part for part in value.parts if isinstance(part, str)])
-            if _UNSAFE(literal.replace(";", "") if attributes else literal):
-                what = "a control character" if attributes else "a semicolon or a control character"
-                reader.fail("RP609", node, f"the value of the cookie `{op.name}` holds {what}")
-    return ops
+E = TypeVar("E", bound="_Edits")
 
 
 @dataclass(frozen=True, slots=True)
-class CookieEdits:
-    """Edits of the cookies that a request carries, in order."""
+class _Edits(ABC):
+    """Edits of cookies, in order.
+
+    Attributes:
+        attributes: whether a value may bring attributes with it, behind semicolons.
+    """
+
+    attributes: ClassVar[bool]
 
     ops: tuple[Op, ...]
 
@@ -59,8 +55,18 @@ class CookieEdits:
         return edits_schema()
 
     @classmethod
-    def read(cls, node: Node, reader: Reader, name: str) -> CookieEdits:
-        return cls(_read(node, reader, name, attributes=False))
+    def read(cls: type[E], node: Node, reader: Reader, name: str) -> E:
+        ops = read_ops(node, reader, name, header=False)
+        for op in ops:
+            if op.verb != "remove" and not is_token(to_bytes(op.name)):
+                reader.note("RP609", node, f"`{op.name}` is not a cookie name", "letters, digits and !#$%&'*+-.^_`|~")
+                raise Bad
+            for value in op.values:
+                literal = "".join([part for part in value.parts if isinstance(part, str)])
+                if _UNSAFE(literal.replace(";", "") if cls.attributes else literal):
+                    what = "a control character" if cls.attributes else "a semicolon or a control character"
+                    reader.fail("RP609", node, f"the value of the cookie `{op.name}` holds {what}")
+        return cls(ops)
 
     def edited(self, raw: list[Field], flow: HTTPFlow, captures: Captures) -> list[Field]:
         """The header section after the edits.
@@ -71,6 +77,17 @@ class CookieEdits:
         for op in self.ops:
             raw = self._one(op, raw, flow, captures)
         return raw
+
+    @abstractmethod
+    def _one(self, op: Op, raw: list[Field], flow: HTTPFlow, captures: Captures) -> list[Field]:
+        """The header section after one edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CookieEdits(_Edits):
+    """Edits of the cookies that a request carries, in order."""
+
+    attributes: ClassVar = False
 
     def _one(self, op: Op, raw: list[Field], flow: HTTPFlow, captures: Captures) -> list[Field]:
         left = [f"{op.name}={value}" for value in _values(op, flow, captures)]
@@ -132,32 +149,14 @@ def _values(op: Op, flow: HTTPFlow, captures: Captures) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class SetCookieEdits:
+class SetCookieEdits(_Edits):
     """Edits of the cookies that a response sets, in order.
 
     A value without a semicolon changes the value of a cookie and leaves its attributes; with one it is the value and
     all attributes.
     """
 
-    ops: tuple[Op, ...]
-
-    @classmethod
-    def json_schema(cls) -> dict[str, object]:
-        return edits_schema()
-
-    @classmethod
-    def read(cls, node: Node, reader: Reader, name: str) -> SetCookieEdits:
-        return cls(_read(node, reader, name, attributes=True))
-
-    def edited(self, raw: list[Field], flow: HTTPFlow, captures: Captures) -> list[Field]:
-        """The header section after the edits.
-
-        Raises:
-            TemplateError: a value would break out of its cookie.
-        """
-        for op in self.ops:
-            raw = self._one(op, raw, flow, captures)
-        return raw
+    attributes: ClassVar = True
 
     def _one(self, op: Op, raw: list[Field], flow: HTTPFlow, captures: Captures) -> list[Field]:
         left = _values(op, flow, captures)

@@ -221,6 +221,12 @@ class _Builder:
                     help="write the keys out, in the order in which they count",
                 )
             )
+        if not key.text[:1].isascii():
+            from rulesproxy.rules.files.traps import odd_blank
+
+            trap = odd_blank(key)
+            if trap is not None:
+                self.problems.append(trap)
         first = parent.key(key.text)
         if first is not None:
             self.problems.append(

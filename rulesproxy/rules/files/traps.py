@@ -23,6 +23,10 @@ _GOES_ON = re.compile(
 _MISSING_BLANK = re.compile(r"\s*(?:-\s+)*([a-z][a-z-]*:)(?=[^\s/])")
 _NO_COLON = re.compile(r"\s*(?:-\s+)*(?!(?:and|or|not|in)\b)[a-z][a-z-]*\s+[^:#]*$").fullmatch
 _FORBIDDEN_START = "@%`"
+_ODD_BLANK = "\u00a0\u1680\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff"
+"""What looks like a blank, or like nothing, and is a letter for YAML (1.2.2 section 5.5)."""
+_BEGINS_ODD = re.compile(f"[{_ODD_BLANK}]").match
+_ODD_LAYOUT = re.compile(f" *(?:- *)*(?:[a-z][a-z-]*:)?([{_ODD_BLANK}])").match
 
 
 def starts_filter(key: Scalar | None) -> bool:
@@ -81,6 +85,31 @@ def dropped_comment(scalar: Scalar) -> Diagnostic | None:
     )
 
 
+def odd_blank(key: Scalar) -> Diagnostic | None:
+    """The diagnostic for a key that begins with what only looks like a blank, or None."""
+    return _odd(key.file, key.start) if key.plain and _BEGINS_ODD(key.text) else None
+
+
+def _odd(file: File, at: int) -> Diagnostic:
+    from unicodedata import name
+
+    character = file.source.text[at]
+    title = f"U+{ord(character):04X} ({name(character, 'without a name').lower()}) is no blank for YAML"
+    help = "write an ordinary blank in its place: text that is copied from pages and chats often has others"
+    return Diagnostic("RP019", "error", title, file.span(at, at + 1), help=help)
+
+
+def _odd_layout(file: File, at: int) -> Diagnostic | None:
+    """An odd blank where the layout of a line is: in the one that the parser refused, or in the one above."""
+    text = file.source.text
+    start = text.rfind("\n", 0, at) + 1
+    for begin in (start, text.rfind("\n", 0, max(start - 1, 0)) + 1):
+        found = _ODD_LAYOUT(text[begin : begin + 200].partition("\n")[0])
+        if found is not None:
+            return _odd(file, begin + found.start(1))
+    return None
+
+
 def explain_error(file: File, error: yaml.YAMLError) -> Diagnostic:
     """The diagnostic for text that the YAML parser refused."""
     mark = getattr(error, "problem_mark", None)
@@ -100,6 +129,7 @@ def explain_error(file: File, error: yaml.YAMLError) -> Diagnostic:
         )
     return (
         _tab(file, line, line_start, problem)
+        or _odd_layout(file, at)
         or _in_flow(file, text, at, line, line_start, context)
         or _in_filter(file, line, line_start, at, problem, context)
         or _layout(file, error, at, problem, context)

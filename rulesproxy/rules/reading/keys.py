@@ -117,7 +117,10 @@ RULE = _table(
     Key("stop", bool, "`true`: no rule below applies, for the request and for the response.", "false"),
     Key(
         "on-error", Literal["open", "closed"], "What happens to a flow on which an action fails.", "open",
-        {"open": "The action has changed nothing, and the flow goes on.", "closed": "The client gets 502."},
+        {
+            "open": "The action has changed nothing, and the flow goes on.",
+            "closed": "The client gets 502, which the rules of the response see as any other answer.",
+        },
     ),
     Key(
         "on-overflow", Literal["stream", "block"],

@@ -11,7 +11,7 @@ from rulesproxy.filters.fields import FIELDS, Field, Kind
 from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.filters.reference import values_of
-from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.filters.view import FlowView
 from rulesproxy.rules.edits.json_text import written
 
 _NAME = re.compile(r"(?:orig\.)?([a-z_]+(?:\.[a-z_]+)*)").match
@@ -39,6 +39,12 @@ def field_of(name: str) -> Field | None:
     return FIELDS.get(found[1]) if found is not None else None
 
 
+def is_of_request(name: str) -> bool:
+    """Whether a name of a template has a value of the request, which rules may change."""
+    field = field_of(name)
+    return field is not None and field.side == "request" and not name.startswith("orig.")
+
+
 def state_name(name: str) -> str | None:
     """The name in the state that a name of a template reads, such as `client.step`; None where it reads none."""
     found = _STATE(name)
@@ -62,16 +68,16 @@ def read_of(name: str) -> typed.Read | None:
 
 
 @lru_cache(maxsize=1000)
-def reader(name: str) -> Callable[[HTTPFlow], str | None] | None:
-    """What reads a field that an exchange has from a flow; None where the name is none."""
+def reader(name: str) -> Callable[[FlowView], str | None] | None:
+    """What reads a field that an exchange has from a view of it; None where the name is none."""
     field = field_of(name)
     found = read_of(name) if field is not None and field.phases & _HTTP else None
     if field is None or found is None:
         return None
     kind = field.kind
 
-    def value(flow: HTTPFlow) -> str | None:
-        values = values_of(found, flow)
+    def value(view: FlowView) -> str | None:
+        values = values_of(found, view)
         return text_of(values[0], kind) if values else None
 
     return value

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 from urllib.parse import quote
 
-from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest
 from rulesproxy.rules.edits.json_text import written
 from rulesproxy.rules.templates.fields import Shown
 
@@ -26,6 +26,26 @@ OF_TIME = ("unix", "http")
 
 _INTEGER = re.compile(r"[-+]?[0-9]+").fullmatch
 _DEFAULT = re.compile(r"""default\(\s*(["'])(.*)\1\s*\)""")
+
+
+class Seen(dict[str, str]):
+    """Captures of a rule that acts behind the request pass on values of the request.
+
+    Attributes:
+        request: the request as it stood when the request pass was at the rule; None where that is still the flow's.
+    """
+
+    __slots__ = ("request",)
+
+    def __init__(self, captures: Captures) -> None:
+        super().__init__(captures)
+        self.request: HTTPRequest | None = None
+
+
+def request_of(flow: HTTPFlow, captures: Captures) -> HTTPRequest:
+    """The request that the templates of a rule read: the one that its filter has read."""
+    seen = captures.request if isinstance(captures, Seen) else None
+    return flow.request if seen is None else seen
 
 
 class TemplateError(ValueError):

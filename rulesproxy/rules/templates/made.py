@@ -1,6 +1,6 @@
 """The values that are made for a rule when it acts: `${now}`, `${uuid}`, `${counter}`, and what it reads of a message.
 
-They stand among its captures, under names that no capture has.
+They stand among its captures, under names that no capture has, and with them the request that the rule saw.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from rulesproxy.filters.reference import values_of
 from rulesproxy.filters.view import FlowView
+from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.rules.action import Captures
 from rulesproxy.rules.memory import Memory
 from rulesproxy.rules.outside import Outside
 from rulesproxy.rules.templates.fields import read_of, text_of
-from rulesproxy.rules.templates.filters import Instant
+from rulesproxy.rules.templates.filters import Instant, Seen
 from rulesproxy.rules.templates.names import COUNTER, MADE, NOW, UUID
 
 
@@ -25,6 +26,9 @@ def making(
 
     def make(view: FlowView) -> Captures:
         found = _Made(captures(view) if captures is not None else {}, outside)
+        # A view of raw TCP has no request of its own, and no template reads one there.
+        if isinstance(view.flow, HTTPFlow) and view.request is not view.flow.request:
+            found.request = view.request
         if COUNTER in names:
             found[f"${COUNTER}"] = str(memory.next(COUNTER))
         if UUID in names:
@@ -41,7 +45,7 @@ def making(
     return make
 
 
-class _Made(dict[str, str]):
+class _Made(Seen):
     """Captures beside values that are made for the rule. The time is that of the moment at which it is asked for."""
 
     __slots__ = ("_outside",)

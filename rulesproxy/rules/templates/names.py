@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from rulesproxy.diagnostics import suggest
 from rulesproxy.filters.fields import public_names
 from rulesproxy.filters.phases import MESSAGES
-from rulesproxy.flow.http import HTTPFlow
+from rulesproxy.filters.view import FlowView
+from rulesproxy.flow.http import HTTPFlow, HTTPRequest
+from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.rules.templates import fields as template_fields
-from rulesproxy.rules.templates.filters import Captures, Read
+from rulesproxy.rules.templates.filters import Captures, Read, request_of
 
 if TYPE_CHECKING:
     from rulesproxy.rules.schema import Names
@@ -23,20 +25,22 @@ MADE = (COUNTER, NOW, UUID)
 gets them with the captures, under these names behind a `$`."""
 
 _INDEXED = re.compile(r"""(query|request\.header|request\.cookie|response\.header)\[\s*(["'])(.*?)\2\s*\]""")
-_PLAIN: dict[str, Callable[[HTTPFlow], str | None]] = {
-    "method": lambda flow: flow.request.method,
-    "scheme": lambda flow: flow.request.scheme,
-    "host": lambda flow: flow.request.host,
-    "port": lambda flow: str(flow.request.port),
-    "path": lambda flow: flow.request.path.partition("?")[0],
-    "url": lambda flow: flow.request.url,
-    "http.version": lambda flow: flow.request.http_version,
+_OF_REQUEST: dict[str, Callable[[HTTPRequest], str | None]] = {
+    "method": lambda request: request.method,
+    "scheme": lambda request: request.scheme,
+    "host": lambda request: request.host,
+    "port": lambda request: str(request.port),
+    "path": lambda request: request.path.partition("?")[0],
+    "url": lambda request: request.url,
+    "http.version": lambda request: request.http_version,
+    "request.text": lambda request: request.text,
+}
+_OF_FLOW: dict[str, Callable[[HTTPFlow], str | None]] = {
     "client.ip": lambda flow: flow.client_conn.address[0],
     "orig.method": lambda flow: flow.orig.method,
     "orig.host": lambda flow: flow.orig.host,
     "orig.path": lambda flow: flow.orig.path.partition("?")[0],
     "orig.url": lambda flow: flow.orig.url,
-    "request.text": lambda flow: flow.request.text,
     "response.status": lambda flow: None if flow.response is None else str(flow.response.status_code),
     "response.text": lambda flow: None if flow.response is None else flow.response.text,
 }
@@ -53,12 +57,14 @@ class Meaning:
         fixed: its value is known when the file is loaded.
         from_path: its value is a piece of a path.
         hides: it is a capture, and there is something else of this name.
+        empty: it is a variable of the environment that is set, and empty.
     """
 
     read: Read
     fixed: bool = False
     from_path: bool = False
     hides: bool = False
+    empty: bool = False
 
 
 def meaning(name: str, names: Names) -> Meaning | None:
@@ -68,16 +74,21 @@ def meaning(name: str, names: Names) -> Meaning | None:
         if _CAPTURE(name):
             return Meaning(_capture(name))
     elif name in names.captures:
-        hides = name in MADE or name in _PLAIN or template_fields.field_of(name) is not None
+        hides = name in MADE or template_fields.field_of(name) is not None
         return Meaning(_capture(name), from_path=names.captures[name] in _FROM_PATH, hides=hides)
     if name.startswith(("env:", "vars.")):
         value = names.env.get(name[4:]) if name.startswith("env:") else names.vars.get(name[5:])
-        return None if value is None else Meaning(_literal(value), fixed=True)
+        # The environment of rules that are not in force has every variable, and none of its own.
+        empty = value == "" and name.startswith("env:") and bool(names.env)
+        return None if value is None else Meaning(_literal(value), fixed=True, empty=empty)
     if name in MADE:
         return Meaning(_made(name))
-    if name in _PLAIN:
-        reader = _PLAIN[name]
-        return Meaning(lambda flow, captures: reader(flow), from_path=name in _FROM_PATH)
+    if name in _OF_REQUEST:
+        of_request = _OF_REQUEST[name]
+        return Meaning(lambda flow, captures: of_request(request_of(flow, captures)), from_path=name in _FROM_PATH)
+    if name in _OF_FLOW:
+        of_flow = _OF_FLOW[name]
+        return Meaning(lambda flow, captures: of_flow(flow), from_path=name in _FROM_PATH)
     indexed = _INDEXED.fullmatch(name)
     if indexed is not None:
         return Meaning(_indexed(indexed.group(1), indexed.group(3)))
@@ -86,7 +97,7 @@ def meaning(name: str, names: Names) -> Meaning | None:
         # It is read together with the captures, when the rule meets a message.
         return Meaning(_made(name))
     read = template_fields.reader(name)
-    return None if read is None else Meaning(lambda flow, captures: read(flow), from_path=name in _FROM_PATH)
+    return None if read is None else Meaning(_of_field(read), from_path=name in _FROM_PATH)
 
 
 def hint(name: str, names: Names) -> str:
@@ -98,7 +109,8 @@ def hint(name: str, names: Names) -> str:
         return f"did you mean `${{vars.{meant}}}`?" if meant else "define it under `vars:`"
     if name in names.vars:
         return f"write `${{vars.{name}}}`"
-    candidates = [*(names.captures or ()), *(f"vars.{key}" for key in names.vars), *_PLAIN, *public_names(), *MADE]
+    known = (*_OF_REQUEST, *_OF_FLOW, *public_names(), *MADE)
+    candidates = [*(names.captures or ()), *(f"vars.{key}" for key in names.vars), *known]
     meant = suggest(name, candidates)
     if meant:
         return f"did you mean `${{{meant}}}`?"
@@ -121,13 +133,23 @@ def _literal(value: str) -> Read:
     return lambda flow, captures: value
 
 
+def _of_field(read: Callable[[FlowView], str | None]) -> Read:
+    def of(flow: HTTPFlow, captures: Captures) -> str | None:
+        # Messages of raw TCP, which have no request, are filled in with their own flow.
+        if isinstance(flow, TCPFlow):
+            return read(FlowView.of_message(flow, None, 0))
+        return read(FlowView(flow).at(request_of(flow, captures)))
+
+    return of
+
+
 def _indexed(kind: str, key: str) -> Read:
     def read(flow: HTTPFlow, captures: Captures) -> str | None:
         if kind == "query":
-            return flow.request.query.get(key)
+            return request_of(flow, captures).query.get(key)
         if kind == "request.cookie":
-            return flow.request.cookies.get(key)
-        message = flow.request if kind == "request.header" else flow.response
+            return request_of(flow, captures).cookies.get(key)
+        message = request_of(flow, captures) if kind == "request.header" else flow.response
         values = message.headers.get_all(key) if message is not None else ()
         return values[0] if values else None
 
