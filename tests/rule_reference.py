@@ -22,6 +22,7 @@ from rulesproxy.rules.actions.respond import Answer
 from rulesproxy.rules.actions.run import Function
 from rulesproxy.rules.actions.throttle import PROFILES
 from rulesproxy.rules.actions.upstream import HostName, HostPort, Identity, Proxy, Version
+from rulesproxy.rules.dry.case_messages import Code, ExpectedMessage, MessageList, SentMessage, Target
 from rulesproxy.rules.dry.cases import Case, Exchange, Expect, Request, Response
 from rulesproxy.rules.dry.expected import BodyText, Ending, HeaderNames, JSONSubset, NameList, Pairs, Status, Upstream
 from rulesproxy.rules.edits.bodies import BodyEdits
@@ -59,7 +60,8 @@ KINDS: dict[type, str] = {
     Dribbling: "`{chunks, over}`",
     Request: "`METHOD URL`, or keys", Response: "status, or keys", Expect: "keys", Exchange: "keys", Upstream: "`none`, or keys",
     BodyText: "text", Ending: "`close`, `reset`, `timeout`", HeaderNames: "names with values", JSONSubset: "any value", NameList: "names",
-    Pairs: "names with values", Status: "number, 200 to 599",
+    Pairs: "names with values", Status: "number, 200 to 599, or 101",
+    Target: "`HOST:PORT`, or keys", SentMessage: "keys", MessageList: "list of keys, or `none`", Code: "number, 1000 to 4999",
     Function: "`file.py:function`", NewFile: "file", HTMLEdits: "[edits](#edits-of-html)", Snippet: "text with `${…}`, or `{file: …}`", Selector: "selector",
 }  # fmt: skip
 
@@ -122,7 +124,9 @@ def _tests() -> str:
     """The keys of a test, of what it sends, of what the server answers, and of what is expected."""
     parts = []
     for title, cls in (
-        ("A test", Case), ("`request`", Request), ("`response`", Response), ("`expect`", Expect), ("`upstream`", Upstream),
+        ("A test", Case), ("`request`", Request), ("`tcp`", Target), ("Each of `messages`", SentMessage),
+        ("`response`", Response), ("`expect`", Expect), ("Each of `messages` below `expect`", ExpectedMessage),
+        ("`upstream`", Upstream),
     ):  # fmt: skip
         parts.append(f"{title} has these keys:\n\n{_keys(cls)}")
     return "\n\n".join(parts)

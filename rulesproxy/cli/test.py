@@ -168,11 +168,13 @@ def _summarize(verdicts: Sequence[Verdict], gaps: Sequence[Gap], seconds: float,
     else:
         outcome = paint("good", f"{number} passed")
     print(f"{outcome} in {seconds:.2f} s")
-    for words, matched in (("no test has a request that matches", False), ("every request matches", True)):
-        names = [gap.rule.name for gap in gaps if gap.matched == matched]
-        if names:
+    for matched in (False, True):
+        for unit in dict.fromkeys([gap.unit for gap in gaps]):
+            names = [gap.rule.name for gap in gaps if gap.matched == matched and gap.unit == unit]
+            words = f"every {unit} matches" if matched else f"no test has a {unit} that matches"
             more = len(names) - _NAMES
-            print(paint("doubt", f"{words}: {', '.join(names[:_NAMES])}{f' and {more} more' if more > 0 else ''}"))
+            if names:
+                print(paint("doubt", f"{words}: {', '.join(names[:_NAMES])}{f' and {more} more' if more > 0 else ''}"))
 
 
 def _as_json(verdicts: Sequence[Verdict], diagnostics: Sequence[Diagnostic], failed: bool) -> dict[str, object]:

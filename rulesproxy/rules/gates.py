@@ -110,6 +110,12 @@ class Gates:
     places: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
 
     @property
+    def named(self) -> str:
+        """Those that are there by their keys, in words."""
+        there = (("sample", self.sample), ("nth", self.nth), ("every", self.every > 1), ("times", self.times))
+        return " and ".join([f"`{name}`" for name, is_there in there if is_there])
+
+    @property
     def open(self) -> bool:
         """Whether every flow gets through."""
         return self == _OPEN

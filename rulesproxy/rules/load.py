@@ -139,7 +139,7 @@ class _Loader:
     def loaded(self) -> Loaded:
         self.parts.append(("", list(self.profiles.check())))
         if self.tests:
-            from rulesproxy.rules.dry.cases import check_names
+            from rulesproxy.rules.dry.case_checks import check_names
 
             names = {rule.name for rule in self.rules}
             if any(each.severity == "error" for _, part in self.parts for each in part):
@@ -255,7 +255,7 @@ class _Loader:
 
     def _tests(self, node: Node | None, reader: Reader, scope: Scope) -> None:
         if node is not None and not (isinstance(node, Scalar) and node.null):
-            from rulesproxy.rules.dry.cases import read_cases
+            from rulesproxy.rules.dry.case_checks import read_cases
 
             self.tests += read_cases(node, reader, scope.names_of("vars"), self.profiles)
 

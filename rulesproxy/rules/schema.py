@@ -321,7 +321,8 @@ def schema_of(cls: type) -> dict[str, Field]:
         return _SCHEMAS[cls]
     hints = get_type_hints(cls, include_extras=True)
     _SCHEMAS[cls] = {
-        field.name.replace("_", "-"): Field(
+        # A key that is a word of Python has a mark at its end as an attribute: `from_`.
+        field.name.rstrip("_").replace("_", "-"): Field(
             field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING
         )
         for field in fields(cls)

@@ -192,7 +192,40 @@ def test_rules_that_break_under_a_profile_are_named(folder: Path, capsys: pytest
 
 def test_the_example_of_the_reference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "rules" / "README.md").read_text("utf-8")
-    example = page.partition("## Tests\n")[2].partition("```yaml\n")[2].partition("```")[0]
-    (folder / "example.yaml").write_text(example)
-    assert main(["test", "example.yaml"]) == 0
-    assert capsys.readouterr().out.startswith("3 tests passed")
+    for example in page.partition("## Tests\n")[2].split("```yaml\n")[1:3]:
+        (folder / "example.yaml").write_text(example.partition("```")[0])
+        assert main(["test", "example.yaml"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("3 tests passed")
+        assert "no test has" not in shown
+
+
+MESSAGES = """version: 1
+rules:
+  - {id: pong, match: ws.text == 'ping', rewrite: {message: {text: pong}}}
+  - {id: other, match: tcp.data contains 'x', drop-message: }
+  - {id: page, match: path == '/x', block: }
+tests:
+  - name: pings
+    request: wss://feed.test/
+    messages: [{from: client, text: ping}]
+    expect: {rules: [pong], messages: [{to: server, text: pang}]}
+"""
+
+
+def test_messages_in_all_formats(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "messages.yaml").write_text(MESSAGES)
+    assert main(["test", "messages.yaml", "--junit", "out.xml"]) == 1
+    shown = capsys.readouterr().out
+    assert "the server gets `pong`" in shown
+    assert "no test has a message that matches: other\nno test has a request that matches: page\n" in shown
+    assert "every message matches: pong\n" in shown
+    (suite,) = ElementTree.parse(folder / "out.xml").getroot()
+    assert "the server gets `pong`" in (suite[0][0].text or "")
+    assert main(["test", "messages.yaml", "--output-format", "json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["tests"][0]["hits"] == [["pong"]]
+    assert [each["code"] for each in report["diagnostics"]] == ["RP910", "RP902", "RP902", "RP902"]
+    (folder / "messages.yaml").write_text(MESSAGES.replace("pang", "pong"))
+    assert main(["test", "messages.yaml"]) == 0
+    assert main(["test", "messages.yaml", "--strict"]) == 1

@@ -1,4 +1,5 @@
-"""A dry run is the live proxy without the network: the same rules and flows give the same hits, request and answer."""
+"""A dry run is the live proxy without the network: the same rules and flows give the same hits, request and answer,
+the same messages bring the same messages to the two sides of a conversation, and end it alike."""
 
 from __future__ import annotations
 
@@ -12,15 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rulesproxy import HTTPFlow, load_rules
-from rulesproxy.flow.connection import ServerConn
+from rulesproxy import DryRun, HTTPFlow, TCPFlow, WebSocketFlow, load_rules
+from rulesproxy.flow.connection import ClientConn, ServerConn
 from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import to_str
 from rulesproxy.flow.http import HTTPMessage
+from rulesproxy.proto.websocket import Close
 from rulesproxy.rules.outside import the_machine
+from tests.rules import test_message_oracle as messages
 from tests.rules.test_oracle import requests, rule_sets
-from tests.support.origin import Origin, answer
+from tests.support.line import Talking
+from tests.support.origin import LIMIT, Origin, answer
 from tests.support.running import client_of, running
+from tests.support.websocket import HANDSHAKE, Peer, open_websocket, serving
 from tests.support.wire import Message
 
 FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
@@ -283,3 +288,185 @@ def test_any_rules_both_ways(text: str, sent: dict[str, Any], scheme: str) -> No
     if flow.response is None:
         flow.error = FlowError("down", "refused")
     assert dry(text, flow) == asyncio.run(live(text, flow)), text
+
+
+# Conversations
+
+Said = list[tuple[bool, str | bytes]]
+"""For each message whether the client sends it, and what it says."""
+Came = tuple[list[str | bytes], list[str | bytes], object, list[str]]
+"""What comes to the client and to the server, how a rule ends the conversation, and the rules that matched."""
+
+
+class Counter:
+    """An addon behind the rules that knows how many messages have passed them, and whether a rule has ended it."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self.ended = False
+        self.over = False
+        self.hits: list[str] = []
+        self._moved = asyncio.Event()
+
+    def websocket_message(self, flow: WebSocketFlow) -> None:
+        self._note(flow.handshake_flow.hits, flow.ending is not None or flow.handshake_flow.plan.end is not None)
+
+    def tcp_message(self, flow: TCPFlow) -> None:
+        self._note(flow.hits, flow.closing)
+
+    def websocket_end(self, flow: WebSocketFlow | TCPFlow) -> None:
+        self.over = True
+        self._moved.set()
+
+    tcp_end = websocket_end
+
+    def _note(self, hits: list[str], ended: bool) -> None:
+        self.passed += 1
+        self.hits, self.ended = list(hits), ended
+        self._moved.set()
+
+    async def until(self, number: int) -> bool:
+        """Wait for so many messages; whether it goes on."""
+        async with asyncio.timeout(LIMIT):
+            while self.passed < number:
+                self._moved.clear()
+                await self._moved.wait()
+        return not self.ended
+
+    async def end(self) -> None:
+        """Wait for the end."""
+        async with asyncio.timeout(LIMIT):
+            while not self.over:
+                self._moved.clear()
+                await self._moved.wait()
+
+
+async def live_websocket(text: str, said: Said) -> Came:
+    servers: asyncio.Queue[Peer] = asyncio.Queue()
+    left = asyncio.Event()
+
+    async def talk(peer: Peer) -> None:
+        await servers.put(peer)
+        await left.wait()
+
+    counter = Counter()
+    async with Origin(serving(talk)) as origin:
+
+        class Names:
+            """Stands for DNS."""
+
+            observes = True
+
+            def serverconnect(self, server_conn: ServerConn) -> None:
+                server_conn.address = ("127.0.0.1", origin.port)
+
+        rules = load_rules(text=text, outside=SAMPLED)
+        async with running(Names(), counter, rules=rules) as proxy, client_of(proxy) as raw:
+            client = await open_websocket(raw, "http://a.test/")
+            server = await servers.get()
+            for number, (from_client, content) in enumerate(said, 1):
+                (client if from_client else server).send(content)
+                if not await counter.until(number):
+                    break
+            if not counter.ended:
+                client.say_close(1000, "done")
+            came = [await everything(peer) for peer in (server, client)]
+            left.set()
+            await counter.end()
+    (to_server, closed), (to_client, _) = came
+    end = None if closed == Close(1000, "done") else closed
+    return to_client, to_server, end and end.code, counter.hits
+
+
+async def everything(peer: Peer) -> tuple[list[str | bytes], Close | None]:
+    """All messages that come to one side, up to the Close, which it answers."""
+    found: list[str | bytes] = []
+    while not isinstance(said := await peer.receive(), Close):
+        if said is None:
+            return found, None
+        assert not isinstance(said, int)
+        found.append(said)
+    peer.say_close(said.code, said.reason)
+    return found, said
+
+
+def dry_websocket(text: str, said: Said) -> Came:
+    dry = DryRun([addon.rule for addon in load_rules(text=text).rules])
+    flow = make("GET", "http://a.test/", [line.split(": ") for line in HANDSHAKE], status=101)  # type: ignore[misc]
+    result = dry.run(flow, messages=said)
+    heard = result.heard
+    assert heard is not None
+    client, server = ([each.content for each in heard.arrived if each.to_client is side] for side in (True, False))
+    return client, server, heard.close, list(result.hits)
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@given(
+    messages.rule_sets(messages.WEBSOCKET, [*messages.ACTIONS, *messages.BOTH_WAYS[:2]]), messages.WEBSOCKET_MESSAGES
+)
+def test_any_websocket_both_ways(text: str, said: Said) -> None:
+    assert dry_websocket(text, said) == asyncio.run(live_websocket(text, said)), text
+
+
+async def live_tcp(text: str, from_client: bool, pieces: list[bytes]) -> Came:
+    counter, script = Counter(), Talking()
+    rules = load_rules(text=text, outside=SAMPLED)
+    async with Origin(script, raw=True) as origin:
+        # What is kept back waits for the next piece, however slow this machine is.
+        options: dict[str, object] = {"mode": f"tcp:{origin.authority}", "limits_tcp_hold": 60.0}
+        async with running(counter, rules=rules, **options) as proxy, client_of(proxy) as client:
+            server = await script.connections.get()
+            for number, piece in enumerate(pieces, 1):
+                (client if from_client else server).send(piece)
+                if not await counter.until(number):
+                    break
+            ended = counter.ended
+            if from_client:
+                client.half_close()
+            else:
+                server.end()
+            async with asyncio.timeout(LIMIT):
+                if from_client:
+                    while await server.read():
+                        pass
+                    server.end()
+                    to_client = await client.read_to_end()
+                else:
+                    to_client = await client.read_to_end()
+                    client.half_close()
+                    while await server.read():
+                        pass
+            to_server = bytes(server.received)
+            script.over.set()
+            await counter.end()
+            hits = counter.hits
+    return [to_client], [to_server], "close" if ended or counter.ended else None, hits
+
+
+def dry_tcp(text: str, from_client: bool, pieces: list[bytes]) -> Came:
+    dry = DryRun([addon.rule for addon in load_rules(text=text).rules])
+    flow = TCPFlow(ClientConn(("127.0.0.1", 1)), ServerConn(("127.0.0.1", 2)))
+    result = dry.connect(flow, [(from_client, piece) for piece in pieces])
+    heard = result.heard
+    client, server = (
+        b"".join([each.content for each in heard.arrived if each.to_client is side])  # type: ignore[misc]
+        for side in (True, False)
+    )
+    return [client], [server], heard.end, list(result.hits)
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@given(
+    messages.rule_sets(messages.TCP, [*messages.ACTIONS, *messages.BOTH_WAYS[:2]]), st.booleans(),
+    st.lists(st.sampled_from([*map(messages.as_bytes, messages.TEXTS), b"a\xffb"]), min_size=1, max_size=6),
+)  # fmt: skip
+def test_any_tcp_both_ways(text: str, from_client: bool, pieces: list[bytes]) -> None:
+    assert dry_tcp(text, from_client, pieces) == asyncio.run(live_tcp(text, from_client, pieces)), text
+
+
+async def test_a_websocket_that_is_cut_off_both_ways() -> None:
+    text = rules("  - id: cut\n    match: ws.text == 'x'\n    block: reset\n")
+    said: Said = [(True, "a"), (True, "x"), (True, "b")]
+    to_client, to_server, _, hits = dry_websocket(text, said)
+    assert (await live_websocket(text, said))[1:] == (to_server, None, hits)
+    assert (to_client, to_server, hits) == ([], ["a"], ["cut"])

@@ -217,18 +217,6 @@ def test_coverage_goes_both_ways() -> None:
     assert "ads" not in [gap.rule.name for gap in coverage(loaded.rules, verdicts(more))]
 
 
-def test_coverage_leaves_out_what_no_request_reaches() -> None:
-    rules = """version: 1
-rules:
-  - {id: ad, match: "ws.json['type'] == 'ad'", drop-message: }
-  - {id: bytes, match: tcp.data contains 'a', drop-message: }
-  - {id: events, match: event.data == 'a', drop-message: }
-  - {id: page, match: path == '/x', block: }
-"""
-    found = coverage(load_text(rules).rules, verdicts("  - {request: 'GET http://a.t/', expect: {rules: []}}\n", rules))
-    assert [gap.rule.name for gap in found] == ["events", "page"]
-
-
 def test_a_case_makes_the_flow_that_a_client_would() -> None:
     case: Case = verdicts(
         "  - {name: it, request: {url: 'https://a.test/x', headers: {Content-Type: a/b}, json: {a: é}}, expect: {rules: []}}\n"

@@ -1,26 +1,25 @@
 """The `tests:` of a rule file: what a client sends, what the server answers, and what is expected to come of it.
 
-It knows how a test is written. That it holds is seen by `judge`.
+It knows how a test is written; which of its keys go together is known by `case_checks`. That it holds is seen by
+`judge`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import ClassVar, Literal, TypeVar
 
-from rulesproxy.diagnostics import Diagnostic, Span, suggest
+from rulesproxy.diagnostics import Span
 from rulesproxy.flow.error import FlowError
 from rulesproxy.flow.headers import is_token
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.url import split_url
+from rulesproxy.rules.dry.case_messages import Code, MessageList, SentMessage, Target, client_address
 from rulesproxy.rules.dry.expected import BodyText, Ending, HeaderNames, JSONSubset, NameList, Pairs, Status, Upstream
 from rulesproxy.rules.files import nodes
 from rulesproxy.rules.files.nodes import Node
-from rulesproxy.rules.files.profiles import Profiles
-from rulesproxy.rules.reading.names import unknown_name
-from rulesproxy.rules.schema import Bad, Reader
+from rulesproxy.rules.schema import Reader
 
 Failing = Literal["refused", "timeout", "tls", "dns", "disconnected"]
 
@@ -32,6 +31,13 @@ _WORDS: dict[str, str] = {
     "disconnected": "the server broke off its answer",
 }
 _FORM = "`GET https://api.example.com/v1`"
+_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+_HANDSHAKE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": _KEY,
+}  # fmt: skip
+"""What the handshake of a WebSocket has beside its URL (RFC 6455 section 4.1), with the key of its example."""
+_ACCEPTS = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""What the server adds to the key in its answer (RFC 6455 section 4.2.2)."""
 R = TypeVar("R", bound="_Record")
 
 
@@ -58,9 +64,10 @@ class Request:
     """What the client sends: `GET URL`, a URL alone, or a mapping.
 
     Attributes:
-        url: the absolute URL.
+        url: the absolute URL; with `ws://` or `wss://` the request is the handshake of a WebSocket.
         method: the method, `GET` unless given.
-        headers: header fields, each a text or a list of texts. Host and the length are there by themselves.
+        headers: header fields, each a text or a list of texts. Host, the length and what a handshake needs are there by
+            themselves.
         body: the body as text.
         json: the body as JSON, written in YAML; the content type is there by itself.
         client: the address of the client.
@@ -97,16 +104,25 @@ class Request:
             reader.fail("RP904", at_url, str(error).replace("'", "`"), f"such as {_FORM}")
         if not is_token(request.method.encode("utf-8", "replace")):
             reader.fail("RP904", at_method, f"`{request.method}` is no method", f"such as {_FORM}")
-        try:
-            ip_address(request.client)
-        except ValueError:
-            at_client = node.get("client") if isinstance(node, nodes.Mapping) else None
-            reader.fail("RP904", at_client or node, f"`{request.client}` is no IP address", "such as 10.0.0.5")
-        return replace(request, method=request.method.upper())
+        at_client = node.get("client") if isinstance(node, nodes.Mapping) else None
+        client_address(request.client, at_client or node, reader)
+        request = replace(request, method=request.method.upper())
+        if request.is_websocket and request.method != "GET":
+            reader.fail("RP904", at_method, f"a WebSocket begins with GET, not with {request.method}")
+        return request
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether it is the handshake of a WebSocket."""
+        fields = self.headers.fields() if self.headers is not None else ()
+        upgrades = any(name.lower() == "upgrade" and value.lower() == "websocket" for name, value in fields)
+        return upgrades or self.url.lower().startswith(("ws://", "wss://"))
 
     def flow(self) -> HTTPFlow:
         """A flow that begins with this request."""
         fields = list(self.headers.fields()) if self.headers is not None else []
+        for name, value in _HANDSHAKE.items() if self.is_websocket else ():
+            _default(fields, name, value)
         body = b"" if self.body is None else self.body.text.encode("utf-8", "surrogateescape")
         if self.json is not None:
             body = self.json.encoded()
@@ -128,7 +144,7 @@ class Response:
     """What the server answers: a status alone, or a mapping.
 
     Attributes:
-        status: the status, 200 unless given.
+        status: the status, 200 unless given; of a WebSocket 101, which begins it.
         headers: header fields, each a text or a list of texts. The length is there by itself.
         body: the body as text.
         json: the body as JSON, written in YAML; the content type is there by itself.
@@ -157,7 +173,17 @@ class Response:
         if self.json is not None:
             body = self.json.encoded()
             _default(fields, "Content-Type", "application/json")
-        status = 200 if self.status is None else self.status.value
+        status = (101 if flow.request.headers.get("upgrade") else 200) if self.status is None else self.status.value
+        if status == 101:
+            # Few tests need these.
+            from base64 import b64encode
+            from hashlib import sha1
+
+            key = flow.request.headers.get("sec-websocket-key", "")
+            accepted = b64encode(sha1(f"{key}{_ACCEPTS}".encode()).digest()).decode()
+            agreed = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Accept": accepted}
+            for name, value in agreed.items():
+                _default(fields, name, value)
         made = HTTPFlow.make("GET", "http://server/", status=status, response_headers=fields, response_body=body)
         flow.response = made.response
 
@@ -171,7 +197,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Expect(_Record):
-    """What is to come of a request. What is not named may be anything.
+    """What is to come of a request or a connection. What is not named may be anything.
 
     Attributes:
         rules: the rules that match, all of them, in the order of their first hit; `none` or an empty list for none.
@@ -180,14 +206,17 @@ class Expect(_Record):
         headers: header fields that the client gets, by name; `null` for one that must not be there.
         body: the body that the client gets, as text.
         json: what the body that the client gets holds, as JSON: members that are not named may be there too.
-        end: how the connection ends where it ends without an answer: `close`, `reset` or `timeout`.
+        end: how a rule ends the client's connection: `close`, `reset` or `timeout`.
         upstream: what the server gets, with the keys `method`, `url`, `headers`, `body` and `json`; `none` where it
             must not be asked.
+        messages: all that arrives in a conversation on either side, in order, each `{to, text}`, `{to, json}` or
+            `{to, bytes}`; `none` for nothing.
+        close: the code with which a rule closes the WebSocket.
     """
 
     synonyms: ClassVar = {
         "rule": "rules", "hits": "rules", "code": "status", "header": "headers", "text": "body", "content": "body",
-        "includes": "rules-include", "server": "upstream", "connection": "end",
+        "includes": "rules-include", "server": "upstream", "connection": "end", "message": "messages",
     }  # fmt: skip
 
     rules: NameList | None = None
@@ -198,30 +227,41 @@ class Expect(_Record):
     json: JSONSubset | None = None
     end: Ending | None = None
     upstream: Upstream | None = None
+    messages: MessageList | None = None
+    close: Code | None = None
     _span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange(_Record):
-    """One request of a test.
+    """One request of a test, or one connection.
 
     Attributes:
         request: what the client sends: `GET https://a.test/x`, or `{method, url, headers, body, json, client}`.
+        tcp: the raw TCP connection that the client opens instead: `redis.test:6379`, or `{address, client}`.
+        messages: what is sent then, on that connection or on the WebSocket that the request begins, in order, each
+            `{from, text}`, `{from, json}` or `{from, bytes}`.
         response: what the server answers: a status, or `{status, headers, body, json}`; 200, empty, unless given.
         error: how the server fails instead: `refused`, `timeout`, `tls`, `dns`, `disconnected`.
         sampled: whether rules with `sample` take this request.
         expect: what is to come of it.
     """
 
-    request: Request
     expect: Expect
+    request: Request | None = None
+    tcp: Target | None = None
+    messages: tuple[SentMessage, ...] = ()
     response: Response | None = None
     error: Failing | None = None
     sampled: bool = True
     _span: Span | None = None
 
+    needs: ClassVar = ("request", "tcp")
+    synonyms: ClassVar = {"connection": "tcp", "message": "messages", "expected": "expect", "then": "expect"}
+
     def flow(self) -> HTTPFlow:
         """The flow that it is made of."""
+        assert self.request is not None
         flow = self.request.flow()
         if self.error is not None:
             flow.error = FlowError(f"{flow.request.host}: {_WORDS[self.error]}", self.error)
@@ -232,29 +272,34 @@ class Exchange(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Case(_Record):
-    """A test: one request, or `steps` that follow each other on one state and one clock.
+    """A test: one request or connection, or `steps` that follow each other on one state and one clock.
 
     Attributes:
         name: what it is about.
         profile: profiles that are on.
         vars: other values for variables of this file.
         request: what the client sends.
+        tcp: the raw TCP connection that the client opens instead: `redis.test:6379`, or `{address, client}`.
+        messages: what is sent on that connection, or on the WebSocket that the request begins, in order.
         response: what the server answers.
         error: how the server fails instead.
         sampled: whether rules with `sample` take this request.
         expect: what is to come of it.
-        steps: several requests, each with the keys `request`, `response`, `error`, `sampled` and `expect`.
+        steps: several requests or connections, each with the keys `request`, `tcp`, `messages`, `response`, `error`,
+            `sampled` and `expect`.
     """
 
     synonyms: ClassVar = {
         "id": "name", "title": "name", "description": "name", "expected": "expect", "then": "expect",
-        "given": "response", "profiles": "profile", "variables": "vars",
+        "given": "response", "profiles": "profile", "variables": "vars", "connection": "tcp", "message": "messages",
     }  # fmt: skip
 
     name: str = ""
     profile: NameList | None = None
     vars: Pairs | None = None
     request: Request | None = None
+    tcp: Target | None = None
+    messages: tuple[SentMessage, ...] = ()
     response: Response | None = None
     error: Failing | None = None
     sampled: bool = True
@@ -270,12 +315,14 @@ class Case(_Record):
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
-        """Its requests, in order."""
+        """Its requests and connections, in order."""
         if self.steps:
             return self.steps
-        assert self.request is not None
         assert self.expect is not None
-        return (Exchange(self.request, self.expect, self.response, self.error, self.sampled, self._span),)
+        alone = Exchange(
+            self.expect, self.request, self.tcp, self.messages, self.response, self.error, self.sampled, self._span
+        )
+        return (alone,)
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -286,86 +333,6 @@ class Case(_Record):
     def variables(self) -> Mapping[str, str]:
         """Its values for variables."""
         return dict(self.vars.fields()) if self.vars is not None else {}
-
-
-def read_cases(node: Node, reader: Reader, variables: set[str], profiles: Profiles) -> list[Case]:
-    """The tests in the value of `tests:`; what is wrong is recorded, and such a test left out.
-
-    `variables` are those of the file.
-    """
-    if not isinstance(node, nodes.Sequence):
-        reader.fail("RP112", node, "`tests` must be a list", "start every test with `- `")
-    found = []
-    for item in node.items:
-        try:
-            case = Case.read(item, reader, "a test")
-            _check_case(case, item, reader)
-        except Bad:
-            continue
-        for key in case.vars.keys if case.vars is not None else ():
-            if key.text not in variables:
-                unknown_name(key, "vars", variables, reader)
-        for profile, span in case.profile.names if case.profile is not None else ():
-            profiles.want(profile, span)
-        name = case.name or f"line {case.span.line}"
-        found.append(replace(case, name=name))
-    return found
-
-
-def check_names(cases: list[Case], names: set[str], ids: set[str]) -> Iterator[Diagnostic]:
-    """What is wrong with the names of rules in tests: `names` are those that run, `ids` all that are written."""
-    for case in cases:
-        for exchange in case.exchanges:
-            for listed in (exchange.expect.rules, exchange.expect.rules_include):
-                for name, span in listed.names if listed is not None else ():
-                    if name in names or (name in ids and case.profiles):
-                        continue
-                    if name in ids:
-                        title = f"test `{case.name}` expects rule `{name}`, which is switched off"
-                        help = "switch it on, or name its `profile` in the test"
-                    else:
-                        title = f"test `{case.name}` expects rule `{name}`, which does not exist"
-                        meant = suggest(name, names | ids)
-                        help = f"did you mean `{meant}`?" if meant else "rules are named by their `id`"
-                    yield Diagnostic("RP901", "error", title, span, help)
-
-
-def _check_case(case: Case, node: Node, reader: Reader) -> None:
-    assert isinstance(node, nodes.Mapping)
-    if case.steps:
-        for key in ("request", "response", "error", "expect", "sampled"):
-            written = node.key(key)
-            if written is not None:
-                help = f"move `{key}` into the first step"
-                reader.fail("RP905", written, f"`{key}` beside `steps`: every step has its own", help)
-        mappings = node.get("steps")
-        steps = mappings.items if isinstance(mappings, nodes.Sequence) else [mappings]
-        for step, written_step in zip(case.steps, steps, strict=True):
-            _check_exchange(step.expect, written_step, reader)
-        return
-    if case.request is None:
-        reader.fail("RP905", node, "this test has no request", f"add `request: {_FORM.strip('`')}`")
-    if case.expect is None:
-        help = "add `expect:` with `rules`, `status`, `headers`, `body`, `json` or `upstream`"
-        reader.fail("RP905", node, "this test expects nothing", help)
-    _check_exchange(case.expect, node, reader)
-
-
-def _check_exchange(expect: Expect, node: Node | None, reader: Reader) -> None:
-    assert isinstance(node, nodes.Mapping)
-    written = node.get("expect")
-    assert isinstance(written, nodes.Mapping)
-    if not written.entries:
-        reader.fail("RP905", written, "this test expects nothing", "add `rules`, `status` or `upstream`")
-    error = node.key("error")
-    if error is not None and node.key("response") is not None:
-        reader.fail("RP905", error, "`error` and `response`: a server fails or answers", "keep one of them")
-    if expect.end is not None:
-        for key in ("status", "headers", "body", "json"):
-            beside = written.key(key)
-            if beside is not None:
-                help = f"keep `end`, or `{key}`"
-                reader.fail("RP905", beside, f"`{key}` beside `end`: the client gets no answer", help)
 
 
 def _one_body(node: nodes.Mapping, reader: Reader) -> None:

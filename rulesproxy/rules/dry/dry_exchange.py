@@ -6,7 +6,7 @@ there is a body. What rules do at an event is the business of the `DryRun`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rulesproxy.filters.fields.marks import STATE
@@ -21,6 +21,8 @@ from rulesproxy.flow.websocket import WebSocketFlow
 from rulesproxy.limits import DEFAULT
 from rulesproxy.rules.action import Side
 from rulesproxy.rules.dry.changes import Moment
+from rulesproxy.rules.dry.dry_talk import talk_websocket
+from rulesproxy.rules.dry.heard import Heard, Said
 from rulesproxy.rules.dry.trace import Given, Result
 from rulesproxy.rules.hosts import ended
 
@@ -33,6 +35,8 @@ class DryExchange:
 
     def __init__(self, dry: DryRun, given: HTTPFlow, wall: float) -> None:
         self.dry = dry
+        self.wall = wall
+        self.heard: Heard | None = None
         self.server_answer = None if given.response is None else given.response.copy()
         if self.server_answer is not None:
             _give_length(self.server_answer, self.server_answer.body_source)
@@ -47,7 +51,7 @@ class DryExchange:
         self.tunnel = ""
         self.failed = 0
 
-    def run(self) -> Result:
+    def run(self, messages: Iterable[Said] = ()) -> Result:
         flow = self.flow
         if flow.client_conn.mode == "regular" and flow.request.scheme == "https" and self._connect():
             return self._result()
@@ -59,7 +63,16 @@ class DryExchange:
                 self._fail(self.failure, 504 if self.failure.kind == "timeout" else 502)
             elif self.server_answer is not None:
                 self._server_response(self.server_answer)
+                self._talk(messages)
         return self._result()
+
+    def _talk(self, messages: Iterable[Said]) -> None:
+        """What passes behind the handshake of a WebSocket, if this was one and it has succeeded."""
+        flow, response = self.flow, self.flow.response
+        switched = self.answered is not None and self.answered.status_code == 101
+        if flow.websocket is None or not switched or ended(flow) or response is None or response.status_code != 101:
+            return
+        self.heard = talk_websocket(self.dry, flow, flow.websocket, messages, self.wall)
 
     def _connect(self) -> bool:
         """Ask for the tunnel, as a client of a proxy does; whether that was all."""
@@ -180,7 +193,8 @@ class DryExchange:
         if flow.response is not None:
             _load(flow.response)
         given = Given(self.received, self.body, self.answered, self.server_answer, frozenset(self.unread))
-        return Result(self.dry.rules, flow, self.upstream, self.tunnel, self.failed, self.dry.acts, given)
+        rules, acts = self.dry.rules, self.dry.acts
+        return Result(rules, flow, self.upstream, self.tunnel, self.failed, acts, given, self.heard)
 
 
 class _Hello:

@@ -1,22 +1,26 @@
 """`DryRun`: what rules do with a flow, without a network. `test`, `try` and `explain` are made of it.
 
-It fires the events of an exchange in their order at the handlers of a rule set, the same ones that live traffic calls,
-and plays the two peers: the request is the client's, the response that the flow brings is the server's. It waits for
-nothing. Why a rule did nothing is said by `trace`, and only when somebody asks.
+It fires the events of an exchange or of a conversation in their order at the handlers of a rule set, the same ones that
+live traffic calls, and plays the two peers: the request is the client's, the response that the flow brings is the
+server's. It waits for nothing. Why a rule did nothing is said by `trace`, and only when somebody asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 
 from rulesproxy.engine.chain import Bound
 from rulesproxy.flow.http import HTTPFlow
-from rulesproxy.rules.action import Captures, Side
+from rulesproxy.flow.tcp import TCPFlow
+from rulesproxy.rules.action import Action, Captures, Side
 from rulesproxy.rules.compile import Compiled
+from rulesproxy.rules.conversations.turn import Subject, Turn
 from rulesproxy.rules.dry.changes import Moment
 from rulesproxy.rules.dry.dry_exchange import DryExchange
-from rulesproxy.rules.dry.trace import Act, Result
+from rulesproxy.rules.dry.dry_talk import talk_tcp
+from rulesproxy.rules.dry.heard import Heard, Marks, MessageAct, Said, Showing
+from rulesproxy.rules.dry.trace import Act, Result, TCPResult
 from rulesproxy.rules.gates import Gate
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.outside import Outside
@@ -66,22 +70,47 @@ class DryRun:
         for rule, _ in self._gates[True]:
             rule.memory.counts = {}
 
-    def run(self, flow: HTTPFlow, sampled: bool = True) -> Result:
+    def run(self, flow: HTTPFlow, sampled: bool = True, messages: Iterable[Said] = ()) -> Result:
         """What the rules do with a flow, which is left as it is.
 
         Its request is what the client sends. Its response is what the server would answer; without one the run ends
         where the server would be asked, and with an `error` instead of it, the server is asked in vain. `sampled` is
-        whether it is one of those that rules with a `sample` act on. Never raises.
+        whether it is one of those that rules with a `sample` act on. `messages` pass where it is the handshake of a
+        WebSocket and is answered with 101: for each whether the client sends it, and what it says. Never raises.
         """
-        self._recorder.acts = []
-        for rule, gate in self._gates[sampled]:
-            rule.gate = gate
-        result = DryExchange(self, flow, WALL).run()
+        self._begin(sampled)
+        result = DryExchange(self, flow, WALL).run(messages)
         state = result.flow.rules
         if isinstance(state, Pass) and state.matched is not None:
             # Their captures were made, which may count, although no action has followed.
             self._recorder.acted.update(state.matched)
         return result
+
+    def connect(self, flow: TCPFlow, messages: Iterable[Said] = (), sampled: bool = True) -> TCPResult:
+        """What the rules do with a raw TCP connection that has not begun, and with what passes on it. Never raises."""
+        self._begin(sampled)
+        return TCPResult(self._rules, flow, talk_tcp(self, flow, messages, WALL))
+
+    def _begin(self, sampled: bool) -> None:
+        self._recorder.acts, self._recorder.showing = [], None
+        for rule, gate in self._gates[sampled]:
+            rule.gate = gate
+
+    # What those ask who play the layers
+
+    def begin_tcp(self, flow: TCPFlow) -> None:
+        """A connection begins that is raw TCP."""
+        if self._runner.begin_tcp is not None:
+            self._runner.begin_tcp(flow, True)
+
+    def show(self, heard: Heard, showing: Showing) -> None:
+        """What the rules do from here on is about this message."""
+        heard.showings.append(showing)
+        self._recorder.showing = showing
+
+    def wants_messages(self, flow: HTTPFlow) -> bool:
+        """Whether some rule may act on the messages of the WebSocket that this request asks for."""
+        return self._runner.wants_messages(flow)
 
     def fire(self, event: str, subject: object) -> None:
         """Call the handler of an event, if the rules need it."""
@@ -117,11 +146,19 @@ class DryRun:
 class _Recorder:
     """Where the rules of a dry run write what they do: with the present flow, and who has acted since the start."""
 
-    __slots__ = ("acted", "acts")
+    __slots__ = ("acted", "acts", "showing")
 
     def __init__(self) -> None:
         self.acts: list[Act] = []
         self.acted: set[int] = set()
+        self.showing: Showing | None = None
+
+    def note(self, number: int, turn: Turn) -> None:
+        """A rule has acted on a message."""
+        self.acted.add(number)
+        # Events of a response have a turn too, and nobody asks for them one by one.
+        if self.showing is not None:
+            self.showing.acts.append(MessageAct(number, turn.content, Marks.of(turn.flow), turn.over))
 
 
 class _Recorded(Compiled):
@@ -156,17 +193,49 @@ class _Recorded(Compiled):
 
         async def finish(act: Act, flow: HTTPFlow, waiting: Awaitable[object]) -> None:
             try:
-                await waiting
+                await _without_a_loop(waiting)
             except Exception as error:
-                if isinstance(error, RuntimeError) and "event loop" in str(error):
-                    # What asyncio says to those who wait without one.
-                    error = WaitsError(_NO_WAITING)
                 act.fail(error)
-                raise error from None
+                raise
             finally:
                 act.after = Moment(flow)
 
         return record
+
+    def _talk(self, event: str, actions: Sequence[Action], awaits: bool = False) -> Bound:
+        bound = super()._talk(event, actions, awaits)
+        bound.call = self._noting(bound.call)
+        return bound
+
+    def _noting(self, call: Callable[..., object]) -> Callable[..., object]:
+        recorder = self._recorder
+
+        def note(subject: Subject, turn: Turn, captures: Captures) -> object:
+            result: object = None
+            try:
+                result = call(subject, turn, captures)
+            finally:
+                if not hasattr(result, "__await__"):
+                    recorder.note(self.number, turn)
+            return result if not hasattr(result, "__await__") else finish(turn, result)
+
+        async def finish(turn: Turn, waiting: Awaitable[object]) -> None:
+            try:
+                await _without_a_loop(waiting)
+            finally:
+                recorder.note(self.number, turn)
+
+        return note
+
+
+async def _without_a_loop(waiting: Awaitable[object]) -> None:
+    """Wait for something; what asyncio says to those who wait without a loop is said in plainer words."""
+    try:
+        await waiting
+    except RuntimeError as error:
+        if "event loop" not in str(error):
+            raise
+        raise WaitsError(_NO_WAITING) from None
 
 
 class WaitsError(Exception):

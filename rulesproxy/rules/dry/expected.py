@@ -23,7 +23,7 @@ from rulesproxy.rules.schema import Range, Reader
 
 _SHOWN = 60
 """Characters of a value in one line."""
-_NOTED = 1000
+NOTED = 1000
 """Characters of a value in a note of its own."""
 
 
@@ -56,18 +56,19 @@ class NameList:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A status."""
+    """A status; 101 is that of a WebSocket that begins."""
 
     value: int
     span: Span
 
     @classmethod
     def read(cls, node: Node, reader: Reader, name: str) -> Status:
-        return cls(reader.integer(node, name, Range(200, 599)), node.span)
+        begins = isinstance(node, nodes.Scalar) and node.text == "101"
+        return cls(101 if begins else reader.integer(node, name, Range(200, 599)), node.span)
 
     @classmethod
     def json_schema(cls) -> dict[str, object]:
-        return integer(200, 599)
+        return {"anyOf": [{"enum": [101, "101"]}, integer(200, 599)]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class BodyText:
         if len(text) <= _SHOWN and text.isprintable():
             yield Difference(self.span, f"the body is `{text}`" if text else "there is no body")
         else:
-            notes = (f"expected: {_cut(self.text, _NOTED)}", f"     got: {_cut(text, _NOTED)}")
+            notes = (f"expected: {cut(self.text, NOTED)}", f"     got: {cut(text, NOTED)}")
             yield Difference(self.span, "the body is another one", notes)
 
     @classmethod
@@ -176,7 +177,7 @@ class HeaderNames:
         """What is different about the header of a message."""
         for name, wanted, span in self.fields:
             values = message.headers.get_all(name)
-            shown = " | ".join([f"`{_cut(value)}`" for value in values])
+            shown = " | ".join([f"`{cut(value)}`" for value in values])
             if wanted is None and values:
                 yield Difference(span, f"header `{name}` is there: {shown}")
             elif wanted is not None and not values:
@@ -206,13 +207,13 @@ class JSONSubset:
         """It as the body of a message."""
         return json.dumps(_plain(self.node), ensure_ascii=False).encode("utf-8", "surrogateescape")
 
-    def compare(self, body: bytes) -> Iterator[Difference]:
-        """What is different about a body."""
+    def compare(self, body: bytes, what: str = "body") -> Iterator[Difference]:
+        """What is different about a body, or a message."""
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
-            text = _cut(body.decode("utf-8", "replace"))
-            yield Difference(self.span, f"the body is not JSON: `{text}`" if text else "there is no body")
+            text = cut(body.decode("utf-8", "replace"))
+            yield Difference(self.span, f"the {what} is not JSON: `{text}`" if text else f"there is no {what}")
             return
         yield from _compare(self.node, document, "$")
 
@@ -264,7 +265,7 @@ class Upstream:
         """What is different about the request that the server gets; None where it gets none."""
         if self._none:
             if request is not None:
-                yield Difference(self.span, f"the server is asked: `{request.method} {_cut(request.url)}`")
+                yield Difference(self.span, f"the server is asked: `{request.method} {cut(request.url)}`")
             return
         if request is None:
             yield Difference(self.span, "the server is not asked")
@@ -343,10 +344,11 @@ def _compare(wanted: Node, got: object, path: str) -> Iterator[Difference]:
 
 
 def _dumped(value: object) -> str:
-    return _cut(json.dumps(value, ensure_ascii=False))
+    return cut(json.dumps(value, ensure_ascii=False))
 
 
-def _cut(text: str, length: int = _SHOWN) -> str:
+def cut(text: str, length: int = _SHOWN) -> str:
+    """The beginning of a text, for one line."""
     if not text.isprintable():
         text = "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,12 +10,14 @@ from functools import cached_property
 from rulesproxy.diagnostics import Span
 from rulesproxy.filters.explain import Explanation, Reason, explain
 from rulesproxy.filters.fields.marks import STATE
+from rulesproxy.filters.phases import NONE, Phase
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow, HTTPRequest, HTTPResponse, bodiless
+from rulesproxy.flow.tcp import TCPFlow
 from rulesproxy.rules.action import Side
 from rulesproxy.rules.compile import Compiled
 from rulesproxy.rules.dry.changes import Change, Moment, changes, of_plans, of_requests, of_responses
-from rulesproxy.rules.gates import Gates
+from rulesproxy.rules.dry.heard import Heard, Unit
 from rulesproxy.rules.hosts import ended
 from rulesproxy.rules.model import Rule
 from rulesproxy.rules.position import Pass
@@ -105,61 +108,17 @@ class RuleTrace:
     failures: tuple[str, ...]
 
 
-class Result:
-    """What a dry run has come to.
+class _Outcome(ABC):
+    """What the rules have come to, one by one."""
 
-    Attributes:
-        flow: the flow behind all rules: its response is what the client gets, its plan what is done beside it.
-        upstream: the request that the server would get; None where it is not asked.
-        tunnel: `refused` where a rule has refused the CONNECT for an https URL, `passed` where one leaves its TLS
-            undecrypted, so that no other rule sees it; else empty.
-        given: what the run began with.
-    """
-
-    def __init__(
-        self,
-        rules: Sequence[Compiled],
-        flow: HTTPFlow,
-        upstream: HTTPRequest | None,
-        tunnel: str,
-        failed: int,
-        acts: Sequence[Act],
-        given: Given,
-    ) -> None:
-        self.flow = flow
-        self.upstream = upstream
-        self.tunnel = tunnel
-        self._failed = failed
-        self.given = given
+    def __init__(self, rules: Sequence[Compiled], acts: Sequence[Act] = ()) -> None:
         self._rules = rules
         self._acts = acts
 
     @property
+    @abstractmethod
     def hits(self) -> tuple[str, ...]:
         """The names of the rules that matched, in order of their first hit."""
-        return tuple(self.flow.hits)
-
-    @property
-    def status(self) -> int | None:
-        """The status that the client gets; None where the connection ends without an answer, or there is none yet."""
-        flow = self.flow
-        if flow.planned is not None and flow.planned.end is not None:
-            return None
-        if flow.response is not None:
-            return flow.response.status_code
-        return None if flow.killed else self._failed or None
-
-    @property
-    def body(self) -> bytes:
-        """The body that the client gets.
-
-        Raises:
-            OSError: it is a file, which cannot be read any more.
-        """
-        response = self.flow.response
-        if response is None or bodiless(self.flow.orig.method, response.status_code):
-            return b""
-        return response.get_content(strict=False) or b""
 
     @cached_property
     def trace(self) -> tuple[RuleTrace, ...]:
@@ -181,7 +140,7 @@ class Result:
         number = rule if isinstance(rule, int) else self._number(rule)
         compiled = self._rules[number]
         acts = [act for act in self._acts if act.number == number]
-        hit = compiled.name in self.flow.hits
+        hit = compiled.name in self.hits
         why, found = ("", None) if hit else self._why(compiled)
         reasons = () if found is None or found.holds else found.reasons
         return RuleTrace(
@@ -198,6 +157,101 @@ class Result:
                 return compiled.number
         raise KeyError(name)
 
+    @abstractmethod
+    def _why(self, rule: Compiled) -> tuple[str, Explanation | None]:
+        """Why a rule did nothing, in one line, and what its filter has met where that is the reason."""
+
+
+class TCPResult(_Outcome):
+    """What a dry run of a raw TCP connection has come to.
+
+    Attributes:
+        flow: the connection.
+        heard: what has passed on it.
+    """
+
+    def __init__(self, rules: Sequence[Compiled], flow: TCPFlow, heard: Heard) -> None:
+        super().__init__(rules)
+        self.flow = flow
+        self.heard = heard
+
+    @property
+    def hits(self) -> tuple[str, ...]:
+        return tuple(self.flow.hits)
+
+    @property
+    def units(self) -> list[tuple[Unit, Phase, frozenset[str]]]:
+        """What rules may match, and which have: the beginning of the connection, and each of its messages."""
+        return self.heard.units
+
+    def _why(self, rule: Compiled) -> tuple[str, Explanation | None]:
+        return self.heard.why(rule) if self.heard.concerns(rule) else ("it does not act on raw TCP", None)
+
+
+class Result(_Outcome):
+    """What a dry run has come to.
+
+    Attributes:
+        flow: the flow behind all rules: its response is what the client gets, its plan what is done beside it.
+        upstream: the request that the server would get; None where it is not asked.
+        tunnel: `refused` where a rule has refused the CONNECT for an https URL, `passed` where one leaves its TLS
+            undecrypted, so that no other rule sees it; else empty.
+        given: what the run began with.
+        heard: what has passed on the WebSocket that the flow has begun; None where it has begun none.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Compiled],
+        flow: HTTPFlow,
+        upstream: HTTPRequest | None,
+        tunnel: str,
+        failed: int,
+        acts: Sequence[Act],
+        given: Given,
+        heard: Heard | None = None,
+    ) -> None:
+        super().__init__(rules, acts)
+        self.flow = flow
+        self.upstream = upstream
+        self.tunnel = tunnel
+        self._failed = failed
+        self.given = given
+        self.heard = heard
+
+    @property
+    def hits(self) -> tuple[str, ...]:
+        return tuple(self.flow.hits)
+
+    @property
+    def units(self) -> list[tuple[Unit, Phase, frozenset[str]]]:
+        """What rules may match, and which have: the request, and what has passed on its WebSocket."""
+        if self.heard is None:
+            return [("request", NONE, frozenset(self.hits))]
+        return [("request", NONE, frozenset(self.heard.asked)), *self.heard.units]
+
+    @property
+    def status(self) -> int | None:
+        """The status that the client gets; None where the connection ends without an answer, or there is none yet."""
+        flow = self.flow
+        if self.heard is None and flow.planned is not None and flow.planned.end is not None:
+            return None
+        if flow.response is not None:
+            return flow.response.status_code
+        return None if flow.killed else self._failed or None
+
+    @property
+    def body(self) -> bytes:
+        """The body that the client gets.
+
+        Raises:
+            OSError: it is a file, which cannot be read any more.
+        """
+        response = self.flow.response
+        if response is None or bodiless(self.flow.orig.method, response.status_code):
+            return b""
+        return response.get_content(strict=False) or b""
+
     # Why a rule did nothing
 
     def _why(self, rule: Compiled) -> tuple[str, Explanation | None]:
@@ -205,8 +259,11 @@ class Result:
             by = f" by `{self.flow.hits[0]}`" if self.flow.hits else ""
             what = "the tunnel was refused" if self.tunnel == "refused" else "TLS is passed through undecrypted"
             return f"{what}{by}: there is no request to see", None
-        if not (rule.acts_on_request or rule.acts_on_response or rule.acts_on_error or rule.passes):
-            return "it acts on no request and no response, which is all that a dry run has", None
+        exchanges = rule.acts_on_request or rule.acts_on_response or rule.acts_on_error or rule.passes
+        if not exchanges and self.heard is not None and self.heard.concerns(rule):
+            return self.heard.why(rule)
+        if not rule.in_exchanges:
+            return "it acts on messages, or on connections of another kind: there are none here", None
         ender = self._ender("request")
         above = ender is None or rule.number < ender.number
         if rule.decides_on_request and not rule.either_side and above:
@@ -233,9 +290,10 @@ class Result:
         found = explain(rule.rule.filter, view)
         if not found.holds:
             return str(found.reasons[0]), found
-        state = self.flow.rules
-        if isinstance(state, Pass) and state.gates is not None and state.gates.get(rule.number) is False:
-            return f"its filter is true, but {_gates(rule.rule.gates)} did not let this request through", found
+        state, gates = self.flow.rules, rule.rule.gates
+        asked = state.gates if isinstance(state, Pass) else None
+        if gates is not None and asked is not None and asked.get(rule.number) is False:
+            return f"its filter is true, but {gates.named} did not let this request through", found
         for side in self.given.unread:
             if rule.holds_request if side == "request" else rule.holds_response:
                 return f"the {side} body was streamed, or is over the limit", found
@@ -304,14 +362,6 @@ def differences(before: Result, after: Result) -> tuple[Change, ...]:
 
 def _line(request: HTTPRequest | None) -> str | None:
     return None if request is None else f"{request.method} {request.url}"
-
-
-def _gates(gates: Gates | None) -> str:
-    """The gates of a rule by name."""
-    if gates is None:
-        return "its gate"
-    there = (("sample", gates.sample), ("nth", gates.nth), ("every", gates.every > 1), ("times", gates.times))
-    return " and ".join([f"`{name}`" for name, is_there in there if is_there])
 
 
 def _span(rule: Rule, reasons: Sequence[Reason]) -> Span:

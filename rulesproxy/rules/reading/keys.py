@@ -217,7 +217,7 @@ TOP = _table(
     ),
     Key(
         "tests", list[Case],
-        "Tests of the rules, for `rulesproxy test`: a request, what the server answers, and what is expected.",
+        "Tests of the rules, for `rulesproxy test`: a request or messages, what the server answers, what is expected.",
     ),
     Key(
         "options", {"type": ["object", "null"]},
