@@ -5,12 +5,11 @@ A cycle per request would cost pauses of tens of milliseconds, and memory until 
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 
 from rulesproxy.rules.ruleset import load_rules
 from tests.layers.rig import Rig
+from tests.support.cycles import left_by
 
 GET = b"GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\n\r\n"
 POST = b"POST http://a.test/x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"
@@ -35,18 +34,7 @@ async def test_an_exchange_leaves_no_cycle(request_: bytes, rules: bool) -> None
         assert got.count(b"200 OK") == 3
         return rig
 
-    first = await once()  # Kept: an engine is full of cycles, and is none of our business here.
-    gc.collect()
-    gc.disable()
-    try:
-        rig = await once()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        left = [type(found).__qualname__ for found in gc.garbage if type(found).__module__.startswith("rulesproxy.")]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
+    first, rig, left = await left_by(once)
     # The pool, the engine and the client's stream live on in the rig, as they do in a proxy.
     assert first.services.upstreams.idle == rig.services.upstreams.idle == 1
     assert left == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable
 from typing import cast
 
@@ -15,6 +14,7 @@ from rulesproxy.layers.stream import MemoryStream
 from rulesproxy.rules.ruleset import load_rules
 from tests.layers.rig import FrozenClock, Rig, Server, settle
 from tests.support import h2_frames as frames
+from tests.support.cycles import left_by
 from tests.support.h2_frames import END, HEADERS, cut
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -239,17 +239,6 @@ async def test_an_exchange_leaves_no_cycle(answer: Callable[[int], bytes]) -> No
         await rig.services.upstreams.close()
         return rig
 
-    first = await once()  # Kept: an engine is full of cycles, and is none of our business here.
-    gc.collect()
-    gc.disable()
-    try:
-        rig = await once()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        left = [type(found).__qualname__ for found in gc.garbage if type(found).__module__.startswith("rulesproxy.")]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
+    first, rig, left = await left_by(once)
     assert first is not rig
     assert left == []

@@ -14,8 +14,8 @@ from rulesproxy.filters.phases import Phase
 from rulesproxy.filters.view import FlowView
 from rulesproxy.flow.http import HTTPFlow
 from rulesproxy.flow.plan import End, Fault, Plan, Repeat, Throttle
-from rulesproxy.flow.tcp import TCPFlow
-from rulesproxy.flow.websocket import WebSocketFlow
+from rulesproxy.flow.tcp import TCPFlow, TCPMessage
+from rulesproxy.flow.websocket import WebSocketFlow, WebSocketMessage
 
 if TYPE_CHECKING:
     from rulesproxy.rules.action import Captures
@@ -169,12 +169,36 @@ def merged(fault: Fault | None, other: Fault) -> Fault:
     return replace(fault, **given)
 
 
-class WebSocketTurn(Turn):
-    """A message of a WebSocket."""
+class _MessageTurn(Turn):
+    """What a message of a flow can do, whichever kind of flow that is."""
 
     __slots__ = ("_flow", "_message")
 
+    _flow: WebSocketFlow | TCPFlow
+    _message: WebSocketMessage | TCPMessage | None
+
+    def kill(self) -> None:
+        self._flow.kill()
+
+    def end(self, how: End) -> None:
+        self.plan.end = how
+        self.drop()
+
+    def spoil(self, fault: Fault) -> None:
+        if self._message is None:
+            self.plan.fault = merged(self.plan.fault, fault)
+        else:
+            self._message.fault = merged(self._message.fault, fault)
+
+
+class WebSocketTurn(_MessageTurn):
+    """A message of a WebSocket."""
+
+    __slots__ = ()
+
     phase: ClassVar = Phase.W
+    _flow: WebSocketFlow
+    _message: WebSocketMessage | None
 
     def __init__(self, flow: WebSocketFlow, base: FlowView, state: Pass, at_open: bool = False) -> None:
         self._flow = flow
@@ -220,30 +244,19 @@ class WebSocketTurn(Turn):
     def close(self, code: int, reason: str) -> None:
         self._flow.close(code, reason)
 
-    def kill(self) -> None:
-        self._flow.kill()
 
-    def end(self, how: End) -> None:
-        self.plan.end = how
-        self.drop()
-
-    def spoil(self, fault: Fault) -> None:
-        if self._message is None:
-            self.plan.fault = merged(self.plan.fault, fault)
-        else:
-            self._message.fault = merged(self._message.fault, fault)
-
-
-class TCPTurn(Turn):
+class TCPTurn(_MessageTurn):
     """Bytes of a TCP connection.
 
     Attributes:
         index: the number of the message.
     """
 
-    __slots__ = ("_after", "_before", "_dropped", "_flow", "_message", "index")
+    __slots__ = ("_after", "_before", "_dropped", "index")
 
     phase: ClassVar = Phase.X
+    _flow: TCPFlow
+    _message: TCPMessage | None
 
     def __init__(self, flow: TCPFlow, index: int, at_open: bool = False) -> None:
         self._flow = flow
@@ -299,19 +312,6 @@ class TCPTurn(Turn):
 
     def close(self, code: int, reason: str) -> None:
         self._flow.close()
-
-    def kill(self) -> None:
-        self._flow.kill()
-
-    def end(self, how: End) -> None:
-        self.plan.end = how
-        self.drop()
-
-    def spoil(self, fault: Fault) -> None:
-        if self._message is None:
-            self.plan.fault = merged(self.plan.fault, fault)
-        else:
-            self._message.fault = merged(self._message.fault, fault)
 
     def _as_sent(self, content: str | bytes) -> str | bytes:
         return _bytes(content)
