@@ -96,7 +96,7 @@ def describe_plan(rules: Sequence[Compiled]) -> str:
 def decrypted_hosts(rules: Sequence[Compiled]) -> list[str]:
     """The hosts whose TLS these rules have to see, `*.` standing for a host and everything below it.
 
-    A rule that only refuses, and can do so at CONNECT, needs none.
+    A rule that only refuses, and can do so at CONNECT, needs none. Hosts that another rule passes through are left out.
     """
     hosts: dict[str, None] = {}
     for rule in rules:
@@ -113,7 +113,21 @@ def decrypted_hosts(rules: Sequence[Compiled]) -> list[str]:
             return ["every host"]
         hosts.update(dict.fromkeys(sorted(key.hosts or ())))
         hosts.update(dict.fromkeys(f"*.{suffix}" for suffix in sorted(key.suffixes or ())))
-    return list(hosts)
+    return [host for host in hosts if not all(_passed(rules, name) for name in _examples(host))]
+
+
+def _passed(rules: Sequence[Compiled], host: str) -> bool:
+    """Whether TLS to a host is never decrypted, whoever the client is."""
+    for rule in rules:
+        if rule.host_must(host) and (rule.passes or rule.stop):
+            return rule.passes
+    return False
+
+
+def _examples(host: str) -> tuple[str, ...]:
+    """Hosts that stand for all that are meant: the name itself, and one below it."""
+    name = host.removeprefix("*.")
+    return (name,) if name == host else (name, f"any.{name}")
 
 
 def _why(rule: Compiled, side: Side) -> str:

@@ -324,6 +324,24 @@ def test_what_is_passed_through(sni: str | None, tunnel: str | None, passes: boo
     assert hello.passthrough is passes
 
 
+@pytest.mark.parametrize(
+    ("match", "hosts"),
+    [
+        ("host == 'a.test'", "*.b.test"),
+        ("host under 'b.test'", "a.test"),
+        ("host == 'b.test'", "a.test, *.b.test"),
+        ("host == 'a.test' or host under 'b.test'", "none"),
+        ("host == 'a.test' and client.ip == 10.0.0.1", "a.test, *.b.test"),
+    ],
+)
+def test_hosts_that_are_passed_through_are_not_decrypted(match: str, hosts: str) -> None:
+    rules = load_rules(
+        text="version: 1\nrules:\n  - match: host == 'a.test' or host under 'b.test'\n    no-cache:\n"
+        f'  - id: pinned\n    match: "{match}"\n    passthrough:\n'
+    )
+    assert f"  hosts decrypted: {hosts}\n" in rules.plan()
+
+
 def test_the_plan_of_a_passthrough() -> None:
     rules = load_rules(text="version: 1\nrules:\n  - id: pinned\n    match: host == 'a.test'\n    passthrough:\n")
     assert not rules.wants_host("a.test")

@@ -70,10 +70,11 @@ def read_rule(node: Node, reader: Reader, scope: Scope) -> Rule | None:
     if not keys["enabled"]:
         return None
     steps.sort(key=lambda step: step.action.answers)
-    passes = stop and gates is None and checked.phases & Phase.C and tree is not None
+    passes = stop or any(step.action.key == "passthrough" for step in steps)
+    whole = passes and gates is None and checked.phases & Phase.C
     return Rule(
         name, identity, keys["description"], keys["tags"], checked, tuple(steps), stop, keys["on-error"],
-        _negated(tree, scope) if passes and tree is not None else None, node.span, definition(node), gates,
+        _negated(tree, scope) if whole and tree is not None else None, node.span, definition(node), gates,
         keys["on-overflow"] == "block", text,
     )  # fmt: skip
 
