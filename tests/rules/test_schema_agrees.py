@@ -26,7 +26,7 @@ VALIDATOR = Draft7Validator(SCHEMA)
 NEEDED = {
     "to": "/x", "match": "~all", "name": "t", "request": "GET http://a.test/", "with": "y", "expect": "{status: 200}",
     "url": "http://a.test/", "chunks": "2", "over": "1s", "cert": "files/a.pem", "file": "files/a.txt", "path": "/a",
-    "op": "remove", "function": "x.py:f", "include": "files/a.yaml",
+    "op": "remove", "function": "x.py:f", "include": "files/a.yaml", "from": "client", "address": "a.test:1",
 }  # fmt: skip
 """A value for each key that some object needs beside the one that is looked at."""
 POOL = (
