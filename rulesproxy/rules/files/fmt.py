@@ -220,7 +220,8 @@ class _Layout:
             return self._block_text(raw)
         if "\n" in raw:
             return self._folded(raw)
-        return f'"{raw[1:-1]}"' if _SINGLE(raw) else raw
+        # What stands behind `>` at the end of a file without a line end may be blanks.
+        return f'"{raw[1:-1]}"' if _SINGLE(raw) else raw.rstrip(" \t")
 
     def _end_of(self, kind: str, start: int, end: int) -> int:
         """Where the gap behind a token begins: blank lines behind a block text belong to it only with `+`."""
