@@ -67,7 +67,9 @@ def check(node: ast.Node, names: Mapping[str, object] = _NO_NAMES) -> Checked:
         if clash is not None:
             raise FilterError([clash])
         title = "this is never true: no moment has all that it reads"
-        problems.append(warning("RP402", title, node.start, node.end, "`~q` holds only before there is a response"))
+        about_tcp = any(test.read.field.name == "~tcp" for test in analysis.tests(tree))
+        help = _OF_TCP if about_tcp else "`~q` holds only before there is a response"
+        problems.append(warning("RP402", title, node.start, node.end, help))
     inside, outside = analysis.captures(tree)
     head_only = analysis.head_only(tree) if facts.needs_body else tree
     if facts.needs_body:
@@ -78,6 +80,7 @@ def check(node: ast.Node, names: Mapping[str, object] = _NO_NAMES) -> Checked:
     )  # fmt: skip
 
 
+_OF_TCP = "TCP has no request: it has `connect.host`, `server.port`, `client.ip`, `~dst` and its own fields"
 _KINDS = {Phase.W: "a WebSocket message", Phase.X: "a TCP message", Phase.V: "an event of a stream"}
 
 
@@ -92,11 +95,9 @@ def _clash(tree: typed.Node) -> Problem | None:
             if not other.read.field.phases & kind:
                 shown = " or ".join(word for phase, word in _KINDS.items() if kind & phase)
                 title = f"`{other.read.field.name}` is not known for {shown}, which `{one.read.field.name}` reads"
-                help = (
-                    "TCP has no request: it has `connect.host`, `server.port`, `client.ip`, `~dst` and its own fields"
-                )
-                if not kind & Phase.X:
-                    help = "a message has its own fields, and those of the request that began its conversation"
+                help = "a message has its own fields, and those of the request that began its conversation"
+                if kind & Phase.X:
+                    help = _OF_TCP
                 return error("RP406", title, other.start, other.end, help)
     return None
 
