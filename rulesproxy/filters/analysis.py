@@ -147,7 +147,13 @@ def _may_be_true(node: Node, positive: bool) -> Phase:
     """The moments at which a tree, or with `positive` false its opposite, can be true: what has a response is none
     of `~q`, and only a flow that failed has an error."""
     if isinstance(node, Test):
-        return node.read.field.holds if positive else node.read.field.fails
+        field = node.read.field
+        if field.name == "protocol" and node.op == "==":
+            # It says what `~tcp` and `~http` say, and is decided by the moment as they are.
+            if node.operand == "tcp":
+                return Phase.X if positive else ALL & ~Phase.X
+            return ALL & ~Phase.X if positive else ALL
+        return field.holds if positive else field.fails
     if isinstance(node, Not):
         return _may_be_true(node.item, not positive)
     if isinstance(node, (And, Or)):

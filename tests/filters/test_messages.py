@@ -8,7 +8,7 @@ from rulesproxy.filters.check import check as check_filter
 from rulesproxy.filters.compile import compile_filter
 from rulesproxy.filters.fields.stream import Message, StreamEvent
 from rulesproxy.filters.parse import parse
-from rulesproxy.filters.phases import Phase
+from rulesproxy.filters.phases import FROM_REQUEST, Phase
 from rulesproxy.filters.problem import FilterError
 from rulesproxy.filters.reference import matches
 from rulesproxy.filters.view import FlowView
@@ -104,6 +104,9 @@ def test_messages(name: str, text: str, expected: bool) -> None:
         ('event.data == "a" and response.status == 200', Phase.V),
         ("~tcp", Phase.X),
         ("~tcp & ~q", Phase(0)),
+        ("host == 'a.test' and protocol == tcp", Phase(0)),
+        ("protocol == tcp", Phase.X),
+        ("client.ip == 10.0.0.1 and not protocol == tcp", FROM_REQUEST),
         ("~e", Phase.E),
         ("error.kind == timeout", Phase.E),
         ('error.kind == timeout and request.body contains "a"', Phase.E),
