@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from rulesproxy import OptionsError, Proxy, load_rules
 from tests.support import pki
 from tests.support.client import RawClient
 from tests.support.origin import Origin, OriginConnection, script
+from tests.support.pki import client_hello
 from tests.support.programs import needs, run
 from tests.support.recorder import Recorder
 from tests.support.running import client_of, get, home, running, second
@@ -25,15 +25,6 @@ GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def client_hello(host: str) -> bytes:
-    """The first message of a TLS client."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=host)
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()
 
 
 # Reverse and raw

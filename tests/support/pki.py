@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import shutil
 import ssl
 import warnings
@@ -97,3 +98,12 @@ def client_context(ca: Path | str | None = None, alpn: tuple[str, ...] = ()) -> 
     if alpn:
         context.set_alpn_protocols(list(alpn))
     return context
+
+
+def client_hello(host: str) -> bytes:
+    """The first message of a TLS client."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=host)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
