@@ -19,7 +19,7 @@ class Facts:
         phases = ALL
         for field in fields:
             phases &= field.phases
-        self.phases = phases & _may_be_true(node, True)
+        self.phases = phases & may_be_true(node, True)
         self.needs_body = NONE
         for field in fields:
             self.needs_body |= field.body & BODIES
@@ -143,21 +143,21 @@ def _mapped(node: Node, change: Callable[[Node], Node]) -> Node:
     return node
 
 
-def _may_be_true(node: Node, positive: bool) -> Phase:
+def may_be_true(node: Node, positive: bool = True) -> Phase:
     """The moments at which a tree, or with `positive` false its opposite, can be true: what has a response is none
     of `~q`, and only a flow that failed has an error."""
     if isinstance(node, Test):
         field = node.read.field
-        if field.name == "protocol" and node.op == "==":
-            # It says what `~tcp` and `~http` say, and is decided by the moment as they are.
-            if node.operand == "tcp":
-                return Phase.X if positive else ALL & ~Phase.X
-            return ALL & ~Phase.X if positive else ALL
+        if field.decided is not None and node.op == "==":
+            word, moments = field.decided
+            if node.operand == word:
+                return moments if positive else ALL & ~moments
+            return ALL & ~moments if positive else ALL
         return field.holds if positive else field.fails
     if isinstance(node, Not):
-        return _may_be_true(node.item, not positive)
+        return may_be_true(node.item, not positive)
     if isinstance(node, (And, Or)):
-        parts = [_may_be_true(item, positive) for item in node.items]
+        parts = [may_be_true(item, positive) for item in node.items]
         # A negated `and` is an `or` of negations, and the other way round.
         every = isinstance(node, And) == positive
         phases = ALL if every else NONE

@@ -67,10 +67,7 @@ def check(node: ast.Node, names: Mapping[str, object] = _NO_NAMES) -> Checked:
         if clash is not None:
             raise FilterError([clash])
         title = "this is never true: no moment has all that it reads"
-        about_tcp = any(
-            test.read.field.name == "~tcp" or (test.read.field.name == "protocol" and test.operand == "tcp")
-            for test in analysis.tests(tree)
-        )
+        about_tcp = any(analysis.may_be_true(test) == Phase.X for test in analysis.tests(tree))
         help = _OF_TCP if about_tcp else "`~q` holds only before there is a response"
         problems.append(warning("RP402", title, node.start, node.end, help))
     inside, outside = analysis.captures(tree)

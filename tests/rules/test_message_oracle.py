@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -58,7 +59,7 @@ def rule_sets(draw: st.DrawFn, filters: list[str], actions: list[str]) -> str:
     return text
 
 
-class Oracle:
+class Oracle(ABC):
     """One message and one rule after the other.
 
     Attributes:
@@ -76,8 +77,9 @@ class Oracle:
         self.end = ""
         self.index = 0
 
+    @abstractmethod
     def view(self, from_client: bool, content: Content) -> FlowView:
-        raise NotImplementedError
+        """What filters see of a message."""
 
     def send(self, from_client: bool, content: Content) -> None:
         if self.end:

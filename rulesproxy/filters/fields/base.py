@@ -84,6 +84,7 @@ class Field:
         body: the body without which it cannot be read.
         holds: where a test of it can be true, as far as the moment alone tells.
         fails: where a test of it can be false.
+        decided: a word, and the moments at which it is that word; at all others it is not.
         flexible: it reads whichever side is there.
         optional: it may be missing.
         original: it is readable as `orig.NAME` too.
@@ -104,6 +105,7 @@ class Field:
     body: Phase = NONE
     holds: Phase = ALL
     fails: Phase = ALL
+    decided: tuple[str, Phase] | None = None
     flexible: bool = False
     optional: bool = False
     original: bool = False

@@ -193,6 +193,7 @@ FIELDS = (
         fold=True,
         normal=str.lower,
         words=("http1", "http2", "websocket", "tcp"),
+        decided=("tcp", Phase.X),
     ),
     Field("http.version", Kind.ENUM, FROM_REQUEST, http_version, "request", normal=http_name, words=_HTTP_VERSIONS),
     Field("server.ip", Kind.ADDRESS, FROM_SERVER, server_ip, "response", optional=True),
