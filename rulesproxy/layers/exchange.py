@@ -204,7 +204,8 @@ class Exchange:
                 return await send_whole(self)
             self.too_big("response", 502)
         if self.head.method == "HEAD" or response.status_code < 200 or response.status_code in (204, 304):
-            # The server was asked with another method, or its status was changed: its body is for nobody.
+            # The server was asked with another method, or its status was changed: its body is for nobody. (This is
+            # `bodiless`, without a call on the path of every exchange.)
             await self._leave_server()
             return await send_whole(self)
         return await stream_response(self, parts)
