@@ -380,6 +380,7 @@ async def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(RULES + "  - match: path == '/slow'\n    delay: {request: 60s}\n")
     more = ["--workers", "2", "--set", "shutdown_grace=60"]
     async with run_command(tmp_path / "rules.yaml", *more, code=130) as command:
+        await command.wait_log("processes ")
         pids = [int(each) for each in command.log.partition("processes ")[2].split("\n")[0].split(", ")]
         async with await RawClient.connect(command.port) as client:
             client.send(get("http://a.test/slow"))
